@@ -1,0 +1,3 @@
+module github.com/pgark/pgark/tools
+
+go 1.26.0
