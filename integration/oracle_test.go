@@ -1,0 +1,165 @@
+package integration_test
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgark/pgark/wal"
+)
+
+// txEnd is one commit or abort record of the server's own WAL, in WAL order: the truth that restores are held against.
+type txEnd struct {
+	start, end wal.LSN
+	xid        uint32
+	commit     bool
+	time       time.Time
+}
+
+// truth reads the transaction ends of [from, to) from the server's own pg_wal by pg_walinspect, PostgreSQL's decoder and not ours (15 and
+// later; the server must still have the WAL).
+func truth(ctx context.Context, conn string, from, to wal.LSN) ([]txEnd, error) {
+	c, err := pgx.Connect(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close(ctx)
+	if _, err := c.Exec(ctx, "create extension if not exists pg_walinspect"); err != nil {
+		return nil, err
+	}
+	rows, err := c.Query(ctx, `
+		select start_lsn::text, end_lsn::text, xid::text, record_type, description
+		from pg_get_wal_records_info($1::text::pg_lsn, $2::text::pg_lsn)
+		where resource_manager = 'Transaction' and record_type in ('COMMIT', 'ABORT', 'COMMIT_PREPARED', 'ABORT_PREPARED')
+		order by start_lsn`, from.String(), to.String())
+	if err != nil {
+		return nil, err
+	}
+	var ends []txEnd
+	for rows.Next() {
+		var start, end, xid, kind, description string
+		if err := rows.Scan(&start, &end, &xid, &kind, &description); err != nil {
+			return nil, err
+		}
+		e, err := parseEnd(xid, kind, description)
+		if err != nil {
+			return nil, err
+		}
+		if e.start, err = wal.ParseLSN(start); err != nil {
+			return nil, err
+		}
+		if e.end, err = wal.ParseLSN(end); err != nil {
+			return nil, err
+		}
+		ends = append(ends, e)
+	}
+	return ends, rows.Err()
+}
+
+// A record of the second phase names its transaction in front of the time (xact_desc_commit, src/backend/access/rmgrdesc/xactdesc.c).
+var endDescription = regexp.MustCompile(`^(?:(\d+): )?(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) ([A-Z0-9+-]+)`)
+
+func parseEnd(xid, kind, description string) (txEnd, error) {
+	m := endDescription.FindStringSubmatch(description)
+	if m == nil {
+		return txEnd{}, fmt.Errorf("no time in description %q", description)
+	}
+	if m[1] != "" {
+		xid = m[1]
+	}
+	n, err := strconv.ParseUint(xid, 10, 32)
+	if err != nil {
+		return txEnd{}, err
+	}
+	if m[3] != "UTC" && m[3] != "GMT" {
+		return txEnd{}, fmt.Errorf("time %q is not in UTC: run the test's servers with timezone UTC", description)
+	}
+	at, err := time.Parse("2006-01-02 15:04:05.999999", m[2])
+	return txEnd{xid: uint32(n), commit: kind == "COMMIT" || kind == "COMMIT_PREPARED", time: at.UTC()}, err
+}
+
+// cut is where recovery stops, by PostgreSQL's rules in recoveryStopsBefore and recoveryStopsAfter (xlogrecovery.c): everything in WAL order
+// before the first record that stops it.
+type cut func(e txEnd) (stop, includeIt bool)
+
+func untilTime(t time.Time) cut { return func(e txEnd) (bool, bool) { return e.time.After(t), false } }
+func untilBeforeTime(t time.Time) cut {
+	return func(e txEnd) (bool, bool) { return !e.time.Before(t), false }
+}
+func untilXID(x uint32) cut   { return func(e txEnd) (bool, bool) { return e.xid == x, true } }
+func beforeXID(x uint32) cut  { return func(e txEnd) (bool, bool) { return e.xid == x, false } }
+func beforeLSN(l wal.LSN) cut { return func(e txEnd) (bool, bool) { return e.start >= l, false } }
+func toTheEnd() cut           { return func(txEnd) (bool, bool) { return false, false } }
+
+// expected is the set of ledger rows that a restore to the cut must hold: exactly the commits of the prefix. The rows of the
+// final primary say which row each transaction made.
+func expected(ends []txEnd, final map[rowKey]uint64, c cut) map[rowKey]bool {
+	byXID := make(map[uint32][]rowKey, len(final))
+	for k, xid := range final {
+		byXID[uint32(xid)] = append(byXID[uint32(xid)], k)
+	}
+	want := make(map[rowKey]bool, len(final))
+	for _, e := range ends {
+		stop, include := c(e)
+		if stop && !include {
+			break
+		}
+		if e.commit {
+			for _, k := range byXID[e.xid] {
+				want[k] = true
+			}
+		}
+		if stop {
+			break
+		}
+	}
+	return want
+}
+
+// compareRows names the first differences between what a restored database holds and what it must hold.
+func compareRows(got map[rowKey]uint64, want map[rowKey]bool) error {
+	var missing, extra []rowKey
+	for k := range want {
+		if _, ok := got[k]; !ok {
+			missing = append(missing, k)
+		}
+	}
+	for k := range got {
+		if !want[k] {
+			extra = append(extra, k)
+		}
+	}
+	if len(missing) == 0 && len(extra) == 0 {
+		return nil
+	}
+	order := func(a, b rowKey) int { return int(a.seq - b.seq) }
+	slices.SortFunc(missing, order)
+	slices.SortFunc(extra, order)
+	return fmt.Errorf("got %d rows, want %d: %d missing (first %v), %d extra (first %v)",
+		len(got), len(want), len(missing), first(missing), len(extra), first(extra))
+}
+
+func first(keys []rowKey) any {
+	if len(keys) == 0 {
+		return "none"
+	}
+	return keys[0]
+}
+
+// inversions counts the transaction ends whose time is before that of one earlier in WAL order: where a filter on time and the prefix rule differ.
+func inversions(ends []txEnd) (n int) {
+	var latest time.Time
+	for _, e := range ends {
+		if e.time.Before(latest) {
+			n++
+		} else {
+			latest = e.time
+		}
+	}
+	return n
+}
