@@ -1,0 +1,60 @@
+# The daily loop. `make help` lists the targets; CONTRIBUTING.md says what each needs.
+
+GO            ?= go
+PARTS         := $(CURDIR)/.parts
+GOLANGCI      := v2.15.0
+GOLANGCI_BIN  := $(PARTS)/bin/golangci-lint-$(GOLANGCI)
+FUZZTIME      ?= 30s
+TEST_TIMEOUT  ?= 25m
+UNIT_PACKAGES  = $$($(GO) list ./... | grep -v /integration)
+
+export CGO_ENABLED ?= 0
+
+.DEFAULT_GOAL := build
+.PHONY: help build parts demo test unit lint fuzz bench soak clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
+
+build: ## bin/pgark
+	$(GO) build -trimpath -o bin/pgark ./cmd/pgark
+
+parts: ## install or fetch what the tests need and is missing: PostgreSQL 14 to 18, an S3 server
+	integration/parts.sh
+
+demo: build ## the main job in under two minutes: archive, drop a table, get it back
+	integration/parts.sh 15
+	integration/demo/demo.sh bin/pgark
+
+test: parts ## every test, against real servers; a missing part is a failure
+	REQUIRE_ALL=1 $(GO) test -timeout $(TEST_TIMEOUT) ./...
+
+unit: ## tests without real servers, with the race detector; no network, under a minute
+	CGO_ENABLED=1 $(GO) test -short -race $(UNIT_PACKAGES)
+	$(GO) test -short .
+
+lint: $(GOLANGCI_BIN) ## golangci-lint as .golangci.yml says
+	$(GOLANGCI_BIN) run ./...
+
+$(GOLANGCI_BIN):
+	@mkdir -p $(PARTS)/bin
+	GOFLAGS= GOBIN=$(PARTS)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
+	mv $(PARTS)/bin/golangci-lint $@
+
+fuzz: ## each fuzz target for FUZZTIME
+	@set -e; for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+bench: parts build ## Go benchmarks, then whole processes beside pgBackRest (docs/BENCHMARKS.md)
+	$(GO) test -run '^$$' -bench . -benchmem $(UNIT_PACKAGES)
+	integration/bench.sh
+
+soak: parts ## the long forms: KILLS=200 SEED=1 INSTANTS=…
+	REQUIRE_ALL=1 PGARK_TEST_SOAK=1 $(GO) test -timeout 0 -v ./integration/...
+
+clean: ## what was built; not the parts
+	rm -rf bin
