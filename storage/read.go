@@ -1,0 +1,42 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// ReadAll returns the whole object key. It returns ErrTooLarge, having read no more than limit bytes,
+// if the object is larger than limit.
+func ReadAll(ctx context.Context, store Store, key Key, limit int64) ([]byte, error) {
+	body, err := store.Get(ctx, key, All())
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(body, limit+1))
+	if err = errors.Join(err, body.Close()); err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("read %s: %w: more than %d bytes", key, ErrTooLarge, limit)
+	}
+	return b, nil
+}
+
+// ReadSpan returns the bytes of span, whose length must be given, of the object key.
+func ReadSpan(ctx context.Context, store Store, key Key, span Span) ([]byte, error) {
+	if span.Length < 0 {
+		return nil, fmt.Errorf("read %s: %w: %s has no length", key, ErrSpan, span)
+	}
+	body, err := store.Get(ctx, key, span)
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, span.Length)
+	_, err = io.ReadFull(body, b)
+	if err = errors.Join(err, body.Close()); err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	return b, nil
+}
