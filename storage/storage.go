@@ -69,7 +69,8 @@ type Upload interface {
 
 	// Commit makes the object of the parts 1 to n, which must all have been sent. When it returns nil
 	// the object is visible and durable. It returns ErrExists if the key exists. After an error for
-	// which Retryable is true it may be called again; otherwise the caller calls Abort.
+	// which Retryable is true it may be called again: it returns nil if the call before did its work
+	// and only its answer was lost. After any other error the caller calls Abort.
 	Commit(ctx context.Context) error
 
 	// Abort drops what was sent. It is idempotent, does nothing after a Commit that returned nil, and

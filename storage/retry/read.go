@@ -1,0 +1,155 @@
+package retry
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/pgark/pgark/storage"
+)
+
+// guard ends a context when the store stands still for too long. The time that the caller takes
+// between two reads does not count.
+type guard struct {
+	ctx     context.Context //nolint:containedctx // the guard is the context's owner for one attempt
+	cancel  context.CancelCauseFunc
+	timer   *time.Timer
+	timeout time.Duration
+}
+
+func newGuard(ctx context.Context, timeout time.Duration) *guard {
+	ctx, cancel := context.WithCancelCause(ctx)
+	return &guard{
+		ctx: ctx, cancel: cancel, timeout: timeout,
+		timer: time.AfterFunc(timeout, func() { cancel(errAttemptTimeout) }),
+	}
+}
+
+func (g *guard) pause()  { g.timer.Stop() }
+func (g *guard) resume() { g.timer.Reset(g.timeout) }
+
+func (g *guard) stop() {
+	g.timer.Stop()
+	g.cancel(nil)
+}
+
+// cause returns what is to be judged: the attempt's timeout if it was that, and err otherwise.
+func (g *guard) cause(ctx context.Context, c *call, err error) error {
+	if ctx.Err() == nil && g.ctx.Err() != nil && !final(err) {
+		c.timeouts++
+		return &storage.Error{Op: c.op, Key: c.key, Err: errAttemptTimeout, Detail: g.timeout.Round(time.Second).String()}
+	}
+	return err
+}
+
+// Get implements storage.Store. A body that is cut goes on from where it stopped.
+func (s *Store) Get(ctx context.Context, key storage.Key, span storage.Span) (io.ReadCloser, error) {
+	r := &reader{store: s, key: key, span: span}
+	r.open = func() error { return r.start(ctx) }
+	r.await = func(err error) error { return s.wait(ctx, r.call, err) }
+	r.judge = func(err error) error { return r.guard.cause(ctx, r.call, err) }
+	r.call = s.begin("get", key, 0)
+	if err := r.reopen(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// reader is the body of a Get over as many bodies of the store as it takes.
+type reader struct {
+	store *Store
+	key   storage.Key
+	span  storage.Span // what is still to be read
+	call  *call        // since the last byte that came
+	guard *guard
+	body  io.ReadCloser
+	err   error
+
+	open  func() error      // one attempt to open the body at span
+	await func(error) error // as Store.wait
+	judge func(error) error // as guard.cause
+}
+
+// start is one attempt to open the body. The guard's context lives as long as the body.
+func (r *reader) start(ctx context.Context) error {
+	r.guard = newGuard(ctx, r.store.timeout(r.call))
+	body, err := r.store.store.Get(r.guard.ctx, r.key, r.span)
+	r.guard.pause()
+	if err != nil {
+		err = r.judge(err)
+		r.guard.stop()
+		return err
+	}
+	r.body = body
+	return nil
+}
+
+// reopen opens the body, in as many attempts as it takes.
+func (r *reader) reopen() error {
+	for {
+		err := r.open()
+		if err == nil {
+			return nil
+		}
+		if err := r.await(err); err != nil {
+			return err
+		}
+	}
+}
+
+// Read implements io.Reader.
+func (r *reader) Read(p []byte) (int, error) {
+	for r.err == nil {
+		r.guard.resume()
+		n, err := r.body.Read(p)
+		r.guard.pause()
+		r.advance(n)
+		switch {
+		case err == nil && n > 0, err == nil && len(p) == 0:
+			return n, nil
+		case err == io.EOF: //nolint:errorlint // a reader's end is io.EOF itself
+			r.err = io.EOF
+		case err != nil:
+			r.err = r.recover(err)
+		}
+		if n > 0 {
+			return n, nil
+		}
+	}
+	return 0, r.err
+}
+
+func (r *reader) advance(n int) {
+	if n == 0 {
+		return
+	}
+	r.span.Offset += int64(n)
+	if r.span.Length > 0 {
+		r.span.Length -= int64(n)
+	}
+	r.call = r.store.begin("read", r.key, 0)
+}
+
+// recover closes the broken body and opens one at the offset reached. It returns nil if that worked.
+func (r *reader) recover(err error) error {
+	err = r.judge(err)
+	_ = r.body.Close() // it has failed already
+	r.guard.stop()
+	if r.span.Length == 0 {
+		return io.EOF // all bytes came; only the end was cut
+	}
+	if err := r.await(err); err != nil {
+		return err
+	}
+	return r.reopen()
+}
+
+// Close implements io.Closer.
+func (r *reader) Close() error {
+	if r.err == nil {
+		r.err = storage.ErrClosed
+	}
+	err := r.body.Close()
+	r.guard.stop()
+	return err
+}

@@ -1,0 +1,264 @@
+// Package retry wraps a storage.Store so that each call is made again while storage.Retryable says that
+// this may help, with a deadline for each attempt. It is the only retry loop over storage.
+package retry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"time"
+
+	"github.com/pgark/pgark/storage"
+)
+
+// Event is one failed attempt that will be made again.
+type Event struct {
+	// Op is the operation: put, begin, part, commit, abort, get, read, stat, list, delete, probe.
+	Op string
+	// Key is the key, or the prefix of a list.
+	Key storage.Key
+	// Err is what the attempt returned.
+	Err error
+	// Attempt counts from 1.
+	Attempt int
+	// Since is the time since the first attempt of this call began.
+	Since time.Duration
+	// Wait is the time until the next attempt.
+	Wait time.Duration
+}
+
+// Options of New. The zero value is valid.
+type Options struct {
+	// MinWait is the wait after the first failure; it doubles with each one. 0 means 100 ms.
+	MinWait time.Duration
+	// MaxWait is the longest wait between attempts. 0 means 15 s. Each wait is shortened at random by up
+	// to half, so that many callers do not come back at once.
+	MaxWait time.Duration
+	// MaxElapsed is the time after which a failed call is not made again. 0 means never: a call ends
+	// only by success, an error for which storage.Retryable is false, or the end of its context.
+	MaxElapsed time.Duration
+	// AttemptTimeout is the deadline of an attempt that carries no data, and the time that a body which
+	// is read may stand still. 0 means 30 s.
+	AttemptTimeout time.Duration
+	// MinRate, in bytes a second, lengthens the deadline of an attempt that sends data. Each attempt
+	// that runs out of time doubles the next one's, up to 16 times. 0 means 64 KiB a second.
+	MinRate int64
+	// OnRetry, if not nil, is called before each wait. It is called from many goroutines.
+	OnRetry func(Event)
+}
+
+func (o Options) withDefaults() Options {
+	if o.MinWait <= 0 {
+		o.MinWait = 100 * time.Millisecond
+	}
+	if o.MaxWait <= 0 {
+		o.MaxWait = 15 * time.Second
+	}
+	if o.AttemptTimeout <= 0 {
+		o.AttemptTimeout = 30 * time.Second
+	}
+	if o.MinRate <= 0 {
+		o.MinRate = 64 << 10
+	}
+	return o
+}
+
+// Store is a storage.Store whose calls are made again when they fail for a while. Because a first answer
+// may be lost, a Put that is made again can return storage.ErrExists although the object is the caller's
+// own: compare the content.
+type Store struct {
+	store   storage.Store
+	options Options
+}
+
+// New wraps store.
+func New(store storage.Store, options Options) *Store {
+	return &Store{store: store, options: options.withDefaults()}
+}
+
+// errAttemptTimeout is the cause of the end of an attempt's context.
+var errAttemptTimeout = fmt.Errorf("%w: no answer in time", storage.ErrUnavailable)
+
+// call is one call of the store with all its attempts.
+type call struct {
+	op       string
+	key      storage.Key
+	size     int64 // bytes sent
+	attempt  int
+	timeouts int
+	began    time.Time
+}
+
+func (s *Store) begin(op string, key storage.Key, size int64) *call {
+	return &call{op: op, key: key, size: size, began: time.Now()}
+}
+
+// run makes attempts until one succeeds, fails for good, or ctx ends.
+func (s *Store) run(ctx context.Context, c *call, attempt func(ctx context.Context) error) error {
+	for {
+		err := s.attempt(ctx, c, attempt)
+		if err == nil {
+			return nil
+		}
+		if err := s.wait(ctx, c, err); err != nil {
+			return err
+		}
+	}
+}
+
+// attempt runs once under its own deadline. An attempt that ended because of that deadline returns an
+// error that can be retried.
+func (s *Store) attempt(ctx context.Context, c *call, attempt func(ctx context.Context) error) error {
+	timeout := s.timeout(c)
+	attemptCtx, cancel := context.WithTimeoutCause(ctx, timeout, errAttemptTimeout)
+	defer cancel()
+	err := attempt(attemptCtx)
+	if err != nil && ctx.Err() == nil && attemptCtx.Err() != nil && !final(err) {
+		c.timeouts++
+		return &storage.Error{Op: c.op, Key: c.key, Err: errAttemptTimeout, Detail: timeout.Round(time.Second).String()}
+	}
+	return err
+}
+
+// final tells whether err is an answer of the store rather than the attempt's end.
+func final(err error) bool {
+	for _, answer := range []error{
+		storage.ErrNotFound, storage.ErrExists, storage.ErrDenied, storage.ErrNoStore, storage.ErrKey, storage.ErrSpan,
+		storage.ErrClosed, storage.ErrUploadLost,
+	} {
+		if errors.Is(err, answer) {
+			return true
+		}
+	}
+	return false
+}
+
+const maxDoublings = 4
+
+func (s *Store) timeout(c *call) time.Duration {
+	timeout := s.options.AttemptTimeout + time.Duration(float64(c.size)/float64(s.options.MinRate)*float64(time.Second))
+	return timeout << min(c.timeouts, maxDoublings)
+}
+
+// wait returns nil when the next attempt is due, and the error of the call when there is none.
+func (s *Store) wait(ctx context.Context, c *call, err error) error {
+	c.attempt++
+	since := time.Since(c.began)
+	switch {
+	case ctx.Err() != nil:
+		return ended(ctx, err)
+	case !storage.Retryable(err):
+		return err
+	case s.options.MaxElapsed > 0 && since >= s.options.MaxElapsed:
+		return fmt.Errorf("%w; gave up after %d attempts in %s", err, c.attempt, since.Round(time.Millisecond))
+	}
+	pause := s.pause(c.attempt)
+	if s.options.MaxElapsed > 0 {
+		pause = min(pause, s.options.MaxElapsed-since)
+	}
+	if s.options.OnRetry != nil {
+		s.options.OnRetry(Event{Op: c.op, Key: c.key, Err: err, Attempt: c.attempt, Since: since, Wait: pause})
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ended(ctx, err)
+	}
+}
+
+// ended returns the error of a call whose context ended: it wraps the context's cause, and says what
+// the last attempt died of.
+func ended(ctx context.Context, last error) error {
+	cause := context.Cause(ctx)
+	if errors.Is(last, cause) {
+		return last
+	}
+	return fmt.Errorf("%w (last attempt: %v)", cause, last) //nolint:errorlint // the cause alone decides
+}
+
+func (s *Store) pause(attempt int) time.Duration {
+	pause := s.options.MaxWait
+	if shift := attempt - 1; shift < 32 && s.options.MinWait<<shift > 0 {
+		pause = min(pause, s.options.MinWait<<shift)
+	}
+	half := pause / 2
+	return pause - half + time.Duration(rand.Int64N(int64(half)+1))
+}
+
+// Put implements storage.Store.
+func (s *Store) Put(ctx context.Context, key storage.Key, body []byte) error {
+	return s.run(ctx, s.begin("put", key, int64(len(body))), func(ctx context.Context) error {
+		return s.store.Put(ctx, key, body)
+	})
+}
+
+// Stat implements storage.Store.
+func (s *Store) Stat(ctx context.Context, key storage.Key) (info storage.Info, err error) {
+	err = s.run(ctx, s.begin("stat", key, 0), func(ctx context.Context) error {
+		info, err = s.store.Stat(ctx, key)
+		return err
+	})
+	return info, err
+}
+
+// Delete implements storage.Store.
+func (s *Store) Delete(ctx context.Context, key storage.Key) error {
+	return s.run(ctx, s.begin("delete", key, 0), func(ctx context.Context) error {
+		return s.store.Delete(ctx, key)
+	})
+}
+
+// Probe implements storage.Prober.
+func (s *Store) Probe(ctx context.Context) (answer storage.Conditional, err error) {
+	err = s.run(ctx, s.begin("probe", storage.ProbeKey, 0), func(ctx context.Context) error {
+		answer, err = storage.Probe(ctx, s.store)
+		return err
+	})
+	return answer, err
+}
+
+// List implements storage.Store. A list that is cut goes on after the last key it gave.
+func (s *Store) List(ctx context.Context, prefix, after storage.Key) iter.Seq2[storage.Info, error] {
+	return func(yield func(storage.Info, error) bool) {
+		c := s.begin("list", prefix, 0)
+		for {
+			last, err := s.list(ctx, c, list{prefix, after}, yield)
+			if err == nil {
+				return
+			}
+			if last > after {
+				*c, after = *s.begin("list", prefix, 0), last
+			}
+			if err := s.wait(ctx, c, err); err != nil {
+				yield(storage.Info{}, err)
+				return
+			}
+		}
+	}
+}
+
+type list struct{ prefix, after storage.Key }
+
+// list runs one attempt. It returns the last key given, and nil when the list or its reader has ended.
+func (s *Store) list(ctx context.Context, c *call, l list, yield func(storage.Info, error) bool) (storage.Key, error) {
+	guard := newGuard(ctx, s.timeout(c))
+	defer guard.stop()
+	last := l.after
+	for info, err := range s.store.List(guard.ctx, l.prefix, l.after) {
+		guard.pause()
+		if err != nil {
+			return last, guard.cause(ctx, c, err)
+		}
+		last = info.Key
+		if !yield(info, nil) {
+			return last, nil
+		}
+		guard.resume()
+	}
+	return last, nil
+}

@@ -1,0 +1,44 @@
+package retry
+
+import (
+	"context"
+
+	"github.com/pgark/pgark/storage"
+)
+
+type upload struct {
+	store  *Store
+	key    storage.Key
+	upload storage.Upload
+}
+
+// Begin implements storage.Store. A Begin whose answer was lost leaves an upload in the store that
+// nobody knows; a rule of the bucket that aborts incomplete uploads removes it.
+func (s *Store) Begin(ctx context.Context, key storage.Key) (storage.Upload, error) {
+	u := &upload{store: s, key: key}
+	err := s.run(ctx, s.begin("begin", key, 0), func(ctx context.Context) (err error) {
+		u.upload, err = s.store.Begin(ctx, key)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return u, nil
+}
+
+// Part implements storage.Upload.
+func (u *upload) Part(ctx context.Context, n int, body []byte) error {
+	return u.store.run(ctx, u.store.begin("part", u.key, int64(len(body))), func(ctx context.Context) error {
+		return u.upload.Part(ctx, n, body)
+	})
+}
+
+// Commit implements storage.Upload.
+func (u *upload) Commit(ctx context.Context) error {
+	return u.store.run(ctx, u.store.begin("commit", u.key, 0), u.upload.Commit)
+}
+
+// Abort implements storage.Upload.
+func (u *upload) Abort(ctx context.Context) error {
+	return u.store.run(ctx, u.store.begin("abort", u.key, 0), u.upload.Abort)
+}
