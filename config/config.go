@@ -1,0 +1,194 @@
+// Package config turns a file and the environment into settings: one struct per cluster,
+// checked, with units. It reports every fault at once, each with its line and key.
+//
+// It knows keys and units and nothing of what the rooms do with them: agent maps a Cluster
+// onto the rooms' Options, and no room imports this package. A key that no room obeys yet
+// is refused like a misspelt one. docs/CONFIGURATION.md lists the keys; a test compares it
+// with the table in keys.go.
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// DefaultFile is read when no file is named and it exists.
+const DefaultFile = "/etc/pgark/pgark.yml"
+
+// DefaultCluster names the cluster that needs no file.
+const DefaultCluster = "main"
+
+// Config is all that a file and the environment say.
+type Config struct {
+	// File is the path that was read, or "".
+	File string
+	Log  Log
+	// Clusters are sorted by name; there is at least one.
+	Clusters []Cluster
+}
+
+// Log says how the agent logs.
+type Log struct {
+	Level slog.Level
+	// Format is auto (text on a terminal, otherwise json), text or json.
+	Format string
+}
+
+// Cluster is one PostgreSQL cluster and the repository that keeps it.
+type Cluster struct {
+	Name string
+	// Postgres is a connection string by libpq's rules; "" means the PG* variables alone.
+	// It may hold a password: print it only through a redactor.
+	Postgres string
+	// Slot is the name of the physical replication slot.
+	Slot   string
+	Repo   Repo
+	Backup Backup
+}
+
+// Repo says where the repository is and how it is written.
+type Repo struct {
+	// URL is s3://bucket/prefix?region=… or file:///path.
+	URL string
+	// Every is the longest time WAL waits before it is put while the server is busy.
+	Every time.Duration
+	// Compression is a codec's name: zstd or s2.
+	Compression string
+}
+
+// Backup says when base backups are taken.
+type Backup struct {
+	// Schedule is nil when no backup is scheduled ("off").
+	Schedule *Schedule
+	Timezone *time.Location
+	// MaxRate limits what the server sends, bytes per second; 0 is no limit.
+	MaxRate int64
+}
+
+// Next returns the first scheduled start after t, or the zero time if nothing is scheduled.
+func (b Backup) Next(t time.Time) time.Time {
+	if b.Schedule == nil {
+		return time.Time{}
+	}
+	return b.Schedule.next(t.In(b.Timezone)).UTC()
+}
+
+// Sources are the places a configuration comes from, strongest last: file, environment, Repo.
+type Sources struct {
+	// File is the path of a YAML file; "" reads none.
+	File string
+	// Environment is in the form of os.Environ.
+	Environment []string
+	// Repo is a repository URL given on the command line; "" leaves it to the others.
+	Repo string
+	// Cluster selects the cluster that shorthands like PGARK_REPO mean when the file has
+	// several; "" selects the only one.
+	Cluster string
+}
+
+// Load reads and checks a configuration. Faults in it come back as *Error, all together;
+// a file that cannot be read is an error that wraps the cause.
+func Load(from Sources) (Config, error) {
+	c := Config{File: from.File, Log: Log{Format: "auto"}}
+	var f faults
+	env := parseEnvironment(from.Environment)
+	if from.File != "" {
+		source, err := os.ReadFile(from.File)
+		if err != nil {
+			return Config{}, fmt.Errorf("read configuration: %w", err)
+		}
+		f = readFile(&c, from.File, source, env)
+	}
+	if len(c.Clusters) == 0 && len(f) == 0 {
+		c.Clusters = []Cluster{defaults(DefaultCluster)}
+	}
+	f = append(f, overlay(&c, env, from.Cluster)...)
+	if from.Repo != "" {
+		f = append(f, setRepo(&c, from)...)
+	}
+	if len(f) == 0 {
+		f = complete(c)
+	}
+	if len(f) > 0 {
+		return Config{}, &Error{Faults: f}
+	}
+	slices.SortFunc(c.Clusters, func(a, b Cluster) int { return strings.Compare(a.Name, b.Name) })
+	return c, nil
+}
+
+// Select returns the cluster of that name; "" selects the only one.
+func (c Config) Select(name string) (Cluster, error) {
+	if name == "" && len(c.Clusters) == 1 {
+		return c.Clusters[0], nil
+	}
+	var names []string
+	for _, cluster := range c.Clusters {
+		if cluster.Name == name {
+			return cluster, nil
+		}
+		names = append(names, cluster.Name)
+	}
+	list := strings.Join(names, ", ")
+	if name == "" {
+		return Cluster{}, &Error{Faults: faults{{Key: "--cluster", Message: "say which cluster: " + list}}}
+	}
+	return Cluster{}, &Error{Faults: faults{{
+		Key: "--cluster", Message: fmt.Sprintf("no cluster %q; configured: %s", name, list), Suggestion: nearest(name, names),
+	}}}
+}
+
+func defaults(name string) Cluster {
+	return Cluster{
+		Name: name,
+		Slot: "pgark",
+		Repo: Repo{Every: time.Second, Compression: "zstd"},
+		Backup: Backup{
+			Schedule: mustSchedule("0 2 * * *"),
+			Timezone: time.UTC,
+		},
+	}
+}
+
+func setRepo(c *Config, from Sources) faults {
+	cluster := c.pick(from.Cluster)
+	if cluster == nil {
+		return faults{{Key: "--repo", Message: "the file has several clusters: name one with --cluster"}}
+	}
+	if err := setURL(cluster, from.Repo); err != nil {
+		return faults{{Key: "repository URL", Message: err.Error()}}
+	}
+	return nil
+}
+
+// pick returns the named cluster, or the only one, or nil.
+func (c *Config) pick(name string) *Cluster {
+	for i := range c.Clusters {
+		if c.Clusters[i].Name == name || name == "" && len(c.Clusters) == 1 {
+			return &c.Clusters[i]
+		}
+	}
+	return nil
+}
+
+func complete(c Config) faults {
+	var f faults
+	for _, cluster := range c.Clusters {
+		if cluster.Repo.URL == "" {
+			f = append(f, Fault{File: c.File, Key: "clusters." + cluster.Name + ".repo", Message: "no repository: " +
+				"give a URL like s3://bucket/prefix?region=eu-west-1 or file:///path, in the file, as PGARK_REPO or with --repo"})
+		}
+	}
+	for i, a := range c.Clusters {
+		for _, b := range c.Clusters[i+1:] {
+			if a.Repo.URL != "" && a.Repo.URL == b.Repo.URL && a.Postgres == b.Postgres {
+				f = append(f, Fault{File: c.File, Key: "clusters." + b.Name, Message: fmt.Sprintf(
+					"same server and repository as cluster %s: one agent per cluster", a.Name)})
+			}
+		}
+	}
+	return f
+}

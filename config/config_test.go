@@ -1,0 +1,310 @@
+package config_test
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pgark/pgark/config"
+)
+
+func write(t testing.TB, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "pgark.yml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestLoadReadsEveryKey(t *testing.T) {
+	file := write(t, `
+log: { level: debug, format: json }
+clusters:
+  main:
+    postgres: service=main
+    slot: { name: ark_1 }
+    repo:
+      url: s3://acme-pg/main?region=eu-west-1
+      upload: { every: 250ms }
+      compression: s2
+    backup: { schedule: "30 3 * * 0", timezone: Europe/Paris, max_rate: 200MB/s }
+`)
+	got, err := config.Load(config.Sources{File: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Log.Level != slog.LevelDebug || got.Log.Format != "json" || len(got.Clusters) != 1 {
+		t.Fatalf("got %+v", got)
+	}
+	c := got.Clusters[0]
+	if c.Name != "main" || c.Postgres != "service=main" || c.Slot != "ark_1" {
+		t.Errorf("cluster: got %+v", c)
+	}
+	if want := (config.Repo{URL: "s3://acme-pg/main?region=eu-west-1", Every: 250 * time.Millisecond, Compression: "s2"}); c.Repo != want {
+		t.Errorf("repo: got %+v, want %+v", c.Repo, want)
+	}
+	// A Sunday, 03:30 in Paris in winter.
+	now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
+	if got, want := c.Backup.Next(now), time.Date(2026, 11, 22, 2, 30, 0, 0, time.UTC); !got.Equal(want) {
+		t.Errorf("next backup: got %s, want %s", got, want)
+	}
+	if c.Backup.MaxRate != 200_000_000 {
+		t.Errorf("max_rate: got %d", c.Backup.MaxRate)
+	}
+}
+
+func TestLoadMinimal(t *testing.T) {
+	for name, from := range map[string]config.Sources{
+		"file, short repo":  {File: write(t, "clusters:\n  main:\n    repo: file:///ark\n")},
+		"no file, argument": {Repo: "file:///ark"},
+		"no file, variable": {Environment: []string{"PGARK_REPO=file:///ark", "PATH=/bin"}},
+		"empty cluster":     {File: write(t, "clusters:\n  main:\n"), Repo: "file:///ark"},
+		"comments only":     {File: write(t, "# nothing yet\n"), Repo: "file:///ark"},
+		"empty file":        {File: write(t, ""), Repo: "file:///ark"},
+	} {
+		got, err := config.Load(from)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		c, err := got.Select("")
+		if err != nil || c.Name != "main" || c.Repo.URL != "file:///ark" || c.Slot != "pgark" || c.Repo.Every != time.Second ||
+			c.Repo.Compression != "zstd" || c.Backup.Schedule.String() != "0 2 * * *" {
+			t.Errorf("%s: got %+v, %v", name, c, err)
+		}
+	}
+}
+
+func TestPrecedence(t *testing.T) {
+	file := write(t, "clusters:\n  main:\n    repo: file:///file\n    slot: { name: file }\n")
+	environment := []string{"PGARK_REPO=file:///env", "PGARK_CLUSTERS_MAIN_SLOT_NAME=env"}
+	got, err := config.Load(config.Sources{File: file, Environment: environment, Repo: "file:///flag"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := got.Clusters[0]; c.Repo.URL != "file:///flag" || c.Slot != "env" {
+		t.Errorf("got %+v", c)
+	}
+}
+
+func TestSecretsComeFromFiles(t *testing.T) {
+	secret := write(t, "postgres://ark:secret@db/\n")
+	got, err := config.Load(config.Sources{Environment: []string{"PGARK_REPO=file:///a", "PGARK_POSTGRES_FILE=" + secret}})
+	if err != nil || got.Clusters[0].Postgres != "postgres://ark:secret@db/" {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	_, err = config.Load(config.Sources{Environment: []string{"PGARK_REPO=file:///a", "PGARK_POSTGRES_FILE=/nowhere/at/all"}})
+	if err == nil || !strings.Contains(err.Error(), "PGARK_POSTGRES_FILE") {
+		t.Errorf("missing secret file: got %v", err)
+	}
+	file := write(t, "clusters: { main: { repo: !env ARK_URL } }")
+	got, err = config.Load(config.Sources{File: file, Environment: []string{"ARK_URL=file:///b"}})
+	if err != nil || got.Clusters[0].Repo.URL != "file:///b" {
+		t.Errorf("!env: got %+v, %v", got, err)
+	}
+}
+
+func TestSeveralClusters(t *testing.T) {
+	file := write(t, "clusters:\n  b: { repo: file:///b }\n  a: { repo: file:///a }\n")
+	got, err := config.Load(config.Sources{File: file, Environment: []string{"PGARK_CLUSTERS_B_REPO_COMPRESSION=s2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Clusters[0].Name != "a" || got.Clusters[1].Repo.Compression != "s2" {
+		t.Errorf("got %+v", got.Clusters)
+	}
+	if _, err := got.Select(""); err == nil || !strings.Contains(err.Error(), "a, b") {
+		t.Errorf("no name: got %v", err)
+	}
+	if _, err := got.Select("c"); err == nil {
+		t.Error("unknown name: no error")
+	}
+	if c, err := got.Select("b"); err != nil || c.Name != "b" {
+		t.Errorf("got %+v, %v", c, err)
+	}
+	if _, err := config.Load(config.Sources{File: file, Environment: []string{"PGARK_REPO=file:///x"}}); err == nil {
+		t.Error("a shorthand for two clusters: no error")
+	}
+	if _, err := config.Load(config.Sources{File: file, Repo: "file:///x"}); err == nil {
+		t.Error("a URL for two clusters: no error")
+	}
+	got, err = config.Load(config.Sources{File: file, Environment: []string{"PGARK_REPO=file:///x"}, Cluster: "b"})
+	if err != nil || got.Clusters[1].Repo.URL != "file:///x" {
+		t.Errorf("a shorthand for the selected one: got %+v, %v", got.Clusters, err)
+	}
+}
+
+// TestFaults holds each fault by its place and words: none hides another.
+func TestFaults(t *testing.T) {
+	file := write(t, `clusters:
+  main:
+    postgres: service=main
+    repos: s3://acme
+    repo:
+      url: s3:///x
+      upload: { evry: 1s, every: 5 }
+      compression: zip
+    backup: [1]
+  dr:
+    repo: !env NOPE
+    slot: { name: Bad-Slot }
+    backup: { schedule: "0 2 * *", timezone: EST5, max_rate: 10 }
+  Main: {}
+  o: { repo: http://x, backup: { timezone: Nowhere/AtAll, schedule: "0 0 31 2 *" } }
+  p: { repo: "file://relative/x", slot: { name: { x: 1 } }, objectives: { rpo: 5s } }
+  q: { repo: "s3://key:secret@bucket/x" }
+log: { level: loud, format: }
+http: { listen: x }
+1: x
+`)
+	_, err := config.Load(config.Sources{File: file, Environment: []string{"PGARK_LOG_LEVL=info", "PGARK_PORT=tcp://1.2.3.4", "PGARK_SERVICE_HOST=1.2.3.4"}})
+	var got *config.Error
+	if !errors.As(err, &got) {
+		t.Fatalf("got %v, want *Error", err)
+	}
+	want := []struct {
+		line, column int
+		key, words   string
+	}{
+		{4, 5, "clusters.main.repos", "did you mean repo?"},
+		{6, 12, "clusters.main.repo.url", "no bucket"},
+		{7, 17, "clusters.main.repo.upload.evry", "did you mean every?"},
+		{7, 34, "clusters.main.repo.upload.every", "want a number with its unit"},
+		{8, 20, "clusters.main.repo.compression", `"zip" is not one of zstd, s2`},
+		{9, 13, "clusters.main.backup", "got a list"},
+		{11, 11, "clusters.dr.repo.url", `no variable "NOPE"`},
+		{12, 19, "clusters.dr.slot.name", "Bad-Slot"},
+		{13, 25, "clusters.dr.backup.schedule", "want five fields"},
+		{13, 46, "clusters.dr.backup.timezone", "IANA"},
+		{13, 62, "clusters.dr.backup.max_rate", "not a rate"},
+		{14, 3, "clusters.Main", "lower-case"},
+		{15, 14, "clusters.o.repo.url", `unknown scheme "http"`},
+		{15, 44, "clusters.o.backup.timezone", "Nowhere/AtAll"},
+		{15, 69, "clusters.o.backup.schedule", "never comes"},
+		{16, 14, "clusters.p.repo.url", "three slashes"},
+		{16, 49, "clusters.p.slot.name", "want a single value"},
+		{16, 61, "clusters.p.objectives", "this version knows no such key"},
+		{17, 14, "clusters.q.repo.url", "credentials"},
+		{18, 15, "log.level", `"loud"`},
+		{18, 21, "log.format", "is not one of"},
+		{19, 1, "http", "this version knows no such key"},
+		{20, 1, "1", "this kind of key"},
+		{0, 0, "PGARK_LOG_LEVL", "did you mean PGARK_LOG_LEVEL?"},
+	}
+	for i, f := range got.Faults {
+		t.Logf("%s\n%s", f, f.Excerpt())
+		if i >= len(want) {
+			t.Errorf("fault %d: unexpected", i)
+			continue
+		}
+		w := want[i]
+		if f.Line != w.line || f.Column != w.column || f.Key != w.key || !strings.Contains(f.String(), w.words) {
+			t.Errorf("fault %d: got %d:%d %s, want %d:%d %s with %q", i, f.Line, f.Column, f, w.line, w.column, w.key, w.words)
+		}
+	}
+	if len(got.Faults) != len(want) {
+		t.Errorf("got %d faults, want %d", len(got.Faults), len(want))
+	}
+	if strings.Contains(err.Error(), "key:secret") {
+		t.Error("the message repeats credentials")
+	}
+}
+
+func TestFaultsOfForm(t *testing.T) {
+	for name, test := range map[string]struct{ text, want string }{
+		"no repository":  {"clusters:\n  main:\n    postgres: x\n", "no repository"},
+		"nothing at all": {"", "no repository"},
+		"not a mapping":  {"- a\n", "want keys and values"},
+		"two documents":  {"log: {}\n---\nlog: {}\n", "more than one YAML document"},
+		"duplicate key":  {"clusters:\n  main:\n    postgres: a\n    postgres: b\n", "already defined"},
+		"broken YAML":    {"clusters: {main\n", "pgark.yml:1"},
+		"tab":            {"clusters:\n\tmain:\n", "pgark.yml:2"},
+		"unknown tag":    {"clusters: {main: {repo: !credential x}}", "only !env"},
+		"same twice":     {"clusters: {a: {repo: \"file:///r\"}, b: {repo: \"file:///r\"}}", "one agent per cluster"},
+	} {
+		_, err := config.Load(config.Sources{File: write(t, test.text)})
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want %q", name, err, test.want)
+		}
+	}
+}
+
+func TestMissingFileIsNotAFault(t *testing.T) {
+	_, err := config.Load(config.Sources{File: filepath.Join(t.TempDir(), "none.yml")})
+	if !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v, want ErrNotExist", err)
+	}
+}
+
+func TestExcerptPointsAtTheColumn(t *testing.T) {
+	f := config.Fault{Line: 12, Column: 6, Source: "\tabc: é"}
+	if got, want := f.Excerpt(), "  12 | \tabc: é\n     | \t    ^"; got != want {
+		t.Errorf("got\n%q\nwant\n%q", got, want)
+	}
+}
+
+func TestKeysHaveDocAndShorthand(t *testing.T) {
+	doc, err := os.ReadFile("../docs/CONFIGURATION.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(config.Sources{Repo: "file:///r"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range append(config.GlobalKeys(), config.ClusterKeys()...) {
+		row := "| `" + k.Path + "` | `" + k.Env + "` | " + k.Doc + " |"
+		if !strings.Contains(string(doc), row) {
+			t.Errorf("docs/CONFIGURATION.md lacks the row\n%s", row)
+		}
+		// What is shown can be read again.
+		if v := k.Value(c, c.Clusters[0]); v != "" {
+			if _, err := config.Load(config.Sources{Repo: "file:///r", Environment: []string{k.Env + "=" + v}}); err != nil {
+				t.Errorf("%s: %q cannot be read back: %v", k.Path, v, err)
+			}
+		}
+	}
+}
+
+// FuzzLoad: no file makes the reader panic, and every fault has words.
+func FuzzLoad(f *testing.F) {
+	f.Add("clusters:\n  main:\n    repo: { url: s3://a/b, upload: { every: 1s } }\n    backup: { schedule: \"@daily\" }\n")
+	f.Add("clusters: {a: {backup: {schedule: 'TZ=0', max_rate: 1e9GB/s, timezone: ../x}}}\nlog: !env X\n")
+	f.Add("a: &x [*x]\n<<: *x\n? b\n: c\n")
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, text string) {
+		file := filepath.Join(dir, "pgark.yml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := config.Load(config.Sources{File: file})
+		var e *config.Error
+		if errors.As(err, &e) {
+			for _, fault := range e.Faults {
+				_ = fault.Excerpt()
+				if fault.Message == "" {
+					t.Errorf("fault without words: %+v", fault)
+				}
+			}
+		}
+	})
+}
+
+// TestCutAtEveryByte reads the full sample cut at each byte.
+func TestCutAtEveryByte(t *testing.T) {
+	text := "log: { level: debug }\nclusters:\n  main:\n    repo: !env X\n    backup: { schedule: \"30 3 * * 0\", max_rate: 200MB/s }\n"
+	file := filepath.Join(t.TempDir(), "pgark.yml")
+	for i := range len(text) {
+		if err := os.WriteFile(file, []byte(text[:i]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := config.Load(config.Sources{File: file}); err == nil {
+			t.Errorf("cut at %d: no error although there is no repository", i)
+		}
+	}
+}

@@ -1,0 +1,206 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Key is one setting: how it is written in the file, in the environment, and what it does.
+type Key struct {
+	// Path is relative to clusters.<name> for a cluster's keys, otherwise to the file's root.
+	Path string
+	// Env is the shorthand variable: it means the only cluster, or the one selected.
+	Env string
+	// Doc says in one line what the key does, its unit and its default.
+	Doc string
+
+	set func(*Config, *Cluster, string) error
+	get func(Config, Cluster) string
+}
+
+// GlobalKeys returns the keys at the root of the file.
+func GlobalKeys() []Key {
+	return []Key{
+		{
+			Path: "log.level", Env: "PGARK_LOG_LEVEL", Doc: "debug, info, warn or error; info by default",
+			set: func(c *Config, _ *Cluster, v string) error { return setLevel(c, v) },
+			get: func(c Config, _ Cluster) string { return strings.ToLower(c.Log.Level.String()) },
+		},
+		{
+			Path: "log.format", Env: "PGARK_LOG_FORMAT", Doc: "auto (text on a terminal, otherwise json), text or json",
+			set: func(c *Config, _ *Cluster, v string) error { return oneOf(&c.Log.Format, v, "auto", "text", "json") },
+			get: func(c Config, _ Cluster) string { return c.Log.Format },
+		},
+	}
+}
+
+// ClusterKeys returns the keys below clusters.<name>.
+func ClusterKeys() []Key {
+	return []Key{
+		{
+			Path: "postgres", Env: "PGARK_POSTGRES", Doc: "connection string, URI or keywords as libpq takes them; empty: the PG* variables",
+			set: func(_ *Config, c *Cluster, v string) error { c.Postgres = v; return nil },
+			get: func(_ Config, c Cluster) string { return c.Postgres },
+		},
+		{
+			Path: "slot.name", Env: "PGARK_SLOT_NAME", Doc: "physical replication slot; pgark by default",
+			set: func(_ *Config, c *Cluster, v string) error { return setSlot(c, v) },
+			get: func(_ Config, c Cluster) string { return c.Slot },
+		},
+		{
+			Path: "repo.url", Env: "PGARK_REPO", Doc: "s3://bucket/prefix?region=… or file:///path; `repo: URL` is the short form",
+			set: func(_ *Config, c *Cluster, v string) error { return setURL(c, v) },
+			get: func(_ Config, c Cluster) string { return c.Repo.URL },
+		},
+		{
+			Path: "repo.upload.every", Env: "PGARK_UPLOAD_EVERY", Doc: "longest wait before WAL is put while busy, 100ms to 1h; 1s by default",
+			set: func(_ *Config, c *Cluster, v string) error { return setEvery(c, v) },
+			get: func(_ Config, c Cluster) string { return FormatDuration(c.Repo.Every) },
+		},
+		{
+			Path: "repo.compression", Env: "PGARK_COMPRESSION", Doc: "zstd (default), or s2 for hosts short of CPU",
+			set: func(_ *Config, c *Cluster, v string) error { return oneOf(&c.Repo.Compression, v, "zstd", "s2") },
+			get: func(_ Config, c Cluster) string { return c.Repo.Compression },
+		},
+		{
+			Path: "backup.schedule", Env: "PGARK_BACKUP_SCHEDULE", Doc: "cron expression of five fields, @daily and the like, or off; 0 2 * * * by default",
+			set: func(_ *Config, c *Cluster, v string) error { return setSchedule(c, v) },
+			get: func(_ Config, c Cluster) string { return c.Backup.Schedule.String() },
+		},
+		{
+			Path: "backup.timezone", Env: "PGARK_BACKUP_TIMEZONE", Doc: "IANA name in which the schedule is read; UTC by default",
+			set: func(_ *Config, c *Cluster, v string) error { return setTimezone(c, v) },
+			get: func(_ Config, c Cluster) string { return c.Backup.Timezone.String() },
+		},
+		{
+			Path: "backup.max_rate", Env: "PGARK_BACKUP_MAX_RATE", Doc: "bytes per second read from the server, 32kB/s to 1GiB/s; 0, the default, is no limit",
+			set: func(_ *Config, c *Cluster, v string) error { return setMaxRate(c, v) },
+			get: func(_ Config, c Cluster) string { return FormatRate(c.Backup.MaxRate) },
+		},
+	}
+}
+
+// Value returns what k is set to, as one would write it in the file. The connection string is
+// returned whole: redact it before printing.
+func (k Key) Value(c Config, cluster Cluster) string { return k.get(c, cluster) }
+
+func setLevel(c *Config, v string) error {
+	var level string
+	if err := oneOf(&level, v, "debug", "info", "warn", "error"); err != nil {
+		return err
+	}
+	return c.Log.Level.UnmarshalText([]byte(level))
+}
+
+// setSlot checks the name by ReplicationSlotValidateName (src/backend/replication/slot.c).
+func setSlot(c *Cluster, v string) error {
+	bad := strings.IndexFunc(v, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_'
+	})
+	if v == "" || len(v) > 63 || bad >= 0 {
+		return fmt.Errorf("slot name %q: want 1 to 63 lower-case letters, digits and underscores", v)
+	}
+	c.Slot = v
+	return nil
+}
+
+func setURL(c *Cluster, v string) error {
+	if err := checkURL(v); err != nil {
+		return err
+	}
+	c.Repo.URL = v
+	return nil
+}
+
+// checkURL looks only at what every store needs; the store itself reads the query.
+func checkURL(v string) error {
+	const want = "want s3://bucket/prefix?region=… or file:///path"
+	u, err := url.Parse(v)
+	if err != nil {
+		// url.Error repeats the whole text, which may hold a password.
+		var parse *url.Error
+		if errors.As(err, &parse) {
+			err = parse.Err
+		}
+		return fmt.Errorf("not a URL (%w): %s", err, want)
+	}
+	switch {
+	case u.User != nil:
+		return fmt.Errorf("credentials in the URL: leave them to the AWS environment, profile or role")
+	case u.Scheme == "s3" && u.Host == "":
+		return fmt.Errorf("no bucket in %q: %s", v, want)
+	case u.Scheme == "file" && (u.Host != "" || !path.IsAbs(u.Path) || path.Clean(u.Path) == "/"):
+		return fmt.Errorf("no absolute folder in %q: want file:///path, with three slashes", v)
+	case u.Scheme == "s3" || u.Scheme == "file":
+		return nil
+	case u.Scheme == "":
+		return fmt.Errorf("no scheme in %q: %s", v, want)
+	}
+	return fmt.Errorf("unknown scheme %q: %s", u.Scheme, want)
+}
+
+func setEvery(c *Cluster, v string) error {
+	d, err := ParseDuration(v)
+	if err != nil {
+		return err
+	}
+	if d < 100*time.Millisecond || d > time.Hour {
+		return fmt.Errorf("%s is out of range: want 100ms to 1h", v)
+	}
+	c.Repo.Every = d
+	return nil
+}
+
+func setSchedule(c *Cluster, v string) error {
+	if v == "off" {
+		c.Backup.Schedule = nil
+		return nil
+	}
+	s, err := ParseSchedule(v)
+	if err != nil {
+		return err
+	}
+	c.Backup.Schedule = s
+	return nil
+}
+
+func setTimezone(c *Cluster, v string) error {
+	if v == "" || v == "Local" {
+		return fmt.Errorf("timezone %q: want an IANA name like Europe/Paris, or UTC", v)
+	}
+	loc, err := time.LoadLocation(v)
+	if err != nil {
+		return fmt.Errorf("timezone %q: want an IANA name like Europe/Paris, or UTC", v)
+	}
+	c.Backup.Timezone = loc
+	return nil
+}
+
+// setMaxRate keeps to what BASE_BACKUP's MAX_RATE takes (src/backend/backup/basebackup.c).
+func setMaxRate(c *Cluster, v string) error {
+	const least, most = 32 << 10, 1 << 30
+	rate, err := ParseRate(v)
+	if err != nil {
+		return err
+	}
+	if rate != 0 && (rate < least || rate > most) {
+		return fmt.Errorf("%s is out of range: want 32KiB/s to 1GiB/s, or 0 for no limit", v)
+	}
+	c.Backup.MaxRate = rate
+	return nil
+}
+
+func oneOf(to *string, v string, allowed ...string) error {
+	for _, a := range allowed {
+		if v == a {
+			*to = v
+			return nil
+		}
+	}
+	return fmt.Errorf("%s is not one of %s", strconv.Quote(v), strings.Join(allowed, ", "))
+}

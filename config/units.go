@@ -1,0 +1,104 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/prometheus/common/model"
+	"github.com/robfig/cron/v3"
+)
+
+// ParseDuration reads a duration with its unit by Prometheus's rules: 300ms, 30s, 15m, 14d,
+// 1w2d. A bare number other than 0 is refused.
+func ParseDuration(s string) (time.Duration, error) {
+	d, err := model.ParseDuration(s)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a duration: want a number with its unit, like 300ms, 30s, 15m or 14d", s)
+	}
+	return time.Duration(d), nil
+}
+
+// FormatDuration writes d as ParseDuration reads it, to the millisecond.
+func FormatDuration(d time.Duration) string { return model.Duration(d).String() }
+
+// ParseSize reads a number of bytes with its unit: 64GB is 64·10⁹, 16MiB is 16·2²⁰. A bare
+// number other than 0 is refused, for nobody can tell what it counts.
+func ParseSize(s string) (int64, error) {
+	wrong := fmt.Errorf("%q is not a size: want a number with its unit, like 200MB, 64GB or 16MiB", s)
+	if s == "0" {
+		return 0, nil
+	}
+	if s == "" || strings.TrimRight(s, "0123456789.,") == "" {
+		return 0, wrong
+	}
+	n, err := humanize.ParseBytes(s)
+	if err != nil || n > math.MaxInt64 {
+		return 0, wrong
+	}
+	return int64(n), nil
+}
+
+// ParseRate reads a size per second: 200MB/s, or 0.
+func ParseRate(s string) (int64, error) {
+	size, ok := strings.CutSuffix(s, "/s")
+	if !ok && s != "0" {
+		return 0, fmt.Errorf("%q is not a rate: want a size per second, like 200MB/s, or 0", s)
+	}
+	n, err := ParseSize(size)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a rate: want a size per second, like 200MB/s, or 0", s)
+	}
+	return n, nil
+}
+
+// FormatRate writes a rate as ParseRate reads it, exactly.
+func FormatRate(bytes int64) string {
+	if bytes == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%dB/s", bytes)
+}
+
+// Schedule is a cron expression.
+type Schedule struct {
+	text string
+	cron cron.Schedule
+}
+
+// ParseSchedule reads a cron expression of five fields (minute hour day-of-month month
+// day-of-week) or a descriptor like @daily or @every 6h.
+func ParseSchedule(s string) (*Schedule, error) {
+	// The parser takes a zone in front, and panics on some; backup.timezone is the place.
+	if strings.Contains(s, "TZ=") {
+		return nil, fmt.Errorf("schedule %q: put the zone in backup.timezone", s)
+	}
+	c, err := cron.ParseStandard(s)
+	if err != nil {
+		return nil, fmt.Errorf("schedule %q: %w; want five fields like 0 2 * * *, @daily, or off", s, err)
+	}
+	if c.Next(time.Unix(0, 0).UTC()).IsZero() {
+		return nil, fmt.Errorf("schedule %q never comes", s)
+	}
+	return &Schedule{text: s, cron: c}, nil
+}
+
+// String returns the expression as it was written, or off for nil.
+func (s *Schedule) String() string {
+	if s == nil {
+		return "off"
+	}
+	return s.text
+}
+
+func (s *Schedule) next(t time.Time) time.Time { return s.cron.Next(t) }
+
+func mustSchedule(text string) *Schedule {
+	s, err := ParseSchedule(text)
+	if err != nil {
+		panic(err)
+	}
+	return s
+}

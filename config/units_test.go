@@ -1,0 +1,64 @@
+package config_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/pgark/pgark/config"
+)
+
+func TestParseDuration(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"300ms": 300 * time.Millisecond, "30s": 30 * time.Second, "14d": 14 * 24 * time.Hour, "1w2d": 9 * 24 * time.Hour, "0": 0,
+	} {
+		if got, err := config.ParseDuration(text); err != nil || got != want {
+			t.Errorf("%s: got %s, %v, want %s", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "5", "1.5h", "-1s", "1 s", "s", "1s1d"} {
+		if got, err := config.ParseDuration(text); err == nil {
+			t.Errorf("%q: got %s, want an error", text, got)
+		}
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	for text, want := range map[string]int64{"0": 0, "64GB": 64e9, "16MiB": 16 << 20, "1.5kB": 1500, "7B": 7} {
+		if got, err := config.ParseSize(text); err != nil || got != want {
+			t.Errorf("%s: got %d, %v, want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "5", "1.5", "-1MB", "MB", "1XB", "99999999999EB"} {
+		if got, err := config.ParseSize(text); err == nil {
+			t.Errorf("%q: got %d, want an error", text, got)
+		}
+	}
+}
+
+func TestParseRate(t *testing.T) {
+	for text, want := range map[string]int64{"0": 0, "200MB/s": 200e6, "32KiB/s": 32 << 10} {
+		if got, err := config.ParseRate(text); err != nil || got != want {
+			t.Errorf("%s: got %d, %v, want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "5", "200MB", "/s", "5/s", "200MB/m"} {
+		if got, err := config.ParseRate(text); err == nil {
+			t.Errorf("%q: got %d, want an error", text, got)
+		}
+	}
+}
+
+func TestScheduleOff(t *testing.T) {
+	c, err := config.Load(config.Sources{Repo: "file:///r", Environment: []string{"PGARK_BACKUP_SCHEDULE=off"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next := c.Clusters[0].Backup.Next(time.Now()); !next.IsZero() {
+		t.Errorf("got %s, want none", next)
+	}
+	for _, text := range []string{"TZ=", "CRON_TZ=x 0 2 * * *", "60 * * * *", ""} {
+		if _, err := config.ParseSchedule(text); err == nil {
+			t.Errorf("%q: no error", text)
+		}
+	}
+}
