@@ -1,8 +1,8 @@
 // Package config turns a file and the environment into settings: one struct per cluster,
 // checked, with units. It reports every fault at once, each with its line and key.
 //
-// It knows keys and units and nothing of what the rooms do with them: agent maps a Cluster
-// onto the rooms' Options, and no room imports this package. A key that no room obeys yet
+// It knows keys and units, and of what the rooms do with them only whether they take a value:
+// agent maps a Cluster onto the rooms' Options, and no room imports this package. A key that no room obeys yet
 // is refused like a misspelt one. docs/CONFIGURATION.md lists the keys; a test compares it
 // with the table in keys.go.
 package config
@@ -62,20 +62,16 @@ type Repo struct {
 
 // Backup says when base backups are taken.
 type Backup struct {
-	// Schedule is nil when no backup is scheduled ("off").
-	Schedule *Schedule
-	Timezone *time.Location
+	// Schedule is a cron expression as backup.ParseSchedule takes it; "off" schedules nothing.
+	Schedule string
+	// Timezone is the IANA name of the zone in which Schedule is read.
+	Timezone string
 	// MaxRate limits what the server sends, bytes per second; 0 is no limit.
 	MaxRate int64
 }
 
-// Next returns the first scheduled start after t, or the zero time if nothing is scheduled.
-func (b Backup) Next(t time.Time) time.Time {
-	if b.Schedule == nil {
-		return time.Time{}
-	}
-	return b.Schedule.next(t.In(b.Timezone)).UTC()
-}
+// Off is the schedule of a cluster whose backups are all taken by hand.
+const Off = "off"
 
 // Sources are the places a configuration comes from, strongest last: file, environment, Repo.
 type Sources struct {
@@ -147,8 +143,8 @@ func defaults(name string) Cluster {
 		Slot: "pgark",
 		Repo: Repo{Every: time.Second, Compression: "zstd"},
 		Backup: Backup{
-			Schedule: mustSchedule("0 2 * * *"),
-			Timezone: time.UTC,
+			Schedule: "0 2 * * *",
+			Timezone: "UTC",
 		},
 	}
 }

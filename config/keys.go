@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/pgark/pgark/backup"
 )
 
 // Key is one setting: how it is written in the file, in the environment, and what it does.
@@ -70,12 +72,12 @@ func ClusterKeys() []Key {
 		{
 			Path: "backup.schedule", Env: "PGARK_BACKUP_SCHEDULE", Doc: "cron expression of five fields, @daily and the like, or off; 0 2 * * * by default",
 			set: func(_ *Config, c *Cluster, v string) error { return setSchedule(c, v) },
-			get: func(_ Config, c Cluster) string { return c.Backup.Schedule.String() },
+			get: func(_ Config, c Cluster) string { return c.Backup.Schedule },
 		},
 		{
 			Path: "backup.timezone", Env: "PGARK_BACKUP_TIMEZONE", Doc: "IANA name in which the schedule is read; UTC by default",
 			set: func(_ *Config, c *Cluster, v string) error { return setTimezone(c, v) },
-			get: func(_ Config, c Cluster) string { return c.Backup.Timezone.String() },
+			get: func(_ Config, c Cluster) string { return c.Backup.Timezone },
 		},
 		{
 			Path: "backup.max_rate", Env: "PGARK_BACKUP_MAX_RATE", Doc: "bytes per second read from the server, 32kB/s to 1GiB/s; 0, the default, is no limit",
@@ -157,27 +159,21 @@ func setEvery(c *Cluster, v string) error {
 }
 
 func setSchedule(c *Cluster, v string) error {
-	if v == "off" {
-		c.Backup.Schedule = nil
-		return nil
+	if v != Off {
+		s, err := backup.ParseSchedule(v, "")
+		if err != nil || s.Next(time.Unix(0, 0)).IsZero() {
+			return fmt.Errorf("schedule %q: want five fields like 0 2 * * * that name a time which comes, @daily, or off", v)
+		}
 	}
-	s, err := ParseSchedule(v)
-	if err != nil {
-		return err
-	}
-	c.Backup.Schedule = s
+	c.Backup.Schedule = v
 	return nil
 }
 
 func setTimezone(c *Cluster, v string) error {
-	if v == "" || v == "Local" {
+	if _, err := backup.ParseSchedule("@daily", v); v == "" || err != nil {
 		return fmt.Errorf("timezone %q: want an IANA name like Europe/Paris, or UTC", v)
 	}
-	loc, err := time.LoadLocation(v)
-	if err != nil {
-		return fmt.Errorf("timezone %q: want an IANA name like Europe/Paris, or UTC", v)
-	}
-	c.Backup.Timezone = loc
+	c.Backup.Timezone = v
 	return nil
 }
 

@@ -8,7 +8,6 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/prometheus/common/model"
-	"github.com/robfig/cron/v3"
 )
 
 // ParseDuration reads a duration with its unit by Prometheus's rules: 300ms, 30s, 15m, 14d,
@@ -60,45 +59,4 @@ func FormatRate(bytes int64) string {
 		return "0"
 	}
 	return fmt.Sprintf("%dB/s", bytes)
-}
-
-// Schedule is a cron expression.
-type Schedule struct {
-	text string
-	cron cron.Schedule
-}
-
-// ParseSchedule reads a cron expression of five fields (minute hour day-of-month month
-// day-of-week) or a descriptor like @daily or @every 6h.
-func ParseSchedule(s string) (*Schedule, error) {
-	// The parser takes a zone in front, and panics on some; backup.timezone is the place.
-	if strings.Contains(s, "TZ=") {
-		return nil, fmt.Errorf("schedule %q: put the zone in backup.timezone", s)
-	}
-	c, err := cron.ParseStandard(s)
-	if err != nil {
-		return nil, fmt.Errorf("schedule %q: %w; want five fields like 0 2 * * *, @daily, or off", s, err)
-	}
-	if c.Next(time.Unix(0, 0).UTC()).IsZero() {
-		return nil, fmt.Errorf("schedule %q never comes", s)
-	}
-	return &Schedule{text: s, cron: c}, nil
-}
-
-// String returns the expression as it was written, or off for nil.
-func (s *Schedule) String() string {
-	if s == nil {
-		return "off"
-	}
-	return s.text
-}
-
-func (s *Schedule) next(t time.Time) time.Time { return s.cron.Next(t) }
-
-func mustSchedule(text string) *Schedule {
-	s, err := ParseSchedule(text)
-	if err != nil {
-		panic(err)
-	}
-	return s
 }

@@ -48,16 +48,15 @@ func TestParseRate(t *testing.T) {
 	}
 }
 
-func TestScheduleOff(t *testing.T) {
-	c, err := config.Load(config.Sources{Repo: "file:///r", Environment: []string{"PGARK_BACKUP_SCHEDULE=off"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if next := c.Clusters[0].Backup.Next(time.Now()); !next.IsZero() {
-		t.Errorf("got %s, want none", next)
+func TestSchedules(t *testing.T) {
+	for _, text := range []string{"off", "@daily", "@every 6h", "30 3 * * 0"} {
+		c, err := config.Load(config.Sources{Repo: "file:///r", Environment: []string{"PGARK_BACKUP_SCHEDULE=" + text}})
+		if err != nil || c.Clusters[0].Backup.Schedule != text {
+			t.Errorf("%q: got %+v, %v", text, c, err)
+		}
 	}
 	for _, text := range []string{"TZ=", "CRON_TZ=x 0 2 * * *", "60 * * * *", ""} {
-		if _, err := config.ParseSchedule(text); err == nil {
+		if _, err := config.Load(config.Sources{Repo: "file:///r", Environment: []string{"PGARK_BACKUP_SCHEDULE=" + text}}); err == nil {
 			t.Errorf("%q: no error", text)
 		}
 	}
