@@ -1,0 +1,199 @@
+package archiver
+
+import (
+	"time"
+
+	"github.com/pgark/pgark/wal"
+)
+
+// assembler decides which object to cut from the received WAL, and when. It
+// is pure: bytes, clock and uploads live with its caller, who says what
+// happened and asks next for what to do. Not safe for concurrent use.
+//
+// The rules. A complete segment is cut at once. Of the open segment a piece
+// is cut at once when idle turns busy, then at most one per interval, none
+// while nothing comes. Pieces follow each other without a hole from the
+// segment's start and never leave it. Nothing is cut while all upload slots
+// are taken, so nothing waits in a queue that a later cut would make useless:
+// what could not be cut yet goes into the next, larger cut.
+type assembler struct {
+	config assemblerConfig
+
+	received wal.LSN // every byte before it has come
+	next     wal.LSN // every byte before it has been cut
+	target   wal.LSN // pieces are due up to here
+	durable  wal.LSN // every byte before it is durable
+
+	last   time.Time // when an object of ours became due last
+	split  wal.SegmentNumber
+	splits bool // segment split goes up in pieces only
+
+	cuts []cut // cut and not confirmed, or confirmed behind a hole, in order
+	busy int   // of cuts, those not confirmed
+	id   uint64
+}
+
+// assemblerConfig are the assembler's fixed parameters, all above zero but
+// interval.
+type assemblerConfig struct {
+	size     wal.SegmentSize
+	interval time.Duration // between pieces; 0 cuts whenever a slot is free
+	maxPiece wal.LSN       // bytes of the largest piece
+	slots    int           // objects that may be in flight
+}
+
+// cutKind says what kind of object a cut becomes.
+type cutKind uint8
+
+const (
+	cutSegment cutKind = iota + 1 // a whole segment
+	cutPiece                      // part of one
+)
+
+// cut is one object to make.
+type cut struct {
+	id        uint64 // from 1, in the order of cutting
+	kind      cutKind
+	bytes     wal.Range
+	confirmed bool
+}
+
+// newAssembler begins with the bytes before start received long ago and
+// those before durable, which is not before start, durable.
+func newAssembler(config assemblerConfig, start, durable wal.LSN) *assembler {
+	return &assembler{config: config, received: start, next: durable, durable: durable}
+}
+
+// receive says that every byte before upTo has come, and how far the server's
+// own WAL reaches.
+func (a *assembler) receive(upTo, server wal.LSN, now time.Time) {
+	if upTo <= a.received {
+		return
+	}
+	idle := a.received <= a.next
+	a.received = upTo
+	// A segment that the server has whole already completes by itself: its
+	// first bytes are no commit of this moment that waits to be safe.
+	if idle && a.due(now) && server >= a.end(upTo-1) {
+		a.last = now
+	}
+}
+
+// flush makes everything received due now.
+func (a *assembler) flush(now time.Time) {
+	a.target, a.last = a.received, now
+}
+
+// piecesOnly says that segment n, the open one, is too large to be held
+// until it is whole.
+func (a *assembler) piecesOnly(n wal.SegmentNumber) {
+	a.split, a.splits = n, true
+}
+
+// nextCut returns the object to cut now, if there is one.
+func (a *assembler) nextCut(now time.Time) (cut, bool) {
+	if a.next >= a.received || a.busy >= a.config.slots {
+		return cut{}, false
+	}
+	start, end := a.start(a.next), a.end(a.next)
+	split := a.isSplit(a.next)
+	if a.received >= end && !split {
+		a.last = now
+		return a.add(cutSegment, wal.Range{Start: start, End: end}), true
+	}
+	limit := min(end, a.received)
+	switch {
+	case a.received >= end: // of a split segment
+		a.target = max(a.target, end)
+	case a.target > a.next: // due already
+	case a.due(now), split && limit-a.next >= a.config.maxPiece:
+		a.target, a.last = a.received, now
+	default:
+		return cut{}, false
+	}
+	to := min(a.target, limit)
+	if to-a.next > a.config.maxPiece {
+		to = a.next + a.config.maxPiece
+		to -= to % min(a.config.maxPiece, frameSize)
+	}
+	return a.add(cutPiece, wal.Range{Start: a.next, End: to}), true
+}
+
+func (a *assembler) add(kind cutKind, bytes wal.Range) cut {
+	a.id++
+	c := cut{id: a.id, kind: kind, bytes: bytes}
+	a.cuts = append(a.cuts, c)
+	a.busy++
+	a.next = bytes.End
+	return c
+}
+
+// wake returns when the next piece becomes due if nothing else happens
+// before; false if only an event can make one due.
+func (a *assembler) wake() (time.Time, bool) {
+	if a.next >= a.received || a.busy >= a.config.slots {
+		return time.Time{}, false
+	}
+	return a.last.Add(a.config.interval), true
+}
+
+// confirm says that the object of a cut is durable. The durable position is
+// the end of the bytes that confirmed objects hold without a hole, so it
+// passes an object only when all before it are confirmed.
+func (a *assembler) confirm(id uint64) {
+	for i := range a.cuts {
+		if a.cuts[i].id == id && !a.cuts[i].confirmed {
+			a.cuts[i].confirmed = true
+			a.busy--
+		}
+	}
+	for a.advance() {
+	}
+}
+
+// advance moves the durable position over one confirmed object and forgets
+// the objects before it. A segment may pass the pieces of it that are still
+// in flight: they stay until they are confirmed.
+func (a *assembler) advance() bool {
+	moved := false
+	kept := a.cuts[:0]
+	for _, c := range a.cuts {
+		if c.confirmed && c.bytes.Start <= a.durable {
+			moved = moved || c.bytes.End > a.durable
+			a.durable = max(a.durable, c.bytes.End)
+			continue
+		}
+		kept = append(kept, c)
+	}
+	a.cuts = kept
+	return moved
+}
+
+// inFlight reports whether an object of the segment that holds lsn is cut
+// and not confirmed.
+func (a *assembler) inFlight(n wal.SegmentNumber) bool {
+	for _, c := range a.cuts {
+		if !c.confirmed && a.number(c.bytes.Start) == n {
+			return true
+		}
+	}
+	return false
+}
+
+// drained reports whether all that came is durable and nothing is in flight.
+func (a *assembler) drained() bool { return a.busy == 0 && a.durable >= a.received }
+
+func (a *assembler) due(now time.Time) bool {
+	return !now.Before(a.last.Add(a.config.interval))
+}
+
+func (a *assembler) isSplit(lsn wal.LSN) bool {
+	return a.splits && a.number(lsn) == a.split
+}
+
+func (a *assembler) number(lsn wal.LSN) wal.SegmentNumber {
+	return a.config.size.Number(lsn)
+}
+
+func (a *assembler) start(lsn wal.LSN) wal.LSN { return a.config.size.Floor(lsn) }
+func (a *assembler) end(lsn wal.LSN) wal.LSN   { return a.config.size.End(a.number(lsn)) }
