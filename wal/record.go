@@ -1,0 +1,97 @@
+package wal
+
+// EndKind says how a transaction ended.
+type EndKind uint8
+
+// The four transaction ends. Recovery compares each of them with its target
+// (recoveryStopsBefore in src/backend/access/transam/xlogrecovery.c).
+const (
+	Commit EndKind = iota + 1
+	Abort
+	CommitPrepared
+	AbortPrepared
+)
+
+// String returns PostgreSQL's name of the record, such as "COMMIT_PREPARED".
+func (k EndKind) String() string {
+	switch k {
+	case Commit:
+		return "COMMIT"
+	case Abort:
+		return "ABORT"
+	case CommitPrepared:
+		return "COMMIT_PREPARED"
+	case AbortPrepared:
+		return "ABORT_PREPARED"
+	default:
+		return "UNKNOWN"
+	}
+}
+
+// Record is one WAL record without its content.
+type Record struct {
+	Start LSN    // of its first byte
+	End   LSN    // past its last byte, rounded up to 8: PostgreSQL's EndRecPtr; for a switch, the end of its segment
+	RM    uint8  // resource manager, src/include/access/rmgrlist.h
+	Info  uint8  // xl_info
+	XID   XID    // xl_xid, 0 if none
+	Len   uint32 // bytes without page headers and alignment, xl_tot_len
+
+	// Event is *TransactionEnd, *RestorePoint, *Checkpoint, *EndOfRecovery,
+	// *BackupEnd, or nil for every other record. It belongs to the caller.
+	Event any
+}
+
+// TransactionEnd is a commit or abort record.
+type TransactionEnd struct {
+	Kind EndKind
+	// XID is that of the transaction that ended. For the prepared kinds it is
+	// the one that was prepared (xl_xact_twophase), not that of the session
+	// that ended it, which Record.XID holds.
+	XID   XID
+	Time  Time
+	Start LSN
+	End   LSN
+	// Subxacts are the committed or aborted subtransactions, at most the
+	// first 4096 of SubxactCount.
+	Subxacts     []XID
+	SubxactCount int
+	DroppedRels  int // relation files removed by it
+}
+
+// RestorePoint is made by pg_create_restore_point. Names may repeat.
+type RestorePoint struct {
+	Name  string
+	Time  Time
+	Start LSN
+	End   LSN
+}
+
+// Checkpoint is a checkpoint record, online or at shutdown.
+type Checkpoint struct {
+	Shutdown bool
+	Redo     LSN // where replay from this checkpoint begins
+	Timeline TimelineID
+	Previous TimelineID // the timeline before, where this record starts a new one; otherwise Timeline
+	Time     Time       // to the second
+	NextXID  uint64     // next transaction ID with its epoch in the upper 32 bits
+	Start    LSN
+	End      LSN
+}
+
+// EndOfRecovery is written first on a timeline that a promotion began.
+type EndOfRecovery struct {
+	Time     Time
+	Timeline TimelineID // the new one
+	Previous TimelineID // the one it left
+	Start    LSN
+	End      LSN
+}
+
+// BackupEnd marks the point at which the base backup that began at
+// BackupStart (its redo LSN) is consistent.
+type BackupEnd struct {
+	BackupStart LSN
+	Start       LSN
+	End         LSN
+}

@@ -1,0 +1,192 @@
+package wal
+
+import (
+	"encoding/binary"
+	"errors"
+)
+
+// Bits of xl_info and xinfo (src/include/access/xact.h, the same in 14 to 18).
+const (
+	xactOpMask  = 0x70 // XLOG_XACT_OPMASK
+	xactHasInfo = 0x80 // XLOG_XACT_HAS_INFO
+
+	xactHasDBInfo   = 1 << 0
+	xactHasSubxacts = 1 << 1
+	xactHasRels     = 1 << 2
+	xactHasInvals   = 1 << 3 // commits only
+	xactHasTwoPhase = 1 << 4
+	xactHasStats    = 1 << 8 // since 15
+
+	keptSubxacts = 4096
+)
+
+// xactStep is what a commit or abort record says next, in the order of
+// ParseCommitRecord and ParseAbortRecord (src/backend/access/rmgrdesc/xactdesc.c).
+type xactStep uint8
+
+const (
+	stepTime xactStep = iota
+	stepInfo
+	stepSubxacts
+	stepSubxact
+	stepRels
+	stepStats
+	stepInvals
+	stepTwoPhase
+	stepDone
+)
+
+// xactParser reads the main data of a commit or abort record as it comes, cut
+// anywhere. It holds a field at a time: such a record may be hundreds of
+// megabytes long, and what matters can stand at its end.
+type xactParser struct {
+	end   *TransactionEnd
+	major int
+	info  uint8 // xl_info
+	xinfo uint32
+
+	step  xactStep
+	field [8]byte
+	have  int    // bytes of field
+	pass  uint64 // bytes to pass over before field
+	subs  int    // subtransactions to come
+	bad   error
+}
+
+// newXactParser returns nil where info is none of a transaction end.
+func newXactParser(info uint8, major int) *xactParser {
+	var kind EndKind
+	switch info & xactOpMask {
+	case 0x00:
+		kind = Commit
+	case 0x20:
+		kind = Abort
+	case 0x30:
+		kind = CommitPrepared
+	case 0x40:
+		kind = AbortPrepared
+	default:
+		return nil
+	}
+	return &xactParser{end: &TransactionEnd{Kind: kind}, info: info, major: major}
+}
+
+// write reads the next bytes of main data.
+func (x *xactParser) write(p []byte) {
+	for len(p) > 0 && x.bad == nil && (x.step != stepDone || x.pass > 0) {
+		if x.pass > 0 {
+			n := min(x.pass, uint64(len(p)))
+			x.pass -= n
+			p = p[n:]
+			continue
+		}
+		want := 4
+		if x.step == stepTime {
+			want = 8
+		}
+		n := copy(x.field[x.have:want], p)
+		x.have += n
+		p = p[n:]
+		if x.have == want {
+			x.have = 0
+			x.take()
+		}
+	}
+}
+
+// take reads the field that is now whole and goes on to the next.
+func (x *xactParser) take() {
+	v := binary.LittleEndian.Uint32(x.field[:])
+	switch x.step {
+	case stepTime:
+		x.end.Time = Time(binary.LittleEndian.Uint64(x.field[:]))
+	case stepInfo:
+		x.xinfo = v
+		if v&xactHasDBInfo != 0 {
+			x.pass = 8 // xl_xact_dbinfo
+		}
+	case stepSubxacts:
+		x.end.SubxactCount = x.array(v, 0)
+		x.subs = x.end.SubxactCount
+	case stepSubxact:
+		x.subs--
+		if len(x.end.Subxacts) < keptSubxacts {
+			x.end.Subxacts = append(x.end.Subxacts, XID(v))
+		}
+		if x.subs > 0 {
+			return
+		}
+	case stepRels:
+		x.end.DroppedRels = x.array(v, 12) // RelFileLocator
+	case stepStats:
+		x.array(v, x.statsItem())
+	case stepInvals:
+		x.array(v, 16) // SharedInvalidationMessage
+	case stepTwoPhase:
+		x.end.XID = XID(v)
+	case stepDone:
+	}
+	for x.step++; !x.present(); x.step++ {
+	}
+}
+
+// array passes over count items of size bytes each.
+func (x *xactParser) array(count uint32, size uint64) int {
+	if int32(count) < 0 {
+		x.bad = errors.New("negative count in a transaction end")
+		return 0
+	}
+	x.pass = uint64(count) * size
+	return int(count)
+}
+
+// statsItem returns the size of xl_xact_stats_item, whose object ID has 64
+// bits since 18.
+func (x *xactParser) statsItem() uint64 {
+	if x.major >= 18 {
+		return 16
+	}
+	return 12
+}
+
+// present reports whether the record has the field of the current step.
+func (x *xactParser) present() bool {
+	has := func(bit uint32) bool { return x.xinfo&bit != 0 }
+	commit := x.end.Kind == Commit || x.end.Kind == CommitPrepared
+	switch x.step {
+	case stepInfo:
+		return x.info&xactHasInfo != 0
+	case stepSubxacts:
+		return has(xactHasSubxacts)
+	case stepSubxact:
+		return x.subs > 0
+	case stepRels:
+		return has(xactHasRels)
+	case stepStats:
+		return has(xactHasStats)
+	case stepInvals:
+		return commit && has(xactHasInvals)
+	case stepTwoPhase:
+		return has(xactHasTwoPhase)
+	default:
+		return true
+	}
+}
+
+// close returns the transaction end of a record whose header has xid.
+func (x *xactParser) close(xid XID) (*TransactionEnd, error) {
+	if x.bad != nil {
+		return nil, x.bad
+	}
+	if x.step != stepDone || x.pass > 0 {
+		return nil, errors.New("transaction end is cut short")
+	}
+	prepared := x.end.Kind == CommitPrepared || x.end.Kind == AbortPrepared
+	if prepared != (x.xinfo&xactHasTwoPhase != 0) {
+		return nil, errors.New("transaction end does not say which transaction was prepared")
+	}
+	if !prepared {
+		x.end.XID = xid
+	}
+	return x.end, nil
+}
