@@ -3,6 +3,7 @@ package retry
 import (
 	"context"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/pgark/pgark/storage"
@@ -11,18 +12,21 @@ import (
 // guard ends a context when the store stands still for too long. The time that the caller takes
 // between two reads does not count.
 type guard struct {
-	ctx     context.Context //nolint:containedctx // the guard is the context's owner for one attempt
 	cancel  context.CancelCauseFunc
 	timer   *time.Timer
 	timeout time.Duration
+	fired   atomic.Bool
 }
 
-func newGuard(ctx context.Context, timeout time.Duration) *guard {
+// newGuard returns the context that it guards, armed.
+func newGuard(ctx context.Context, timeout time.Duration) (context.Context, *guard) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	return &guard{
-		ctx: ctx, cancel: cancel, timeout: timeout,
-		timer: time.AfterFunc(timeout, func() { cancel(errAttemptTimeout) }),
-	}
+	g := &guard{cancel: cancel, timeout: timeout}
+	g.timer = time.AfterFunc(timeout, func() {
+		g.fired.Store(true)
+		cancel(errAttemptTimeout)
+	})
+	return ctx, g
 }
 
 func (g *guard) pause()  { g.timer.Stop() }
@@ -34,8 +38,8 @@ func (g *guard) stop() {
 }
 
 // cause returns what is to be judged: the attempt's timeout if it was that, and err otherwise.
-func (g *guard) cause(ctx context.Context, c *call, err error) error {
-	if ctx.Err() == nil && g.ctx.Err() != nil && !final(err) {
+func (g *guard) cause(c *call, err error) error {
+	if g.fired.Load() && !final(err) {
 		c.timeouts++
 		return &storage.Error{Op: c.op, Key: c.key, Err: errAttemptTimeout, Detail: g.timeout.Round(time.Second).String()}
 	}
@@ -47,7 +51,7 @@ func (s *Store) Get(ctx context.Context, key storage.Key, span storage.Span) (io
 	r := &reader{store: s, key: key, span: span}
 	r.open = func() error { return r.start(ctx) }
 	r.await = func(err error) error { return s.wait(ctx, r.call, err) }
-	r.judge = func(err error) error { return r.guard.cause(ctx, r.call, err) }
+	r.judge = func(err error) error { return r.guard.cause(r.call, err) }
 	r.call = s.begin("get", key, 0)
 	if err := r.reopen(); err != nil {
 		return nil, err
@@ -72,8 +76,8 @@ type reader struct {
 
 // start is one attempt to open the body. The guard's context lives as long as the body.
 func (r *reader) start(ctx context.Context) error {
-	r.guard = newGuard(ctx, r.store.timeout(r.call))
-	body, err := r.store.store.Get(r.guard.ctx, r.key, r.span)
+	ctx, r.guard = newGuard(ctx, r.store.timeout(r.call))
+	body, err := r.store.store.Get(ctx, r.key, r.span)
 	r.guard.pause()
 	if err != nil {
 		err = r.judge(err)

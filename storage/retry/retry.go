@@ -246,13 +246,13 @@ type list struct{ prefix, after storage.Key }
 
 // list runs one attempt. It returns the last key given, and nil when the list or its reader has ended.
 func (s *Store) list(ctx context.Context, c *call, l list, yield func(storage.Info, error) bool) (storage.Key, error) {
-	guard := newGuard(ctx, s.timeout(c))
+	ctx, guard := newGuard(ctx, s.timeout(c))
 	defer guard.stop()
 	last := l.after
-	for info, err := range s.store.List(guard.ctx, l.prefix, l.after) {
+	for info, err := range s.store.List(ctx, l.prefix, l.after) {
 		guard.pause()
 		if err != nil {
-			return last, guard.cause(ctx, c, err)
+			return last, guard.cause(c, err)
 		}
 		last = info.Key
 		if !yield(info, nil) {

@@ -2,6 +2,7 @@ package retry
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/pgark/pgark/storage"
 )
@@ -10,7 +11,12 @@ type upload struct {
 	store  *Store
 	key    storage.Key
 	upload storage.Upload
+	sent   atomic.Int64 // bytes
 }
+
+// commitShare is the part of the bytes sent that counts as the size of the Commit when its deadline is
+// set: the store puts the parts together, or brings them to its disk.
+const commitShare = 64
 
 // Begin implements storage.Store. A Begin whose answer was lost leaves an upload in the store that
 // nobody knows; a rule of the bucket that aborts incomplete uploads removes it.
@@ -28,6 +34,7 @@ func (s *Store) Begin(ctx context.Context, key storage.Key) (storage.Upload, err
 
 // Part implements storage.Upload.
 func (u *upload) Part(ctx context.Context, n int, body []byte) error {
+	u.sent.Add(int64(len(body)))
 	return u.store.run(ctx, u.store.begin("part", u.key, int64(len(body))), func(ctx context.Context) error {
 		return u.upload.Part(ctx, n, body)
 	})
@@ -35,7 +42,7 @@ func (u *upload) Part(ctx context.Context, n int, body []byte) error {
 
 // Commit implements storage.Upload.
 func (u *upload) Commit(ctx context.Context) error {
-	return u.store.run(ctx, u.store.begin("commit", u.key, 0), u.upload.Commit)
+	return u.store.run(ctx, u.store.begin("commit", u.key, u.sent.Load()/commitShare), u.upload.Commit)
 }
 
 // Abort implements storage.Upload.
