@@ -1,0 +1,353 @@
+package repository
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pgark/pgark/compression"
+	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/wal"
+)
+
+const (
+	defaultPartSize = 16 << 20 // bytes
+	defaultUploads  = 4
+
+	// cleanUpTime is how long what must be done after the caller's context ended may take.
+	cleanUpTime = 30 * time.Second
+)
+
+// BackupStart says what is known when a backup begins.
+type BackupStart struct {
+	ID          string // NewBackupID of the time it begins
+	Timeline    wal.TimelineID
+	StartLSN    wal.LSN
+	SegmentSize wal.SegmentSize
+
+	// Codec of the packs; nil is zstd.
+	Codec compression.Codec
+	// Uploads is how many parts are on their way at most, of all packs together; 0 is 4. The writer holds one buffer of PartSize
+	// more than that.
+	Uploads int
+	// PartSize is the length of a part of an upload in bytes, at least storage.MinPart; 0 is 16 MiB.
+	PartSize int
+}
+
+// BackupWriter writes the objects of one backup, the record last. Nothing of it is a backup before Commit returned nil. It is safe
+// for concurrent use; its PackWriters are not.
+type BackupWriter struct {
+	cluster *Cluster
+	start   BackupStart
+	codec   compression.Codec
+	prefix  storage.Key
+	buffers chan []byte // one buffer or nil for each that may be in use
+
+	mu     sync.Mutex
+	packs  []writtenPack // by number
+	open   int           // packs that are not closed
+	ended  bool          // Commit or Abort was called
+	broken error         // the first failure
+}
+
+// writtenPack is what is kept of a closed pack.
+type writtenPack struct {
+	pack  Pack
+	line  []byte // stored bytes of its line in the index
+	files int64
+	plain int64 // bytes of its files
+	links []File
+}
+
+// NewBackup begins a backup. It returns ErrBackupExists if anything lies under its id: the caller takes another.
+func (c *Cluster) NewBackup(ctx context.Context, start BackupStart) (*BackupWriter, error) {
+	w, err := c.newBackupWriter(start)
+	if err != nil {
+		return nil, fmt.Errorf("begin backup %s: %w", start.ID, err)
+	}
+	_, found, err := first(ctx, c.store, w.prefix, "")
+	if err == nil && found {
+		err = ErrBackupExists
+	}
+	if err != nil {
+		return nil, fmt.Errorf("begin backup %s: %w", start.ID, err)
+	}
+	return w, nil
+}
+
+func (c *Cluster) newBackupWriter(start BackupStart) (*BackupWriter, error) {
+	if start.Codec == nil {
+		start.Codec = compression.Zstd()
+	}
+	if start.Uploads == 0 {
+		start.Uploads = defaultUploads
+	}
+	if start.PartSize == 0 {
+		start.PartSize = defaultPartSize
+	}
+	if start.Uploads < 1 || start.PartSize < storage.MinPart {
+		return nil, fmt.Errorf("%d uploads of parts of %d bytes: want at least 1 of %d", start.Uploads, start.PartSize, storage.MinPart)
+	}
+	if _, err := parseStamp(start.ID); err != nil {
+		return nil, err
+	}
+	w := &BackupWriter{
+		cluster: c, start: start, codec: start.Codec,
+		prefix:  backupPrefix(c.id, start.ID),
+		buffers: make(chan []byte, start.Uploads+1),
+	}
+	for range start.Uploads + 1 {
+		w.buffers <- nil // made when first used
+	}
+	h := w.header(KindPack)
+	h.Pack = 1
+	return w, h.Validate()
+}
+
+// header returns what is alike in the headers of all objects of the backup.
+func (w *BackupWriter) header(kind Kind) Header {
+	return Header{WALObject: WALObject{
+		SystemID: w.cluster.id, Timeline: w.start.Timeline, SegmentSize: w.start.SegmentSize,
+		Kind: kind, Range: wal.Range{Start: w.start.StartLSN},
+	}}
+}
+
+// ID returns the backup's id.
+func (w *BackupWriter) ID() string { return w.start.ID }
+
+// NewPack begins the next pack, of the archive "base" or the OID of a tablespace in decimal. The packs have the numbers 1, 2, … in
+// the order of these calls. At most BackupStart.Uploads packs may be open at a time.
+func (w *BackupWriter) NewPack(archive string) (*PackWriter, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.usable(); err != nil {
+		return nil, fmt.Errorf("begin pack: %w", err)
+	}
+	if !validArchive(archive) {
+		return nil, fmt.Errorf("begin pack: %w: archive %q", errPackField, archive)
+	}
+	if w.open == w.start.Uploads || len(w.packs) == maxPacks {
+		return nil, fmt.Errorf("begin pack: %d packs are open, %d in all", w.open, len(w.packs))
+	}
+	number := len(w.packs) + 1
+	w.packs = append(w.packs, writtenPack{})
+	w.open++
+	return newPackWriter(w, archive, number)
+}
+
+// usable returns an error if nothing may be written any more.
+func (w *BackupWriter) usable() error {
+	if w.ended {
+		return errEnded
+	}
+	if w.broken != nil {
+		return fmt.Errorf("%w: %w", errBroken, w.broken)
+	}
+	return nil
+}
+
+// fail remembers the first failure: after it the writer is dead.
+func (w *BackupWriter) fail(err error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.broken == nil {
+		w.broken = err
+	}
+	return err
+}
+
+// closed takes over a pack that is durable.
+func (w *BackupWriter) closed(p writtenPack) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.packs[p.pack.Number-1] = p
+	w.open--
+}
+
+// Commit writes the index, the manifest and last the record, and returns the record as it stands. Of rec it sets the fields that it
+// knows: format, id, type, system, segment size, timeline, start LSN, counts, index, manifest, codec. The caller has made sure that
+// all packs are closed and that the WAL up to rec.StopLSN is durable in this repository. After an error the caller calls Abort.
+func (w *BackupWriter) Commit(ctx context.Context, rec Backup, manifest []byte) (Backup, error) {
+	w.mu.Lock()
+	err := w.usable()
+	if err == nil && w.open > 0 {
+		err = fmt.Errorf("%d packs are open", w.open)
+	}
+	w.ended = true
+	w.mu.Unlock()
+	if err == nil {
+		err = w.commit(ctx, &rec, manifest)
+	}
+	if err != nil {
+		return Backup{}, fmt.Errorf("commit backup %s: %w", w.start.ID, err)
+	}
+	return rec, nil
+}
+
+func (w *BackupWriter) commit(ctx context.Context, rec *Backup, manifest []byte) error {
+	rec.Format, rec.ID, rec.Type, rec.Codec = Format, w.start.ID, backupFull, w.codec.Name()
+	rec.SystemID, rec.SegmentSize = w.cluster.id, w.start.SegmentSize
+	rec.Timeline, rec.StartLSN = w.start.Timeline, w.start.StartLSN
+	rec.Files, rec.Plain, rec.Stored = 0, 0, 0
+	for _, p := range w.packs {
+		rec.Files, rec.Plain, rec.Stored = rec.Files+p.files, rec.Plain+p.plain, rec.Stored+p.pack.Stored
+		t := PackTable{Pack: p.pack, Files: p.links}
+		if err := t.validateLinks(rec.Tablespaces); err != nil {
+			return err
+		}
+	}
+	index, top, err := w.encodeIndex()
+	if err != nil {
+		return err
+	}
+	stored, err := w.encodeManifest(manifest)
+	if err != nil {
+		return err
+	}
+	rec.Index = IndexObject{StoredObject: storedObject(index), Top: storedObject(index[:top])}
+	rec.Manifest = storedObject(stored)
+	rec.Stored += rec.Index.Size + rec.Manifest.Size
+	text, err := rec.Encode()
+	if err != nil {
+		return err
+	}
+	if again, err := ParseBackup(text); err != nil || again.ID != rec.ID { // what is written can be read
+		return errors.Join(errRecordField, err)
+	}
+	for _, o := range []struct {
+		name storage.Key
+		body []byte
+	}{{indexName, index}, {manifestName, stored}, {recordName, text}} {
+		if err := putEqual(ctx, w.cluster.store, w.prefix+o.name, o.body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func storedObject(body []byte) StoredObject {
+	return StoredObject{Size: int64(len(body)), SHA256: sha256.Sum256(body)}
+}
+
+// encodeIndex returns the index object, and the length of its top: header and first line.
+func (w *BackupWriter) encodeIndex() (index []byte, top int64, err error) {
+	packs := make([]Pack, 0, len(w.packs))
+	for _, p := range w.packs {
+		packs = append(packs, p.pack)
+	}
+	text, err := encodeTop(packs)
+	if err != nil {
+		return nil, 0, err
+	}
+	text = append(text, '\n')
+	line := compression.Zstd().NewEncoder().EncodeFrame(nil, text)
+	h := w.header(KindIndex)
+	hash := sha256.New()
+	hash.Write(text)
+	h.Plain = uint64(len(text))
+	table := seekTable(nil, len(line), len(text))
+	index = append(make([]byte, HeaderSize), line...)
+	top = int64(len(index))
+	decoder := compression.Zstd().NewDecoder()
+	for _, p := range w.packs {
+		// The plain bytes are needed for the hash; decoding is the self-check as well.
+		plain, err := decoder.DecodeFrame(nil, p.line, int(p.pack.line.Plain))
+		if err != nil {
+			return nil, 0, fmt.Errorf("line of %s: %w", p.pack.Name, err)
+		}
+		hash.Write(plain)
+		h.Plain += uint64(len(plain))
+		table = seekTable(table, len(p.line), len(plain))
+		index = append(index, p.line...)
+	}
+	index = append(index, sealSeekTable(table)...)
+	h.Stored = uint64(len(index) - HeaderSize)
+	hash.Sum(h.SHA256[:0])
+	head, err := h.MarshalBinary()
+	copy(index, head)
+	return index, top, err
+}
+
+// Parts of zstd's seekable format (contrib/seekable_format/zstd_seekable_compression_format.md): never changed.
+const (
+	seekFrameMagic = 0x184D2A5E
+	seekMagic      = 0x8F92EAB1
+)
+
+// seekTable appends one frame to a seek table without checksums.
+func seekTable(table []byte, stored, plain int) []byte {
+	table = binary.LittleEndian.AppendUint32(table, uint32(stored))
+	return binary.LittleEndian.AppendUint32(table, uint32(plain))
+}
+
+// sealSeekTable returns the skippable frame that holds the table.
+func sealSeekTable(table []byte) []byte {
+	const footer = 9
+	sealed := binary.LittleEndian.AppendUint32(nil, seekFrameMagic)
+	sealed = binary.LittleEndian.AppendUint32(sealed, uint32(len(table)+footer))
+	sealed = append(sealed, table...)
+	sealed = binary.LittleEndian.AppendUint32(sealed, uint32(len(table)/8))
+	sealed = append(sealed, 0) // descriptor: no checksums
+	return binary.LittleEndian.AppendUint32(sealed, seekMagic)
+}
+
+// encodeManifest returns the manifest object; it is checked by decoding it again.
+func (w *BackupWriter) encodeManifest(manifest []byte) ([]byte, error) {
+	if len(manifest) == 0 {
+		return nil, errors.New("backup manifest is empty")
+	}
+	h := w.header(KindManifest)
+	h.Plain, h.SHA256 = uint64(len(manifest)), sha256.Sum256(manifest)
+	body := make([]byte, HeaderSize)
+	encoder := compression.Zstd().NewEncoder()
+	for frame := range slices.Chunk(manifest, frameSize) {
+		body = encoder.EncodeFrame(body, frame)
+	}
+	h.Stored = uint64(len(body) - HeaderSize)
+	head, err := h.MarshalBinary()
+	if err != nil {
+		return nil, err
+	}
+	copy(body, head)
+	_, err = decodePayload(w.prefix+manifestName, &h, body[HeaderSize:])
+	return body, err
+}
+
+// Abort removes what the backup wrote, the record first: also a record whose Commit failed may be there. No PackWriter may be in use;
+// those that are open were aborted. It works, for a while, also after ctx has ended. What it cannot remove is no backup, and is left
+// to expiry.
+func (w *BackupWriter) Abort(ctx context.Context) error {
+	w.mu.Lock()
+	w.ended = true
+	w.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTime)
+	defer cancel()
+	if err := w.cluster.DeleteBackup(ctx, w.start.ID); err != nil {
+		return fmt.Errorf("abort: %w", err)
+	}
+	return nil
+}
+
+// DeleteBackup deletes the record of a backup and then all its data. If the record cannot be deleted the data stay.
+func (c *Cluster) DeleteBackup(ctx context.Context, id string) error {
+	if _, err := parseStamp(id); err != nil {
+		return fmt.Errorf("delete backup: %w", err)
+	}
+	if err := c.store.Delete(ctx, recordKey(c.id, id)); err != nil {
+		return fmt.Errorf("delete backup %s: %w", id, err)
+	}
+	for info, err := range c.store.List(ctx, backupPrefix(c.id, id), "") {
+		if err != nil {
+			return fmt.Errorf("delete backup %s: %w", id, err)
+		}
+		if err := c.store.Delete(ctx, info.Key); err != nil {
+			return fmt.Errorf("delete backup %s: %w", id, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,139 @@
+package repository
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/wal"
+)
+
+// PutWAL creates the object. When it returns nil the store holds it durably, put now or before: an object that exists already
+// is read back, verified, and compared by SHA-256 of the plain bytes. It returns a *ConflictError if that differs, and a
+// *CorruptError if what exists cannot be verified.
+func (c *Cluster) PutWAL(ctx context.Context, e *EncodedWAL) error {
+	if e.Header.SystemID != c.id {
+		return fmt.Errorf("put WAL %s: it is of system identifier %s, not %s", e.Header.Range, e.Header.SystemID, c.id)
+	}
+	err := putWhole(ctx, c.store, e.Key, e.Body)
+	if errors.Is(err, storage.ErrExists) {
+		err = c.compareWAL(ctx, e)
+	}
+	if err != nil {
+		return fmt.Errorf("put WAL %s: %w", e.Header.Range, err)
+	}
+	c.learnSegmentSize(e.Header.SegmentSize)
+	return nil
+}
+
+// compareWAL returns nil if the object that exists has the content of e.
+func (c *Cluster) compareWAL(ctx context.Context, e *EncodedWAL) error {
+	h := &e.Header
+	found, _, err := c.readObject(ctx, Entry{Key: e.Key, Kind: h.Kind, Timeline: h.Timeline, Range: h.Range})
+	if err != nil {
+		return fmt.Errorf("compare with the one that exists: %w", err)
+	}
+	if found.SHA256 != h.SHA256 || found.SegmentSize != h.SegmentSize {
+		return &ConflictError{Key: e.Key, Range: h.Range}
+	}
+	return nil
+}
+
+// PutHistory creates the history file of timeline h.Timeline with its very bytes, raw, which must parse to h. The caller puts it
+// before any WAL of that timeline. An equal file that exists already is success; other content is a *ConflictError.
+func (c *Cluster) PutHistory(ctx context.Context, tli wal.TimelineID, raw []byte) error {
+	if _, err := wal.ParseHistory(tli, raw); err != nil {
+		return fmt.Errorf("put history of timeline %s: %w", tli, err)
+	}
+	if err := putEqual(ctx, c.store, historyKey(c.id, tli), raw); err != nil {
+		return fmt.Errorf("put history of timeline %s: %w", tli, err)
+	}
+	return nil
+}
+
+// DeletePieces deletes the pieces of a segment that is complete in the repository; it first makes sure of that by a listing
+// and by the header of the complete segment. Without a complete segment it deletes nothing and returns ErrNoWAL. A credential
+// that may not delete gives storage.ErrDenied; the pieces then wait for expiry, and nothing is lost.
+func (c *Cluster) DeletePieces(ctx context.Context, size wal.SegmentSize, seg wal.SegmentID) error {
+	if err := c.deletePieces(ctx, size, seg); err != nil {
+		return fmt.Errorf("delete pieces of %s: %w", size.FileName(seg), err)
+	}
+	return nil
+}
+
+func (c *Cluster) deletePieces(ctx context.Context, size wal.SegmentSize, seg wal.SegmentID) error {
+	group, err := c.listSegment(ctx, size, seg)
+	if err != nil {
+		return err
+	}
+	if len(group) == 0 || group[0].Kind != KindSegment {
+		return ErrNoWAL
+	}
+	if _, err := c.ReadHeader(ctx, group[0]); err != nil {
+		return err
+	}
+	for _, e := range group {
+		if e.Kind != KindPiece {
+			continue
+		}
+		if err := c.store.Delete(ctx, e.Key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// putEqual creates an object. One that exists already with the same bytes is success; other bytes are a *ConflictError.
+func putEqual(ctx context.Context, store storage.Store, key storage.Key, body []byte) error {
+	err := putWhole(ctx, store, key, body)
+	if !errors.Is(err, storage.ErrExists) {
+		return err
+	}
+	found, err := storage.ReadAll(ctx, store, key, int64(len(body)))
+	if err != nil && !errors.Is(err, storage.ErrTooLarge) {
+		return fmt.Errorf("compare with the one that exists: %w", err)
+	}
+	if err != nil || !bytes.Equal(found, body) {
+		return &ConflictError{Key: key}
+	}
+	return nil
+}
+
+// largeObject is the length in bytes above which an object that is in memory goes up in parts, so that one lost connection
+// does not cost it all.
+const largeObject = 64 << 20
+
+// putWhole creates an object whose bytes are in memory.
+func putWhole(ctx context.Context, store storage.Store, key storage.Key, body []byte) error {
+	if len(body) <= largeObject {
+		return store.Put(ctx, key, body)
+	}
+	upload, err := store.Begin(ctx, key)
+	if err != nil {
+		return err
+	}
+	if err := sendParts(ctx, upload, body); err != nil {
+		return errors.Join(err, abortUpload(ctx, upload))
+	}
+	return nil
+}
+
+func sendParts(ctx context.Context, upload storage.Upload, body []byte) error {
+	for n := 1; len(body) > 0; n++ {
+		size := min(len(body), defaultPartSize)
+		if err := upload.Part(ctx, n, body[:size]); err != nil {
+			return err
+		}
+		body = body[size:]
+	}
+	return upload.Commit(ctx)
+}
+
+// abortUpload drops an upload also when ctx has ended.
+func abortUpload(ctx context.Context, upload storage.Upload) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTime)
+	defer cancel()
+	return upload.Abort(ctx)
+}

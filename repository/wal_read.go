@@ -1,0 +1,203 @@
+package repository
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/pgark/pgark/compression"
+	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/wal"
+)
+
+// listAgain is how often a listing is made again because an object in it was gone when it was read: a complete segment
+// replaced its pieces meanwhile.
+const listAgain = 3
+
+// ReadHeader reads and checks the header of a WAL object with one ranged GET. If e comes from a listing, its size is
+// checked too. The error is ErrNoWAL if the object is gone, or a *CorruptError.
+func (c *Cluster) ReadHeader(ctx context.Context, e Entry) (Header, error) {
+	b, err := storage.ReadSpan(ctx, c.store, e.Key, storage.Span{Offset: 0, Length: HeaderSize})
+	if err != nil {
+		return Header{}, fmt.Errorf("read header: %w", c.readError(e.Key, err))
+	}
+	return c.checkHeader(e, b)
+}
+
+// readError makes ErrNoWAL of a missing object and a *CorruptError of one that is shorter than a header.
+func (c *Cluster) readError(key storage.Key, err error) error {
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		return fmt.Errorf("%w: %w", ErrNoWAL, err)
+	case errors.Is(err, storage.ErrSpan), errors.Is(err, storage.ErrTooLarge):
+		return &CorruptError{Key: key, Reason: "size", Err: err}
+	}
+	return err
+}
+
+// checkHeader decodes the header at the start of b and checks it against the object's key and size.
+func (c *Cluster) checkHeader(e Entry, b []byte) (Header, error) {
+	var h Header
+	if err := h.UnmarshalBinary(b); err != nil {
+		return Header{}, &CorruptError{Key: e.Key, Reason: "header", Err: err}
+	}
+	if err := c.matches(e, &h); err != nil {
+		return Header{}, err
+	}
+	return h, nil
+}
+
+// matches returns a *CorruptError if h says another thing than the key and size of e.
+func (c *Cluster) matches(e Entry, h *Header) error {
+	reason := ""
+	switch {
+	case h.SystemID != c.id:
+		reason = fmt.Sprintf("header says system identifier %s", h.SystemID)
+	case h.Timeline != e.Timeline:
+		reason = fmt.Sprintf("header says timeline %s", h.Timeline)
+	case h.Kind != e.Kind:
+		reason = fmt.Sprintf("header says %s", h.Kind)
+	case h.Range != e.Range:
+		reason = fmt.Sprintf("header says range %s", h.Range)
+	case e.Stored != 0 && uint64(e.Stored) != HeaderSize+h.Stored:
+		reason = fmt.Sprintf("%d bytes, header says %d", e.Stored, HeaderSize+h.Stored)
+	default:
+		return nil
+	}
+	return &CorruptError{Key: e.Key, Reason: reason}
+}
+
+// ReadWAL reads a WAL object and returns its plain bytes, all of them verified: header against key, lengths, SHA-256. The
+// error is ErrNoWAL if the object is gone, or a *CorruptError.
+func (c *Cluster) ReadWAL(ctx context.Context, e Entry) ([]byte, error) {
+	_, plain, err := c.readObject(ctx, e)
+	if err != nil {
+		return nil, fmt.Errorf("read WAL %s: %w", e.Range, err)
+	}
+	return plain, nil
+}
+
+func (c *Cluster) readObject(ctx context.Context, e Entry) (Header, []byte, error) {
+	limit := int64(HeaderSize) + maxStored(int64(e.Range.Len()))
+	body, err := storage.ReadAll(ctx, c.store, e.Key, limit)
+	if err != nil {
+		return Header{}, nil, c.readError(e.Key, err)
+	}
+	h, err := c.checkHeader(e, body)
+	if err != nil {
+		return Header{}, nil, err
+	}
+	plain, err := decodePayload(e.Key, &h, body[HeaderSize:])
+	return h, plain, err
+}
+
+// decodePayload decodes what follows the header h and verifies lengths and SHA-256. The error is a *CorruptError.
+func decodePayload(key storage.Key, h *Header, stored []byte) ([]byte, error) {
+	if uint64(len(stored)) != h.Stored {
+		return nil, &CorruptError{Key: key, Reason: fmt.Sprintf("%d bytes after the header, which says %d", len(stored), h.Stored)}
+	}
+	codec, err := compression.BySuffix(string(key))
+	if err != nil {
+		return nil, &CorruptError{Key: key, Reason: "suffix", Err: err}
+	}
+	plain, err := codec.NewDecoder().DecodeFrame(nil, stored, int(h.Plain))
+	switch {
+	case err != nil:
+		return nil, &CorruptError{Key: key, Reason: "content", Err: err}
+	case uint64(len(plain)) != h.Plain:
+		return nil, &CorruptError{Key: key, Reason: fmt.Sprintf("%d plain bytes, header says %d", len(plain), h.Plain), Err: io.ErrUnexpectedEOF}
+	case sha256.Sum256(plain) != h.SHA256:
+		return nil, &CorruptError{Key: key, Reason: "SHA-256 of the plain bytes differs"}
+	}
+	return plain, nil
+}
+
+// ReadSegment returns the plain bytes of a segment from its start: all of them if the complete segment is there, otherwise
+// what its pieces hold without a hole. Every byte is verified. The caller pads what PostgreSQL is to see as a whole file.
+// The error is ErrNoWAL only if the repository was reached and proves that it holds nothing of the segment's start.
+func (c *Cluster) ReadSegment(ctx context.Context, size wal.SegmentSize, seg wal.SegmentID) ([]byte, error) {
+	plain, err := c.readSegment(ctx, size, seg)
+	if err != nil {
+		return nil, fmt.Errorf("read segment %s: %w", size.FileName(seg), err)
+	}
+	return plain, nil
+}
+
+func (c *Cluster) readSegment(ctx context.Context, size wal.SegmentSize, seg wal.SegmentID) ([]byte, error) {
+	// By far the most common case costs one request.
+	complete := Entry{
+		Key:  segmentPrefix(c.id, size, seg) + storage.Key(compression.Zstd().Suffix()[1:]),
+		Kind: KindSegment, Timeline: seg.Timeline, Range: size.Range(seg.Number),
+	}
+	_, plain, err := c.readObject(ctx, complete)
+	for range listAgain {
+		if !errors.Is(err, ErrNoWAL) {
+			break
+		}
+		var group []Entry
+		group, err = c.listSegment(ctx, size, seg)
+		if err != nil {
+			return nil, err
+		}
+		if len(group) == 0 {
+			return nil, ErrNoWAL // proved by a listing
+		}
+		chosen := Assemble(complete.Range.Start, group)
+		if len(chosen) == 0 {
+			return nil, &CorruptError{Key: group[0].Key, Reason: "nothing holds the start of its segment"}
+		}
+		plain, err = c.readChosen(ctx, chosen)
+	}
+	if errors.Is(err, ErrNoWAL) { // no proof of absence: it was listed
+		return nil, &CorruptError{Key: complete.Key, Reason: "objects of the segment vanish while they are read"}
+	}
+	return plain, err
+}
+
+// readChosen reads what Assemble returned.
+func (c *Cluster) readChosen(ctx context.Context, chosen []Entry) ([]byte, error) {
+	if len(chosen) == 1 {
+		_, plain, err := c.readObject(ctx, chosen[0])
+		return plain, err
+	}
+	start := chosen[0].Range.Start
+	plain := make([]byte, 0, chosen[len(chosen)-1].Range.End-start)
+	for _, e := range chosen {
+		_, p, err := c.readObject(ctx, e)
+		if err != nil {
+			return nil, err
+		}
+		have := start + wal.LSN(len(plain))
+		plain = append(plain, p[have-e.Range.Start:]...)
+	}
+	return plain, nil
+}
+
+// Assemble chooses of objects, ordered as ListWAL yields them, those that together hold the bytes of one timeline from the
+// LSN from on as far as there is no hole: at each position the one that reaches furthest, and of two alike the first. The chosen
+// may overlap; a later one's bytes count only past the end of the one before. It returns nothing if none holds the byte at
+// from. It is pure.
+func Assemble(from wal.LSN, objects []Entry) []Entry {
+	var chosen []Entry
+	for {
+		best := -1
+		for i, e := range objects {
+			if e.Range.Contains(from) && (best < 0 || e.Range.End > objects[best].Range.End) {
+				best = i
+			}
+			// A complete segment stands before pieces that begin with it or after it.
+			if e.Range.Start > from {
+				break
+			}
+		}
+		if best < 0 {
+			return chosen
+		}
+		chosen = append(chosen, objects[best])
+		from = objects[best].Range.End
+		// What was passed over ends no later: it is not needed again.
+		objects = objects[best+1:]
+	}
+}
