@@ -127,6 +127,7 @@ func (p *Plan) SpaceNeeded() error {
 type planner struct {
 	inv    *Inventory
 	target Target
+	own    bool // only backups taken on the branch's last timeline count
 }
 
 // tips returns the timelines to try, best first: one, but for TimelineCurrent
@@ -142,6 +143,7 @@ func (p *planner) tips() ([]wal.TimelineID, error) {
 	}
 	switch rule {
 	case TimelineCurrent:
+		p.own = true
 		return p.backupTimelines(), nil
 	case TimelineExact:
 		if !slices.Contains(known, tli) {
@@ -193,7 +195,7 @@ func (p *planner) candidates(b branch) []repository.Backup {
 	var list []repository.Backup
 	for _, backup := range p.inv.Backups {
 		own, ok := b.history.RangeOf(backup.Timeline)
-		if ok && own.Contains(backup.StartLSN) && backup.StopLSN <= own.End {
+		if ok && own.Contains(backup.StartLSN) && backup.StopLSN <= own.End && (!p.own || backup.Timeline == b.history.Timeline) {
 			list = append(list, backup)
 		}
 	}
