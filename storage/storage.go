@@ -55,7 +55,8 @@ type Store interface {
 	List(ctx context.Context, prefix, after Key) iter.Seq2[Info, error]
 
 	// Delete removes the object; it returns nil if there is none. In a versioned bucket it makes a
-	// delete marker.
+	// delete marker, which some stores take for an object when the key is created again: do not use a
+	// key twice.
 	Delete(ctx context.Context, key Key) error
 }
 

@@ -1,0 +1,349 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync/atomic"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
+
+	"github.com/pgark/pgark/storage"
+)
+
+// Store is a storage.Store in a bucket. It is safe for concurrent use.
+type Store struct {
+	options     Options
+	client      *s3.Client
+	transport   *http.Transport
+	credentials *credentials
+	unsigned    bool         // bodies travel over TLS and need not be hashed for the signature
+	conditional atomic.Int32 // storage.Conditional, set by Probe
+}
+
+// Open returns the store over the bucket that options name. It reads the environment and the shared
+// files as the AWS SDKs do, and does not talk to the store.
+func Open(ctx context.Context, options Options) (*Store, error) {
+	if err := options.Validate(); err != nil {
+		return nil, err
+	}
+	conf, err := config.LoadDefaultConfig(ctx, options.load()...)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: load the AWS configuration: %w", options.place(), err)
+	}
+	s := &Store{options: options}
+	s.credentials = &credentials{load: s.chain}
+	conf.Credentials = s.credentials
+	conf.Logger = logging.Nop{}
+	s.transport = newTransport(tlsConfig(conf.HTTPClient))
+	s.client = s3.NewFromConfig(conf, s.configure)
+	if s.client.Options().Region == "" {
+		return nil, fmt.Errorf("open %s: %w", options.place(), urlError("no region: add ?region=… or set AWS_REGION"))
+	}
+	s.unsigned = !strings.HasPrefix(aws.ToString(s.client.Options().BaseEndpoint), "http://")
+	return s, nil
+}
+
+// Close closes idle connections. The store remains usable.
+func (s *Store) Close() error {
+	s.transport.CloseIdleConnections()
+	return nil
+}
+
+func (o Options) load() []func(*config.LoadOptions) error {
+	load := []func(*config.LoadOptions) error{config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} })}
+	add := func(set bool, f func(*config.LoadOptions) error) {
+		if set {
+			load = append(load, f)
+		}
+	}
+	add(o.Region != "", config.WithRegion(o.Region))
+	add(o.Profile != "", config.WithSharedConfigProfile(o.Profile))
+	add(o.Dualstack, config.WithUseDualStackEndpoint(aws.DualStackEndpointStateEnabled))
+	add(o.FIPS, config.WithUseFIPSEndpoint(aws.FIPSEndpointStateEnabled))
+	return load
+}
+
+// chain loads the default chain anew, with the role on top if there is one.
+func (s *Store) chain(ctx context.Context) (aws.CredentialsProvider, error) {
+	conf, err := config.LoadDefaultConfig(ctx, s.options.load()...)
+	if err != nil {
+		return nil, err
+	}
+	if s.options.Role != "" {
+		provider := stscreds.NewAssumeRoleProvider(sts.NewFromConfig(conf), s.options.Role)
+		return aws.NewCredentialsCache(provider), nil
+	}
+	return conf.Credentials, nil
+}
+
+// tlsConfig returns the TLS settings of the SDK's client: AWS_CA_BUNDLE and ca_bundle are in it.
+func tlsConfig(client aws.HTTPClient) *tls.Config {
+	if buildable, ok := client.(*awshttp.BuildableClient); ok {
+		return buildable.GetTransport().TLSClientConfig
+	}
+	return nil
+}
+
+func (s *Store) configure(o *s3.Options) {
+	o.HTTPClient = &http.Client{
+		Transport:     s.transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	o.Retryer = aws.NopRetryer{}
+	o.RetryMaxAttempts = 0
+	o.ContinueHeaderThresholdBytes = -1
+	o.DisableLogOutputChecksumValidationSkipped = true
+	if s.options.Endpoint != "" {
+		o.BaseEndpoint = aws.String(s.options.Endpoint)
+	}
+	if o.BaseEndpoint != nil && o.Region == "" {
+		o.Region = "us-east-1"
+	}
+	switch s.options.PathStyle {
+	case PathStyleOn:
+		o.UsePathStyle = true
+	case PathStyleOff:
+		o.UsePathStyle = false
+	case PathStyleAuto:
+		o.UsePathStyle = o.BaseEndpoint != nil && !isAmazon(*o.BaseEndpoint)
+	}
+	// The store's checksums are ours, computed once (see putInput); the SDK is to add none.
+	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
+	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+	if s.options.ResponseChecksum == whenSupported {
+		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenSupported
+	}
+}
+
+func isAmazon(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return false
+	}
+	if _, err := netip.ParseAddr(u.Hostname()); err == nil {
+		return false
+	}
+	return strings.HasSuffix(u.Hostname(), ".amazonaws.com") || strings.HasSuffix(u.Hostname(), ".amazonaws.com.cn")
+}
+
+// name returns the key in the bucket.
+func (s *Store) name(key storage.Key) *string {
+	if s.options.Prefix == "" {
+		return aws.String(string(key))
+	}
+	return aws.String(s.options.Prefix + "/" + string(key))
+}
+
+func (s *Store) bucket() *string { return aws.String(s.options.Bucket) }
+
+// ready returns what keeps a call from being made at all.
+func ready(ctx context.Context, key storage.Key) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return key.Validate()
+}
+
+// withBody are the client options of calls that send a body.
+func (s *Store) withBody(o *s3.Options) {
+	if s.unsigned {
+		o.APIOptions = append(o.APIOptions, v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware)
+	}
+}
+
+func (s *Store) sendsChecksum() bool { return s.options.RequestChecksum != whenRequired }
+
+// checksum returns the CRC to send, nil if none is to be sent.
+func (s *Store) checksum(sum crc) *string {
+	if !s.sendsChecksum() {
+		return nil
+	}
+	return aws.String(sum.String())
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// Put implements storage.Store.
+func (s *Store) Put(ctx context.Context, key storage.Key, body []byte) error {
+	if err := ready(ctx, key); err != nil {
+		return s.fault(ctx, "put", key, err)
+	}
+	condition, err := s.condition(ctx, key)
+	if err != nil {
+		return err
+	}
+	return s.put(ctx, key, object{body: body, condition: condition})
+}
+
+type object struct {
+	body      []byte
+	condition *string // If-None-Match
+}
+
+func (s *Store) put(ctx context.Context, key storage.Key, o object) error {
+	sum := crcOf(o.body)
+	out, err := s.client.PutObject(ctx, &s3.PutObjectInput{
+		Bucket:               s.bucket(),
+		Key:                  s.name(key),
+		Body:                 bytes.NewReader(o.body),
+		ContentLength:        aws.Int64(int64(len(o.body))),
+		IfNoneMatch:          o.condition,
+		ChecksumCRC64NVME:    s.checksum(sum),
+		ServerSideEncryption: types.ServerSideEncryption(s.options.SSEType),
+		SSEKMSKeyId:          optional(s.options.KMSKeyID),
+		StorageClass:         types.StorageClass(s.options.StorageClass),
+	}, s.withBody)
+	if err == nil {
+		err = verify(out.ETag, out.ChecksumCRC64NVME, sum)
+	}
+	if err != nil {
+		return s.fault(ctx, "put", key, err)
+	}
+	return nil
+}
+
+// verify checks what a store says of the object that it made. A store need not return the checksum.
+func verify(etag, got *string, want crc) error {
+	if aws.ToString(etag) == "" {
+		return fmt.Errorf("%w: the answer has no ETag", storage.ErrUnavailable)
+	}
+	if got != nil && *got != want.String() {
+		return fmt.Errorf("%w: the store has checksum %s, sent was %s", storage.ErrUnavailable, *got, want)
+	}
+	return nil
+}
+
+// Get implements storage.Store.
+func (s *Store) Get(ctx context.Context, key storage.Key, span storage.Span) (io.ReadCloser, error) {
+	if err := ready(ctx, key); err != nil {
+		return nil, s.fault(ctx, "get", key, err)
+	}
+	if span.Offset < 0 || span.Length == 0 {
+		return s.getNothing(ctx, key, span)
+	}
+	in := &s3.GetObjectInput{Bucket: s.bucket(), Key: s.name(key), Range: header(span)}
+	if s.options.ResponseChecksum == whenSupported {
+		in.ChecksumMode = types.ChecksumModeEnabled
+	}
+	out, err := s.client.GetObject(ctx, in)
+	if err != nil {
+		return nil, s.fault(ctx, "get", key, err)
+	}
+	want, err := expected(span, out)
+	if err != nil {
+		return nil, s.fault(ctx, "get", key, errors.Join(err, out.Body.Close()))
+	}
+	r := &reader{body: out.Body, want: want}
+	r.fault = func(err error) error { return s.fault(ctx, "get", key, err) }
+	return r, nil
+}
+
+// getNothing gives a span of no bytes, for which HTTP has no range.
+func (s *Store) getNothing(ctx context.Context, key storage.Key, span storage.Span) (io.ReadCloser, error) {
+	info, err := s.Stat(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := span.Resolve(info.Size); err != nil {
+		return nil, s.fault(ctx, "get", key, err)
+	}
+	return io.NopCloser(bytes.NewReader(nil)), nil
+}
+
+// header returns the Range header, nil for the whole object: an empty object has no range.
+func header(span storage.Span) *string {
+	switch {
+	case span.Length < 0 && span.Offset == 0:
+		return nil
+	case span.Length < 0:
+		return aws.String(fmt.Sprintf("bytes=%d-", span.Offset))
+	default:
+		return aws.String(fmt.Sprintf("bytes=%d-%d", span.Offset, span.Offset+span.Length-1))
+	}
+}
+
+// expected returns how many bytes the body must have.
+func expected(span storage.Span, out *s3.GetObjectOutput) (int64, error) {
+	if out.ContentLength == nil {
+		return 0, fmt.Errorf("%w: the answer has no length", storage.ErrUnavailable)
+	}
+	got := *out.ContentLength
+	if header(span) == nil {
+		return got, nil
+	}
+	var first, last, size int64
+	n, err := fmt.Sscanf(aws.ToString(out.ContentRange), "bytes %d-%d/%d", &first, &last, &size)
+	if err != nil || n != 3 || first != span.Offset || last-first+1 != got {
+		return 0, fmt.Errorf("%w: the answer is not the range asked for: %q", storage.ErrUnavailable, aws.ToString(out.ContentRange))
+	}
+	want, err := span.Resolve(size)
+	if err == nil && want != got {
+		err = fmt.Errorf("%w: the answer has %d bytes, asked for %d", storage.ErrUnavailable, got, want)
+	}
+	return want, err
+}
+
+// reader is a body whose length is checked.
+type reader struct {
+	body  io.ReadCloser
+	want  int64
+	got   int64
+	fault func(error) error
+}
+
+// Read implements io.Reader.
+func (r *reader) Read(p []byte) (int, error) {
+	if r.got == r.want {
+		return 0, io.EOF
+	}
+	n, err := r.body.Read(p[:min(int64(len(p)), r.want-r.got)])
+	r.got += int64(n)
+	switch {
+	case r.got == r.want:
+		return n, nil
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return n, r.fault(storage.ShortBody(r.got, r.want))
+	case err != nil:
+		return n, r.fault(err)
+	default:
+		return n, nil
+	}
+}
+
+// Close implements io.Closer.
+func (r *reader) Close() error { return r.body.Close() }
+
+// Delete implements storage.Store.
+func (s *Store) Delete(ctx context.Context, key storage.Key) error {
+	if err := ready(ctx, key); err != nil {
+		return s.fault(ctx, "delete", key, err)
+	}
+	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: s.bucket(), Key: s.name(key)})
+	if err != nil {
+		if err = s.fault(ctx, "delete", key, err); !errors.Is(err, storage.ErrNotFound) {
+			return err
+		}
+	}
+	return nil
+}
