@@ -1,0 +1,43 @@
+package repository
+
+import (
+	"github.com/pgark/pgark/compression"
+	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/wal"
+)
+
+// HeaderErrors are the classes of failure in testdata/v1/header.
+func HeaderErrors() map[string]error {
+	return map[string]error{
+		"short": errHeaderShort, "magic": errHeaderMagic, "version": errHeaderVersion,
+		"crc": errHeaderCRC, "zero": errHeaderZero, "field": errHeaderField,
+	}
+}
+
+// ParseTop parses the first line of an index.
+func ParseTop(text []byte) ([]Pack, error) { return parseTop(text, 1000, compression.Zstd()) }
+
+// ParseTable parses the line of a pack.
+func ParseTable(text []byte, p Pack, tablespaces []Tablespace) (*PackTable, error) {
+	return parseTable(text, p, tablespaces)
+}
+
+// EncodeTable writes the line of a pack.
+func EncodeTable(t *PackTable) ([]byte, error) { return t.encode() }
+
+// ParseWALKey parses the key of a WAL object of system 7 on timeline 1.
+func ParseWALKey(size wal.SegmentSize, key storage.Key) (Entry, bool) {
+	return parseWALKey(timelinePrefix(7, 1), size, key)
+}
+
+// WALKey makes a key.
+func WALKey(o WALObject, codec compression.Codec) storage.Key { return walKey(o, codec) }
+
+// ParseBeatName parses the name of a beat.
+func ParseBeatName(s string) (Beat, bool) { return parseBeatName(s) }
+
+// BeatName makes the name of a beat.
+func BeatName(b Beat) storage.Key { return b.name() }
+
+// MaxStored is the bound of stored bytes.
+func MaxStored(plain int64) int64 { return maxStored(plain) }
