@@ -1,19 +1,25 @@
 package backup
 
-import "io"
+import (
+	"io"
+
+	"github.com/pgark/pgark/repository"
+)
 
 // cutter lays the members of archives out in packs and frames by docs/FORMAT.md, section 5.1. It
 // decides alone: memory comes from take, and finished frames go to emit in order.
 type cutter struct {
 	take func() (*frame, error)
 	emit func(*frame) error
-	// limit is packSize; tests set less.
+	// limit is repository.PackSize, and most repository.PackFiles; tests set less.
 	limit int64
+	most  int
 
 	tablespace uint32
 	current    *frame
 	opened     bool  // the pack's first frame was taken
 	packed     int64 // plain bytes of the pack
+	members    int   // members of the pack
 	frames     int   // frames of the pack that were emitted
 }
 
@@ -25,7 +31,7 @@ func (c *cutter) begin(tablespace uint32) {
 // member adds one member, reading its content from r.
 func (c *cutter) member(m Member, r io.Reader) error {
 	whole := blockSize + m.Size + padding(m.Size)
-	if c.packed > 0 && c.packed+whole > c.limit {
+	if c.members > 0 && (c.packed+whole > c.limit || c.members == c.most) {
 		if err := c.end(); err != nil {
 			return err
 		}
@@ -33,6 +39,7 @@ func (c *cutter) member(m Member, r io.Reader) error {
 	if err := c.append(m.Header); err != nil {
 		return err
 	}
+	c.members++
 	e := &entry{Member: m}
 	e.Header = nil // it is the source's
 	if m.Size == 0 {
@@ -40,7 +47,7 @@ func (c *cutter) member(m Member, r io.Reader) error {
 		c.current.pieces = append(c.current.pieces, piece{entry: e, from: at, to: at, last: true})
 		return nil
 	}
-	if m.Size >= aloneSize {
+	if m.Size >= repository.OwnFrameSize {
 		if err := c.flush(); err != nil {
 			return err
 		}
@@ -91,7 +98,7 @@ func (c *cutter) append(b []byte) error {
 
 // space makes sure that the current frame has room for a byte.
 func (c *cutter) space() error {
-	if c.current != nil && len(c.current.plain) < frameSize {
+	if c.current != nil && len(c.current.plain) < repository.FrameSize {
 		return nil
 	}
 	if err := c.flush(); err != nil {
@@ -127,6 +134,6 @@ func (c *cutter) end() error {
 	if err := c.flush(); err != nil {
 		return err
 	}
-	c.opened, c.packed, c.frames = false, 0, 0
+	c.opened, c.packed, c.members, c.frames = false, 0, 0, 0
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"github.com/pgark/pgark/repository"
 )
 
 // made is a pack as the cutter made it.
@@ -26,6 +28,7 @@ func cut(t *testing.T, limit int64, stream []byte) []made {
 	var packs []made
 	c := &cutter{
 		limit: limit,
+		most:  2000,
 		take:  func() (*frame, error) { return newFrame(), nil },
 		emit: func(f *frame) error {
 			if f.first {
@@ -85,17 +88,18 @@ func TestCutter(t *testing.T) {
 		sizes []int
 		packs int
 	}{
-		"nothing":             {packSize, nil, 1},
-		"empty files":         {packSize, []int{0, 0, 0}, 1},
-		"borders of a block":  {packSize, []int{1, 511, 512, 513, 1023, 1024, 1025}, 1},
-		"borders of alone":    {packSize, []int{aloneSize - 1, aloneSize, aloneSize + 1, 3, aloneSize, aloneSize}, 1},
-		"borders of a frame":  {packSize, []int{mib - 513, mib - 512, mib - 1, mib, mib + 1, 2*mib + 500, 3 * mib, 7, mib - 1024}, 1},
-		"small ones overlap":  {packSize, []int{200 * kib, 200 * kib, 200 * kib, 200 * kib, 200 * kib, 200 * kib, 255 * kib}, 1},
+		"nothing":             {repository.PackSize, nil, 1},
+		"empty files":         {repository.PackSize, []int{0, 0, 0}, 1},
+		"borders of a block":  {repository.PackSize, []int{1, 511, 512, 513, 1023, 1024, 1025}, 1},
+		"borders of alone":    {repository.PackSize, []int{repository.OwnFrameSize - 1, repository.OwnFrameSize, repository.OwnFrameSize + 1, 3, repository.OwnFrameSize, repository.OwnFrameSize}, 1},
+		"borders of a frame":  {repository.PackSize, []int{mib - 513, mib - 512, mib - 1, mib, mib + 1, 2*mib + 500, 3 * mib, 7, mib - 1024}, 1},
+		"small ones overlap":  {repository.PackSize, []int{200 * kib, 200 * kib, 200 * kib, 200 * kib, 200 * kib, 200 * kib, 255 * kib}, 1},
 		"packs":               {2 * mib, []int{mib, mib, mib, mib}, 4},
 		"packs filled":        {2 * mib, []int{mib - 512, mib - 1024, mib - 512, mib - 1024}, 2},
 		"larger than a pack":  {2 * mib, []int{5, 5 * mib, 5, 3, 4 * mib, 3 * mib}, 5},
 		"first is larger":     {mib, []int{5 * mib, 1}, 3},
 		"many small in packs": {mib, bytesOf(3000, 1000), 5},
+		"empty in packs":      {repository.PackSize, bytesOf(3000, 0), 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			stream := generated(test.sizes...)
@@ -142,7 +146,7 @@ func checkPack(t *testing.T, p made, limit int64) {
 		want[strings.TrimSuffix(h.Name, "/")], _ = io.ReadAll(r)
 	}
 	for i, f := range p.frames {
-		if len(f) == 0 || len(f) > frameSize {
+		if len(f) == 0 || len(f) > repository.FrameSize {
 			t.Errorf("frame %d has %d bytes", i, len(f))
 		}
 	}
@@ -157,11 +161,11 @@ func checkPack(t *testing.T, p made, limit int64) {
 				if e.frame != i || e.offset != pc.from {
 					t.Errorf("%s begins at %d+%d, entry says %d+%d", e.Path, i, pc.from, e.frame, e.offset)
 				}
-				if e.Size >= aloneSize && e.offset != 0 {
+				if e.Size >= repository.OwnFrameSize && e.offset != 0 {
 					t.Errorf("%s of %d bytes begins at byte %d of a frame", e.Path, e.Size, e.offset)
 				}
 			}
-			if at := len(got[e.Path]); e.Size >= aloneSize && (i != e.frame+at/frameSize || pc.from != at%frameSize) {
+			if at := len(got[e.Path]); e.Size >= repository.OwnFrameSize && (i != e.frame+at/repository.FrameSize || pc.from != at%repository.FrameSize) {
 				t.Errorf("%s: byte %d lies at %d+%d", e.Path, at, i, pc.from)
 			}
 			got[e.Path] = append(got[e.Path], content...)
@@ -185,6 +189,9 @@ func checkPack(t *testing.T, p made, limit int64) {
 		if !bytes.Equal(got[path], want[path]) {
 			t.Errorf("%s: content differs", path)
 		}
+	}
+	if len(want) > 2000 {
+		t.Errorf("pack has %d members", len(want))
 	}
 	if int64(len(p.plain)) > limit+2*blockSize && len(want) > 1 {
 		t.Errorf("pack of %d members has %d bytes, limit %d", len(want), len(p.plain), limit)

@@ -1,20 +1,10 @@
 package backup
 
 import (
-	"fmt"
 	"hash/crc32"
 
 	"github.com/pgark/pgark/compression"
-)
-
-// The measures of docs/FORMAT.md, section 5.1. They are part of the format.
-const (
-	// frameSize is the most plain bytes a frame holds.
-	frameSize = 1 << 20
-	// aloneSize is the size from which a file's content starts on a frame of its own.
-	aloneSize = 256 << 10
-	// packSize is how many plain bytes a pack of several members holds at most.
-	packSize = 512 << 20
+	"github.com/pgark/pgark/repository"
 )
 
 // entry is one member on its way into the index.
@@ -35,6 +25,15 @@ type piece struct {
 	crc      uint32 // of the bytes [from, to)
 }
 
+// index is the member as the index names it.
+func (e *entry) index() repository.File {
+	f := repository.File{Path: e.Path, Type: e.Type, Mode: e.Mode, Size: e.Size, ModTime: e.ModTime, CRC32C: e.crc, Link: e.Link}
+	if e.Size > 0 {
+		f.Frame, f.Offset = e.frame, e.offset
+	}
+	return f
+}
+
 // frame is one unit of work: plain bytes, what lies in them, and their stored form. It is owned by one
 // goroutine at a time: the reader fills it, a worker encodes it, the writer stores it and gives it back.
 type frame struct {
@@ -50,7 +49,7 @@ type frame struct {
 }
 
 func newFrame() *frame {
-	return &frame{plain: make([]byte, 0, frameSize), done: make(chan struct{}, 1)}
+	return &frame{plain: make([]byte, 0, repository.FrameSize), done: make(chan struct{}, 1)}
 }
 
 // reset makes the frame empty, keeping its memory.
@@ -73,9 +72,4 @@ func (p *piece) join(c *combiner) {
 	if n := p.to - p.from; n > 0 {
 		p.entry.crc = c.combine(p.entry.crc, p.crc, int64(n))
 	}
-}
-
-// String describes the frame for errors.
-func (f *frame) String() string {
-	return fmt.Sprintf("frame of %d bytes, %d pieces", len(f.plain), len(f.pieces))
 }

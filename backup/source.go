@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/wal"
 )
 
@@ -33,8 +34,8 @@ type Start struct {
 	LSN      wal.LSN
 	// Label is the backup label the server was given.
 	Label string
-	// Tablespaces lists the tablespaces beside the data directory.
-	Tablespaces []Tablespace
+	// Tablespaces lists the tablespaces beside pg_default and pg_global, and where the server has them.
+	Tablespaces []repository.Tablespace
 	// Total is the server's estimate of the bytes to come, tar headers and padding included. It is 0
 	// where the server did not say.
 	Total int64
@@ -43,14 +44,6 @@ type Start struct {
 	// Location is the server's log_timezone, in which it writes the start time into backup_label; nil
 	// if it is not known.
 	Location *time.Location
-}
-
-// Tablespace is a tablespace other than pg_default and pg_global.
-type Tablespace struct {
-	// OID of the tablespace; it names the archive.
-	OID uint32
-	// Path is the tablespace's directory on the server.
-	Path string
 }
 
 // Archive is a run of members that lie under one directory of the server.
@@ -70,39 +63,16 @@ type Members interface {
 	io.Reader
 }
 
-// Type is a kind of member.
-type Type byte
-
-// The kinds that a server sends; every other kind is refused.
-const (
-	File Type = iota + 1
-	Directory
-	Link
-)
-
-// String returns "file", "dir" or "link".
-func (t Type) String() string {
-	switch t {
-	case File:
-		return "file"
-	case Directory:
-		return "dir"
-	case Link:
-		return "link"
-	default:
-		return "invalid"
-	}
-}
-
 // Member is one file, directory or symbolic link of an archive.
 type Member struct {
 	// Header is the tar header, 512 bytes as they go into the pack. It is valid until the next call
 	// of Next.
 	Header []byte
 	// Path is relative to the archive's root, with slashes, clean and local: never empty, absolute or
-	// with a "..".
+	// with a "..". It may hold any bytes but NUL.
 	Path string
-	Type Type
+	// Type is a file, a directory or a symbolic link.
+	Type repository.FileType
 	// Mode holds the permission bits, within 07777.
 	Mode uint32
 	// Size of the content in bytes; 0 for directories and links.
@@ -113,19 +83,6 @@ type Member struct {
 	Link string
 }
 
-// PageChecksums is the server's own verdict on the page checksums of what it read.
-type PageChecksums string
-
-// The verdicts, as the backup record writes them.
-const (
-	// ChecksumsVerified means that every page the server read had the right checksum.
-	ChecksumsVerified PageChecksums = "verified"
-	// ChecksumsFailed means that the server sent pages whose checksum is wrong.
-	ChecksumsFailed PageChecksums = "failed"
-	// ChecksumsOff means that the cluster has no page checksums.
-	ChecksumsOff PageChecksums = "off"
-)
-
 // Stop is what is known of a backup when its last file has been sent.
 type Stop struct {
 	// Timeline and LSN are where the backup becomes consistent.
@@ -133,7 +90,8 @@ type Stop struct {
 	LSN      wal.LSN
 	// Manifest is the server's backup_manifest, byte for byte.
 	Manifest []byte
-	// ChecksumFailures is the number of pages whose checksum the server found wrong; at least 1 where
-	// it found any.
+	// Checksums is the server's verdict on the page checksums of what it read, and ChecksumFailures the
+	// number of pages whose checksum is wrong.
+	Checksums        repository.Checksums
 	ChecksumFailures int64
 }

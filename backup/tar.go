@@ -7,7 +7,8 @@ import (
 	"io"
 	"strings"
 	"time"
-	"unicode/utf8"
+
+	"github.com/pgark/pgark/repository"
 )
 
 // blockSize is the unit of a tar file.
@@ -190,15 +191,15 @@ const maxSeconds = 253402300799
 func setType(m *Member, h []byte) string {
 	switch h[156] {
 	case '0':
-		m.Type = File
+		m.Type = repository.TypeFile
 		return ""
 	case '5':
-		m.Type = Directory
+		m.Type = repository.TypeDir
 	case '2':
-		m.Type = Link
+		m.Type = repository.TypeLink
 		m.Link = field(h[157:257])
-		if m.Link == "" || !utf8.ValidString(m.Link) {
-			return "link has no valid target"
+		if m.Link == "" {
+			return "link has no target"
 		}
 	default:
 		return fmt.Sprintf("type %q is none that a server sends", h[156])
@@ -259,13 +260,10 @@ func headerSum(h []byte) int64 {
 
 // cleanPath checks a member's name and returns it without a leading "./", which the server gives
 // "./pg_wal/archive_status", and without the slash that ends names of directories and links.
-func cleanPath(name string, t Type) (string, error) {
+func cleanPath(name string, t repository.FileType) (string, error) {
 	path := strings.TrimPrefix(name, "./")
-	if t != File {
+	if t != repository.TypeFile {
 		path = strings.TrimSuffix(path, "/")
-	}
-	if !utf8.ValidString(path) {
-		return "", errors.New("name is not UTF-8, which the index cannot hold")
 	}
 	if path == "" {
 		return "", errors.New("name is empty")

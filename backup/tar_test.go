@@ -12,17 +12,18 @@ import (
 	"time"
 
 	"github.com/pgark/pgark/backup"
+	"github.com/pgark/pgark/repository"
 )
 
 // header makes a tar header as tarCreateHeader (src/port/tar.c) does.
-func header(path string, kind backup.Type, size int64, link string) []byte {
+func header(path string, kind repository.FileType, size int64, link string) []byte {
 	h := make([]byte, 512)
 	copy(h[0:99], path)
-	if kind != backup.File {
+	if kind != repository.TypeFile {
 		h[min(len(path), 98)] = '/'
 	}
 	mode := int64(0o600)
-	if kind != backup.File {
+	if kind != repository.TypeFile {
 		mode = 0o700
 	}
 	putNumber(h[100:108], mode)
@@ -30,7 +31,7 @@ func header(path string, kind backup.Type, size int64, link string) []byte {
 	putNumber(h[116:124], 999)
 	putNumber(h[124:136], size)
 	putNumber(h[136:148], modified.Unix())
-	h[156] = map[backup.Type]byte{backup.File: '0', backup.Directory: '5', backup.Link: '2'}[kind]
+	h[156] = map[repository.FileType]byte{repository.TypeFile: '0', repository.TypeDir: '5', repository.TypeLink: '2'}[kind]
 	copy(h[157:256], link)
 	copy(h[257:], "ustar\x0000postgres")
 	copy(h[297:], "postgres")
@@ -67,7 +68,7 @@ func sum(h []byte) {
 
 // changed returns the header of an ordinary file with one change made to it, its checksum right.
 func changed(change func(h []byte)) []byte {
-	h := header("base/5/1259", backup.File, 0, "")
+	h := header("base/5/1259", repository.TypeFile, 0, "")
 	change(h)
 	sum(h)
 	return h
@@ -75,12 +76,12 @@ func changed(change func(h []byte)) []byte {
 
 func TestReadTarMembers(t *testing.T) {
 	var b bytes.Buffer
-	b.Write(header("backup_label", backup.File, 3, ""))
+	b.Write(header("backup_label", repository.TypeFile, 3, ""))
 	b.WriteString("abc" + strings.Repeat("\x00", 509))
-	b.Write(header("./pg_wal/archive_status", backup.Directory, 0, ""))
-	b.Write(header("pg_tblspc/16400", backup.Link, 0, "/srv/space one"))
-	b.Write(header("base/5/empty", backup.File, 0, ""))
-	b.Write(header("base/5/block", backup.File, 512, ""))
+	b.Write(header("./pg_wal/archive_status", repository.TypeDir, 0, ""))
+	b.Write(header("pg_tblspc/16400", repository.TypeLink, 0, "/srv/space one"))
+	b.Write(header("base/5/empty", repository.TypeFile, 0, ""))
+	b.Write(header("base/5/block", repository.TypeFile, 512, ""))
 	b.WriteString(strings.Repeat("x", 512))
 	whole := b.String()
 	for name, end := range map[string]string{"two zero blocks": strings.Repeat("\x00", 1024), "no end (PostgreSQL 14)": ""} {
@@ -129,7 +130,7 @@ func readAll(t *testing.T, members backup.Members) []string {
 // A size of 8 GiB and more is written in base-256.
 func TestReadTarHugeSize(t *testing.T) {
 	for _, size := range []int64{1<<33 - 1, 1 << 33, 3 << 40} {
-		m, err := backup.ReadTar(bytes.NewReader(header("base/5/1259", backup.File, size, ""))).Next()
+		m, err := backup.ReadTar(bytes.NewReader(header("base/5/1259", repository.TypeFile, size, ""))).Next()
 		if err != nil || m.Size != size {
 			t.Errorf("size: got %d, %v, want %d", m.Size, err, size)
 		}
@@ -138,44 +139,42 @@ func TestReadTarHugeSize(t *testing.T) {
 
 func TestReadTarRefuses(t *testing.T) {
 	with := func(at int, text string) []byte { return changed(func(h []byte) { copy(h[at:], text) }) }
-	broken := header("base/5/1259", backup.File, 0, "")
+	broken := header("base/5/1259", repository.TypeFile, 0, "")
 	broken[1] ^= 1
 	for name, h := range map[string][]byte{
-		"checksum":             broken,
-		"v7 header":            with(257, "\x00\x00\x00\x00\x00\x00\x00\x00"),
-		"gnu header":           with(257, "ustar  \x00"),
-		"prefix":               with(345, "base"),
-		"hard link":            with(156, "1"),
-		"character device":     with(156, "3"),
-		"block device":         with(156, "4"),
-		"fifo":                 with(156, "6"),
-		"contiguous file":      with(156, "7"),
-		"pax header":           with(156, "x"),
-		"pax global header":    with(156, "g"),
-		"gnu long name":        with(156, "L"),
-		"gnu sparse":           with(156, "S"),
-		"old file":             with(156, "\x00"),
-		"link without target":  with(156, "2"),
-		"dir with content":     changed(func(h []byte) { h[156] = '5'; putNumber(h[124:136], 1) }),
-		"link with content":    changed(func(h []byte) { h[156] = '2'; h[157] = '/'; putNumber(h[124:136], 1) }),
-		"link target not UTF8": changed(func(h []byte) { h[156] = '2'; h[157] = 0xff }),
-		"empty name":           changed(func(h []byte) { clear(h[:100]) }),
-		"absolute":             with(0, "/etc/passwd\x00"),
-		"parent":               with(0, "base/../../etc\x00"),
-		"parent first":         with(0, "../etc\x00"),
-		"dot":                  with(0, "base/./1\x00"),
-		"only dot":             changed(func(h []byte) { clear(h[:100]); copy(h, "./") }),
-		"two slashes":          with(0, "base//1\x00"),
-		"file ends in slash":   with(0, "base/5/\x00"),
-		"not UTF8":             with(0, "base/5/\xff\x00"),
-		"size not octal":       with(124, "00000000008 "),
-		"size negative":        with(124, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"),
-		"size over int64":      with(124, "\x80\x00\x00\x00\x80\x00\x00\x00\x00\x00\x00\x00"),
-		"size over any file":   with(124, "\x80\x00\x00\x00\x7f\x00\x00\x00\x00\x00\x00\x00"),
-		"size empty":           with(124, "            "),
-		"size with junk":       with(124, "0000000000 7"),
-		"mode":                 with(100, "7777777 "),
-		"time":                 with(136, "\x80\x00\x00\x00\x00\x80\x00\x00\x00\x00\x00\x00"),
+		"checksum":            broken,
+		"v7 header":           with(257, "\x00\x00\x00\x00\x00\x00\x00\x00"),
+		"gnu header":          with(257, "ustar  \x00"),
+		"prefix":              with(345, "base"),
+		"hard link":           with(156, "1"),
+		"character device":    with(156, "3"),
+		"block device":        with(156, "4"),
+		"fifo":                with(156, "6"),
+		"contiguous file":     with(156, "7"),
+		"pax header":          with(156, "x"),
+		"pax global header":   with(156, "g"),
+		"gnu long name":       with(156, "L"),
+		"gnu sparse":          with(156, "S"),
+		"old file":            with(156, "\x00"),
+		"link without target": with(156, "2"),
+		"dir with content":    changed(func(h []byte) { h[156] = '5'; putNumber(h[124:136], 1) }),
+		"link with content":   changed(func(h []byte) { h[156] = '2'; h[157] = '/'; putNumber(h[124:136], 1) }),
+		"empty name":          changed(func(h []byte) { clear(h[:100]) }),
+		"absolute":            with(0, "/etc/passwd\x00"),
+		"parent":              with(0, "base/../../etc\x00"),
+		"parent first":        with(0, "../etc\x00"),
+		"dot":                 with(0, "base/./1\x00"),
+		"only dot":            changed(func(h []byte) { clear(h[:100]); copy(h, "./") }),
+		"two slashes":         with(0, "base//1\x00"),
+		"file ends in slash":  with(0, "base/5/\x00"),
+		"size not octal":      with(124, "00000000008 "),
+		"size negative":       with(124, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"),
+		"size over int64":     with(124, "\x80\x00\x00\x00\x80\x00\x00\x00\x00\x00\x00\x00"),
+		"size over any file":  with(124, "\x80\x00\x00\x00\x7f\x00\x00\x00\x00\x00\x00\x00"),
+		"size empty":          with(124, "            "),
+		"size with junk":      with(124, "0000000000 7"),
+		"mode":                with(100, "7777777 "),
+		"time":                with(136, "\x80\x00\x00\x00\x00\x80\x00\x00\x00\x00\x00\x00"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := backup.ReadTar(bytes.NewReader(h)).Next()
@@ -188,7 +187,7 @@ func TestReadTarRefuses(t *testing.T) {
 }
 
 func TestReadTarEnd(t *testing.T) {
-	file := string(header("a", backup.File, 0, ""))
+	file := string(header("a", repository.TypeFile, 0, ""))
 	block := strings.Repeat("\x00", 512)
 	for name, test := range map[string]struct{ in, want string }{
 		"nothing":              {"", ""},
@@ -217,8 +216,8 @@ func TestReadTarEnd(t *testing.T) {
 
 // TestReadTarCut cuts a stream at each byte: it ends cleanly between members only.
 func TestReadTarCut(t *testing.T) {
-	whole := string(header("a", backup.File, 700, "")) + strings.Repeat("x", 700) + strings.Repeat("\x00", 324) +
-		string(header("b", backup.Directory, 0, "")) + strings.Repeat("\x00", 1024)
+	whole := string(header("a", repository.TypeFile, 700, "")) + strings.Repeat("x", 700) + strings.Repeat("\x00", 324) +
+		string(header("b", repository.TypeDir, 0, "")) + strings.Repeat("\x00", 1024)
 	borders := map[int]bool{0: true, 512 + 1024: true, 512 + 1024 + 512: true, len(whole): true}
 	for cut := range len(whole) + 1 {
 		members := backup.ReadTar(strings.NewReader(whole[:cut]))
@@ -235,7 +234,7 @@ func TestReadTarCut(t *testing.T) {
 }
 
 func TestReadTarContentNotRead(t *testing.T) {
-	members := backup.ReadTar(strings.NewReader(string(header("a", backup.File, 5, "")) + strings.Repeat("x", 512)))
+	members := backup.ReadTar(strings.NewReader(string(header("a", repository.TypeFile, 5, "")) + strings.Repeat("x", 512)))
 	if _, err := members.Next(); err != nil {
 		t.Fatal(err)
 	}
@@ -245,9 +244,9 @@ func TestReadTarContentNotRead(t *testing.T) {
 }
 
 func FuzzReadTar(f *testing.F) {
-	f.Add(append(header("base/5/1259", backup.File, 3, ""), make([]byte, 1536)...))
-	f.Add(header("pg_tblspc/16400", backup.Link, 0, "/srv"))
-	f.Add(header("base/5/1259", backup.File, 1<<40, ""))
+	f.Add(append(header("base/5/1259", repository.TypeFile, 3, ""), make([]byte, 1536)...))
+	f.Add(header("pg_tblspc/16400", repository.TypeLink, 0, "/srv"))
+	f.Add(header("base/5/1259", repository.TypeFile, 1<<40, ""))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		members := backup.ReadTar(bytes.NewReader(in))
 		for {

@@ -1,0 +1,221 @@
+package backup_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/pgark/pgark/compression"
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/wal"
+)
+
+// newCluster makes an empty repository and puts the WAL [startLSN, stopLSN) into it.
+func newCluster(t testing.TB, store storage.Store) *repository.Cluster {
+	t.Helper()
+	c := emptyCluster(t, store)
+	putWAL(t, c, segment.Floor(startLSN), stopLSN)
+	return c
+}
+
+func emptyCluster(t testing.TB, store storage.Store) *repository.Cluster {
+	t.Helper()
+	repo, err := repository.Create(t.Context(), store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return repo.Cluster(systemID)
+}
+
+// putWAL puts zero bytes as WAL of timeline 1, in segments and a last piece.
+func putWAL(t testing.TB, c *repository.Cluster, from, to wal.LSN) {
+	t.Helper()
+	encoder := repository.NewWALEncoder(compression.Zstd())
+	for from < to {
+		whole := segment.Range(segment.Number(from))
+		o := repository.WALObject{
+			SystemID: systemID, Timeline: 1, SegmentSize: segment, Kind: repository.KindPiece,
+			Range: wal.Range{Start: from, End: min(to, whole.End)},
+		}
+		if o.Range == whole {
+			o.Kind = repository.KindSegment
+		}
+		e, err := encoder.Encode(o, make([]byte, o.Range.Len()))
+		if err == nil {
+			err = c.PutWAL(t.Context(), e)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		from = o.Range.End
+	}
+}
+
+// held describes a member for comparison.
+func held(path string, kind repository.FileType, size int64, crc uint32, link string) string {
+	return fmt.Sprintf("%s %s %d %08x %q", path, kind, size, crc, link)
+}
+
+// want describes what the source holds, by archive.
+func (s *fakeSource) want() map[string]bool {
+	want := map[string]bool{}
+	for _, a := range s.archives {
+		for _, f := range a.files {
+			path := strings.TrimPrefix(f.path, "./")
+			if f.kind != repository.TypeFile {
+				want[fmt.Sprint(a.tablespace, "/", held(path, f.kind, 0, 0, f.text))] = true
+				continue
+			}
+			h := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+			n, _ := io.Copy(h, f.open())
+			want[fmt.Sprint(a.tablespace, "/", held(path, f.kind, n, h.Sum32(), ""))] = true
+		}
+	}
+	return want
+}
+
+// checkBackup reads a backup back, each pack as the tar file it is and each file by its place in the index,
+// and compares both with the source.
+func checkBackup(t testing.TB, c *repository.Cluster, b repository.Backup, src *fakeSource) {
+	t.Helper()
+	r, err := c.OpenBackup(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	byTar, byIndex := map[string]bool{}, map[string]bool{}
+	for _, p := range r.Packs() {
+		table, err := r.Table(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		archive := strings.Replace(p.Archive, "base", "0", 1)
+		for _, f := range table.Files {
+			byIndex[archive+"/"+held(f.Path, f.Type, f.Size, readFile(t, r, table, f), f.Link)] = true
+		}
+		stream := packReader(t.Context(), r, table)
+		if err := readPack(stream, archive, byTar); err != nil {
+			t.Errorf("%s as tar: %v", p.Name, err)
+		}
+	}
+	want := src.want()
+	for name, got := range map[string]map[string]bool{"tar": byTar, "index": byIndex} {
+		if !maps.Equal(got, want) {
+			t.Errorf("by %s: got %d members, want %d", name, len(got), len(want))
+			for w := range want {
+				if !got[w] {
+					t.Errorf("by %s: lacks %s", name, w)
+					break
+				}
+			}
+			for g := range got {
+				if !want[g] {
+					t.Errorf("by %s: has %s", name, g)
+					break
+				}
+			}
+		}
+	}
+	manifest, err := r.Manifest(t.Context())
+	if err != nil || !bytes.Equal(manifest, src.makeManifest()) {
+		t.Errorf("manifest differs, %v", err)
+	}
+}
+
+// readPack reads a pack with archive/tar.
+func readPack(r io.Reader, archive string, members map[string]bool) error {
+	types := map[byte]repository.FileType{tar.TypeReg: repository.TypeFile, tar.TypeDir: repository.TypeDir, tar.TypeSymlink: repository.TypeLink}
+	in := tar.NewReader(r)
+	for {
+		h, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+		if _, err := io.Copy(sum, in); err != nil {
+			return err
+		}
+		path := strings.TrimPrefix(strings.TrimSuffix(h.Name, "/"), "./")
+		members[archive+"/"+held(path, types[h.Typeflag], h.Size, sum.Sum32(), h.Linkname)] = true
+	}
+	if n, err := io.Copy(io.Discard, r); n != 0 || err != nil {
+		return fmt.Errorf("%d bytes after the end, %w", n, err)
+	}
+	return nil
+}
+
+// packReader decodes a pack frame by frame.
+func packReader(ctx context.Context, r *repository.BackupReader, t *repository.PackTable) io.Reader {
+	in, out := io.Pipe()
+	go func() {
+		decoder := r.Codec().NewDecoder()
+		for run := range t.Runs {
+			stored, err := r.ReadRuns(ctx, t, run, 1)
+			if err == nil {
+				var plain []byte
+				first, end := t.RunFrames(run)
+				plain, err = decoder.DecodeFrame(nil, stored, (end-first)*repository.FrameSize)
+				if err == nil {
+					_, err = out.Write(plain)
+				}
+			}
+			if err != nil {
+				out.CloseWithError(err)
+				return
+			}
+		}
+		out.Close()
+	}()
+	return in
+}
+
+// readFile returns the CRC32C of a file's content, found by its place in the index.
+func readFile(t testing.TB, r *repository.BackupReader, table *repository.PackTable, f repository.File) uint32 {
+	t.Helper()
+	h := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+	if f.Size == 0 {
+		return 0
+	}
+	decoder := r.Codec().NewDecoder()
+	first, end := table.FileFrames(&f)
+	left, skip := f.Size, f.Offset
+	for frame := first; frame < end; {
+		run := table.RunOf(frame)
+		stored, err := r.ReadRuns(t.Context(), table, run, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		from, to := table.RunFrames(run)
+		for i := from; i < to && frame < end; i++ {
+			size := table.Frames[i].Stored
+			if i == frame {
+				plain, err := decoder.DecodeFrame(nil, stored[:size], repository.FrameSize)
+				if err != nil {
+					t.Fatal(err)
+				}
+				plain = plain[skip:]
+				n, _ := h.Write(plain[:min(left, int64(len(plain)))])
+				left, skip = left-int64(n), 0
+				frame++
+			}
+			stored = stored[size:]
+		}
+	}
+	if left != 0 {
+		t.Errorf("%s: %d bytes are missing", f.Path, left)
+	}
+	if f.CRC32C != h.Sum32() {
+		t.Errorf("%s: index says CRC32C %08x, content has %08x", f.Path, f.CRC32C, h.Sum32())
+	}
+	return h.Sum32()
+}
