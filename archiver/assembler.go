@@ -24,9 +24,9 @@ type assembler struct {
 	target   wal.LSN // pieces are due up to here
 	durable  wal.LSN // every byte before it is durable
 
-	last   time.Time // when an object of ours became due last
-	split  wal.SegmentNumber
-	splits bool // segment split goes up in pieces only
+	last   time.Time                      // when an object became due last
+	pieces int                            // cut of the segment that holds next
+	split  map[wal.SegmentNumber]struct{} // segments that go up in pieces only
 
 	cuts []cut // cut and not confirmed, or confirmed behind a hole, in order
 	busy int   // of cuts, those not confirmed
@@ -38,7 +38,7 @@ type assembler struct {
 type assemblerConfig struct {
 	size     wal.SegmentSize
 	interval time.Duration // between pieces; 0 cuts whenever a slot is free
-	maxPiece wal.LSN       // bytes of the largest piece
+	maxPiece wal.LSN       // bytes of the largest piece, a multiple of frameSize
 	slots    int           // objects that may be in flight
 }
 
@@ -61,7 +61,10 @@ type cut struct {
 // newAssembler begins with the bytes before start received long ago and
 // those before durable, which is not before start, durable.
 func newAssembler(config assemblerConfig, start, durable wal.LSN) *assembler {
-	return &assembler{config: config, received: start, next: durable, durable: durable}
+	return &assembler{
+		config: config, received: start, next: durable, durable: durable,
+		split: make(map[wal.SegmentNumber]struct{}),
+	}
 }
 
 // receive says that every byte before upTo has come, and how far the server's
@@ -74,7 +77,7 @@ func (a *assembler) receive(upTo, server wal.LSN, now time.Time) {
 	a.received = upTo
 	// A segment that the server has whole already completes by itself: its
 	// first bytes are no commit of this moment that waits to be safe.
-	if idle && a.due(now) && server >= a.end(upTo-1) {
+	if idle && a.due(now) && server >= a.config.size.End(a.number(upTo-1)) {
 		a.last = now
 	}
 }
@@ -84,10 +87,16 @@ func (a *assembler) flush(now time.Time) {
 	a.target, a.last = a.received, now
 }
 
-// piecesOnly says that segment n, the open one, is too large to be held
-// until it is whole.
-func (a *assembler) piecesOnly(n wal.SegmentNumber) {
-	a.split, a.splits = n, true
+// piecesOnly says that the open segment is too large to be held until it is
+// whole.
+func (a *assembler) piecesOnly() {
+	a.split[a.number(a.received)] = struct{}{}
+}
+
+// isSplit reports whether segment n goes up in pieces only.
+func (a *assembler) isSplit(n wal.SegmentNumber) bool {
+	_, ok := a.split[n]
+	return ok
 }
 
 // nextCut returns the object to cut now, if there is one.
@@ -95,28 +104,49 @@ func (a *assembler) nextCut(now time.Time) (cut, bool) {
 	if a.next >= a.received || a.busy >= a.config.slots {
 		return cut{}, false
 	}
-	start, end := a.start(a.next), a.end(a.next)
-	split := a.isSplit(a.next)
-	if a.received >= end && !split {
+	n := a.number(a.next)
+	bytes := a.config.size.Range(n)
+	if a.received >= bytes.End && !a.isSplit(n) {
 		a.last = now
-		return a.add(cutSegment, wal.Range{Start: start, End: end}), true
+		return a.add(cutSegment, bytes), true
 	}
-	limit := min(end, a.received)
-	switch {
-	case a.received >= end: // of a split segment
-		a.target = max(a.target, end)
-	case a.target > a.next: // due already
-	case a.due(now), split && limit-a.next >= a.config.maxPiece:
-		a.target, a.last = a.received, now
-	default:
+	limit := min(bytes.End, a.received)
+	if !a.pieceDue(limit, now) {
 		return cut{}, false
 	}
 	to := min(a.target, limit)
 	if to-a.next > a.config.maxPiece {
 		to = a.next + a.config.maxPiece
-		to -= to % min(a.config.maxPiece, frameSize)
+		to -= to % frameSize
 	}
 	return a.add(cutPiece, wal.Range{Start: a.next, End: to}), true
+}
+
+// fewPieces is how many pieces a segment may have in the repository for good.
+const fewPieces = 8
+
+// pieceDue makes what was received the target of the next pieces if one is
+// due, and reports whether there is something to cut before limit, the end
+// of what has come of its segment.
+func (a *assembler) pieceDue(limit wal.LSN, now time.Time) bool {
+	n := a.number(a.next)
+	switch {
+	case limit == a.config.size.End(n): // split and whole
+		a.target = max(a.target, limit)
+	case a.target > a.next: // due already
+	case limit-a.next >= a.config.maxPiece:
+		// More than is to be held. Where these are the segment's first pieces
+		// they stay for good: sending all again as a segment gains little.
+		if a.pieces < fewPieces {
+			a.split[n] = struct{}{}
+		}
+		a.target, a.last = a.received, now
+	case a.due(now):
+		a.target, a.last = a.received, now
+	default:
+		return false
+	}
+	return true
 }
 
 func (a *assembler) add(kind cutKind, bytes wal.Range) cut {
@@ -125,6 +155,11 @@ func (a *assembler) add(kind cutKind, bytes wal.Range) cut {
 	a.cuts = append(a.cuts, c)
 	a.busy++
 	a.next = bytes.End
+	a.pieces++
+	if n := a.number(bytes.Start); bytes.End == a.config.size.End(n) {
+		a.pieces = 0
+		delete(a.split, n)
+	}
 	return c
 }
 
@@ -169,8 +204,32 @@ func (a *assembler) advance() bool {
 	return moved
 }
 
-// inFlight reports whether an object of the segment that holds lsn is cut
-// and not confirmed.
+// settled returns the end of the bytes that are cut, or certain to go up with
+// their whole segment: no piece will be made of them any more.
+func (a *assembler) settled() wal.LSN {
+	at := a.next
+	for {
+		n := a.number(at)
+		if a.config.size.End(n) > a.received || a.isSplit(n) {
+			return at
+		}
+		at = a.config.size.End(n)
+	}
+}
+
+// floor returns the start of the first bytes that an object still to be
+// confirmed, or still to be cut, holds.
+func (a *assembler) floor() wal.LSN {
+	at := a.next
+	for _, c := range a.cuts {
+		if !c.confirmed {
+			at = min(at, c.bytes.Start)
+		}
+	}
+	return at
+}
+
+// inFlight reports whether an object of segment n is cut and not confirmed.
 func (a *assembler) inFlight(n wal.SegmentNumber) bool {
 	for _, c := range a.cuts {
 		if !c.confirmed && a.number(c.bytes.Start) == n {
@@ -187,13 +246,6 @@ func (a *assembler) due(now time.Time) bool {
 	return !now.Before(a.last.Add(a.config.interval))
 }
 
-func (a *assembler) isSplit(lsn wal.LSN) bool {
-	return a.splits && a.number(lsn) == a.split
-}
-
 func (a *assembler) number(lsn wal.LSN) wal.SegmentNumber {
 	return a.config.size.Number(lsn)
 }
-
-func (a *assembler) start(lsn wal.LSN) wal.LSN { return a.config.size.Floor(lsn) }
-func (a *assembler) end(lsn wal.LSN) wal.LSN   { return a.config.size.End(a.number(lsn)) }

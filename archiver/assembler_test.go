@@ -15,12 +15,14 @@ import (
 // TestAssemblerScenarios runs the text files of testdata. A line is a
 // command; the indented lines under it are what it must print.
 //
-//	new size=1MB interval=1s piece=256kB slots=4 start=0/100000 [durable=…]
+//	new size=1MB interval=1s piece=1MB slots=4 start=0/100000 [durable=…]
 //	at 1.5s                  the clock, from 0
 //	receive LSN [server LSN] bytes came; how far the server's own WAL reaches
 //	cut                      prints every object that is to be cut now
 //	confirm ID               an object is durable; prints the durable position
-//	flush · split LSN · wake · durable · drained · flying LSN
+//	flush · split (the open segment) · wake · durable · settled · floor · drained
+//	flying LSN               is an object of its segment in flight?
+//	whole LSN                is its segment still to go up whole?
 func TestAssemblerScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) < 5 {
@@ -87,7 +89,7 @@ func (s *scenario) run(t *testing.T, words []string) []string {
 	case "flush":
 		a.flush(s.now)
 	case "split":
-		a.piecesOnly(a.number(lsn(t, words[1])))
+		a.piecesOnly()
 	case "confirm":
 		id, err := strconv.ParseUint(words[1], 10, 64)
 		if err != nil {
@@ -121,8 +123,14 @@ func (s *scenario) ask(t *testing.T, words []string) (out []string) {
 		return []string{at.Sub(epoch()).String()}
 	case "durable":
 		return []string{a.durable.String()}
+	case "settled":
+		return []string{a.settled().String()}
+	case "floor":
+		return []string{a.floor().String()}
 	case "drained":
 		return []string{fmt.Sprint(a.drained())}
+	case "whole":
+		return []string{fmt.Sprint(!a.isSplit(a.number(lsn(t, words[1]))))}
 	case "flying":
 		return []string{fmt.Sprint(a.inFlight(a.number(lsn(t, words[1]))))}
 	default:
@@ -133,7 +141,7 @@ func (s *scenario) ask(t *testing.T, words []string) (out []string) {
 
 func (s *scenario) create(t *testing.T, words []string) {
 	t.Helper()
-	config := assemblerConfig{size: 1 << 20, interval: time.Second, maxPiece: 256 << 10, slots: 4}
+	config := assemblerConfig{size: 1 << 20, interval: time.Second, maxPiece: 1 << 20, slots: 4}
 	start, durable := wal.LSN(0), wal.LSN(0)
 	for _, word := range words {
 		key, value, _ := strings.Cut(word, "=")

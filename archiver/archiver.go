@@ -1,0 +1,180 @@
+package archiver
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/pgark/pgark/postgres"
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/wal"
+)
+
+// Archiver archives the WAL of one server into one repository. Its methods
+// are safe for concurrent use; Run runs once.
+type Archiver struct {
+	connect  func(ctx context.Context) (Conn, error)
+	open     Opener
+	options  Options
+	progress *progress
+
+	// Of Run's goroutine alone.
+	repository *repository.Repository
+	orphan     Position // told once: the archive goes on past the switch here
+	// uncompared is where the server no longer had the whole segment before,
+	// which was to be compared; the stream begins here then.
+	uncompared Position
+}
+
+// New returns an archiver that has not begun. connect opens replication
+// connections, one at a time but for Options.Probe.
+func New(connect func(ctx context.Context) (Conn, error), open Opener, options Options) *Archiver {
+	options = options.withDefaults()
+	if options.Probe == nil {
+		options.Probe = func(ctx context.Context) error {
+			conn, err := connect(ctx)
+			if err != nil {
+				return err
+			}
+			return conn.Close(ctx)
+		}
+	}
+	return &Archiver{
+		connect: connect, open: open, options: options,
+		progress: newProgress(options.Logger, options.Slot),
+	}
+}
+
+// Run archives until ctx ends: then it puts what has come, tells the server,
+// and returns nil. Whatever else goes wrong it tries again for ever, but for
+// what must stop it until a person acts, which it returns: *ForeignError,
+// *SegmentSizeError, *TimelineError, *AheadError, *ConflictError, *GapError,
+// *repository.ConflictError, *repository.FormatError, postgres.ErrAheadOfServer.
+func (a *Archiver) Run(ctx context.Context) error {
+	err := a.run(ctx)
+	a.progress.end(err)
+	return err
+}
+
+func (a *Archiver) run(ctx context.Context) error {
+	var conn Conn
+	for attempt := 0; ; attempt++ {
+		if conn == nil {
+			var err error
+			if conn, err = a.dial(ctx); err != nil {
+				return nil // told to stop
+			}
+		}
+		before := a.Durable()
+		next, err := a.session(ctx, conn)
+		conn = next
+		switch {
+		case fence(err):
+			a.drop(conn)
+			return err
+		case ctx.Err() != nil:
+			a.drop(conn)
+			return nil
+		case ended(err), errors.Is(err, errCompare):
+			continue
+		case a.Durable() != before:
+			attempt = 0
+		}
+		a.progress.enter(Waiting, err)
+		if pause(ctx, attempt) != nil {
+			a.drop(conn)
+			return nil
+		}
+	}
+}
+
+// drop closes a connection that nobody needs.
+func (a *Archiver) drop(conn Conn) {
+	if conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
+	defer cancel()
+	_ = conn.Close(ctx)
+}
+
+// dial connects, trying for ever. The error is that of ctx.
+func (a *Archiver) dial(ctx context.Context) (Conn, error) {
+	for attempt := 0; ; attempt++ {
+		a.progress.update(func(s *Status) { s.Attempts++ })
+		conn, err := a.dialOnce(ctx)
+		if err == nil {
+			return conn, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		a.progress.enter(Waiting, err)
+		if err := pause(ctx, attempt); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (a *Archiver) dialOnce(ctx context.Context) (Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return a.connect(ctx)
+}
+
+// session archives over one connection, which it closes. It returns the next
+// one if it has opened that already.
+func (a *Archiver) session(ctx context.Context, conn Conn) (Conn, error) {
+	a.progress.enter(Connecting, nil)
+	p, err := a.prepare(ctx, conn)
+	if err != nil {
+		a.drop(conn)
+		return nil, err
+	}
+	start := postgres.Start{Slot: a.options.Slot, Timeline: p.from.timeline, LSN: p.from.start}
+	if err := conn.StartReplication(ctx, start); err != nil {
+		a.drop(conn)
+		return nil, a.gone(p, p.from.start, err)
+	}
+	s := newStream(a, p, conn)
+	next, err := s.run(ctx, a.dial)
+	return next, a.gone(p, s.received, err)
+}
+
+// errCompare says that the stream begins one segment later next time.
+var errCompare = errors.New("server no longer has the segment to compare with")
+
+// gone makes a gap of the server's answer that the first WAL asked for is
+// removed. WAL removed later on is looked for again with a new connection.
+func (a *Archiver) gone(p prepared, received wal.LSN, err error) error {
+	if !errors.Is(err, postgres.ErrWALRemoved) || received > p.from.start {
+		return err
+	}
+	if p.from.start < p.from.fallback {
+		a.uncompared = Position{Timeline: p.from.timeline, LSN: p.from.fallback}
+		return errCompare
+	}
+	to := p.system.SegmentSize.Floor(p.system.Flush)
+	if end, ok := p.server.SwitchOf(p.from.timeline); ok {
+		to = end
+	}
+	return errors.Join(&GapError{Timeline: p.from.timeline, From: p.from.durable, To: to}, err)
+}
+
+// pause waits before the next attempt, twice as long each time, less up to a
+// half at random so that many do not come at once.
+func pause(ctx context.Context, attempt int) error {
+	wait := mostWait
+	if attempt < 10 {
+		wait = min(wait, leastWait<<attempt)
+	}
+	timer := time.NewTimer(wait - rand.N(wait/2))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

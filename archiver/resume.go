@@ -1,0 +1,76 @@
+package archiver
+
+import (
+	"github.com/pgark/pgark/postgres"
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/wal"
+)
+
+// archived is what the repository holds of the server's history, as far as it
+// decides where to go on.
+type archived struct {
+	newest wal.TimelineID // of all timelines with WAL, 0 if there are none
+	// coverage is of the newest timeline with WAL that belongs to the server's
+	// history; its Timeline is 0 if there is none.
+	coverage repository.Coverage
+}
+
+// resumption says where to stream from and what is durable already.
+type resumption struct {
+	timeline wal.TimelineID
+	start    wal.LSN // a segment's start; stream from here
+	durable  wal.LSN // every byte from start to here is in the repository: compare
+	// fallback is where to stream from if the server no longer has the segment
+	// at start: that is durable as a whole and was to be compared only.
+	fallback wal.LSN
+	anchor   bool // the repository is empty: archiving begins here
+}
+
+// resume decides where the stream goes on. It is pure. Errors are
+// *TimelineError and *AheadError, both fences, and *GapError.
+//
+// Streaming begins at the start of the first segment that is not complete,
+// because the slot keeps whole segments; where all is complete, one segment
+// before, so that the last durable bytes can be compared with the server's.
+func resume(server postgres.System, history wal.History, have archived) (resumption, error) {
+	tli, size := server.Timeline, server.SegmentSize
+	if have.newest > tli {
+		return resumption{}, &TimelineError{Server: tli, Archive: have.newest}
+	}
+	floor := size.Floor(server.Flush)
+	if have.newest == 0 {
+		return resumption{timeline: tli, start: floor, durable: floor, fallback: floor, anchor: true}, nil
+	}
+	v := have.coverage
+	if v.Timeline == 0 || len(v.Spans) == 0 {
+		return resumption{}, &GapError{Timeline: tli, To: floor}
+	}
+	last := v.Spans[len(v.Spans)-1]
+	if v.Timeline != tli {
+		end, _ := history.SwitchOf(v.Timeline)
+		if last.End >= end {
+			// The ancestor is complete, or more than complete: what lies past
+			// the switch belongs to a branch that the server left.
+			start := size.Floor(end)
+			return resumption{timeline: history.TimelineAt(end), start: start, durable: start, fallback: start}, nil
+		}
+	} else if last.End > server.Flush {
+		return resumption{}, &AheadError{Timeline: tli, Archive: last.End, Server: server.Flush}
+	}
+	return goOn(size, v.Timeline, last), nil
+}
+
+// goOn resumes at the end of the last span of a timeline.
+func goOn(size wal.SegmentSize, tli wal.TimelineID, last wal.Range) resumption {
+	r := resumption{timeline: tli, durable: last.End, fallback: size.Floor(last.End)}
+	r.start = r.fallback
+	if r.start == last.End && last.Start+wal.LSN(size) <= last.End {
+		r.start -= wal.LSN(size)
+	}
+	if r.start < last.Start {
+		// The span begins within the segment: not what this archiver writes.
+		// Send the whole segment again.
+		r.durable = r.start
+	}
+	return r
+}
