@@ -1,0 +1,149 @@
+// Package status says how a cluster stands: what its repository can bring back, where it cannot,
+// and how far the archive is behind the server. It makes one Report, and everything that is shown
+// anywhere is that Report.
+//
+// Survey reads a repository; the rest of the package is pure. It knows no server: agent fills in
+// what a server says. It follows docs/FORMAT.md, sections 4, 6 and 7.
+package status
+
+import (
+	"time"
+
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/wal"
+)
+
+// Report is how one cluster stands. What is not known is absent, never zero.
+type Report struct {
+	// Cluster is the name in the configuration.
+	Cluster string `json:"cluster"`
+	// Repository is the URL, without secrets.
+	Repository string       `json:"repository"`
+	SystemID   wal.SystemID `json:"system_id"`
+	// Now is when the report was made.
+	Now time.Time `json:"now"`
+
+	// Server is what the server says; nil if it was not asked or did not answer.
+	Server *Server `json:"server,omitempty"`
+	// ServerError says why Server is absent although it was asked.
+	ServerError string `json:"server_error,omitempty"`
+
+	Backups []Backup `json:"backups"`
+	// WAL are the spans without a hole, by timeline and LSN.
+	WAL []Span `json:"wal"`
+	// Window are the times that can be restored, ascending and apart.
+	Window []Interval `json:"window"`
+	// Gaps lie between the intervals of Window.
+	Gaps []Gap `json:"gaps"`
+
+	// RecoverableFrom and RecoverableUntil are the ends of Window.
+	RecoverableFrom  *time.Time `json:"recoverable_from,omitempty"`
+	RecoverableUntil *time.Time `json:"recoverable_until,omitempty"`
+	// Durable is the end of the WAL that is safe, on the newest timeline.
+	Durable *Position `json:"durable,omitempty"`
+	// Behind is how many bytes the server has flushed that are not durable yet.
+	Behind *int64 `json:"behind_bytes,omitempty"`
+
+	Stored Stored `json:"stored"`
+}
+
+// Server is what the server says of itself.
+type Server struct {
+	Address  string         `json:"address"`
+	Version  string         `json:"version"`
+	Timeline wal.TimelineID `json:"timeline"`
+	Flush    wal.LSN        `json:"flush_lsn"`
+	// Slot is nil where the server cannot be asked (PostgreSQL 14).
+	Slot *Slot `json:"slot,omitempty"`
+}
+
+// Slot is the replication slot that keeps WAL for the agent.
+type Slot struct {
+	Name    string  `json:"name"`
+	Exists  bool    `json:"exists"`
+	Restart wal.LSN `json:"restart_lsn,omitempty"`
+	// Retained is how many bytes of WAL the server keeps for it.
+	Retained int64 `json:"retained_bytes"`
+}
+
+// Backup is a base backup and what can be done with it.
+type Backup struct {
+	ID      string    `json:"id"`
+	Type    string    `json:"type"`
+	Started time.Time `json:"started"`
+	Stopped time.Time `json:"stopped"`
+	// Version is the server's server_version_num.
+	Version  int            `json:"pg_version_num"`
+	Timeline wal.TimelineID `json:"timeline"`
+	StartLSN wal.LSN        `json:"start_lsn"`
+	StopLSN  wal.LSN        `json:"stop_lsn"`
+	// Plain is the size of the cluster, Stored that of the backup's objects, bytes.
+	Plain     int64  `json:"plain_bytes"`
+	Stored    int64  `json:"stored_bytes"`
+	Checksums string `json:"checksums"`
+	// Restorable is false when WAL that makes the backup consistent is missing.
+	Restorable bool              `json:"restorable"`
+	KeptUntil  *time.Time        `json:"kept_until,omitempty"`
+	Labels     map[string]string `json:"labels,omitempty"`
+}
+
+// Span is a run of WAL without a hole: [Start, End) on Timeline.
+type Span struct {
+	Timeline wal.TimelineID `json:"timeline"`
+	Start    wal.LSN        `json:"start_lsn"`
+	End      wal.LSN        `json:"end_lsn"`
+	Stored   int64          `json:"stored_bytes"`
+	// Last is the time of the last transaction in it, if that is known.
+	Last *time.Time `json:"last_transaction,omitempty"`
+}
+
+// Interval is a run of instants that can be restored, both ends included.
+type Interval struct {
+	From  time.Time `json:"from"`
+	Until time.Time `json:"until"`
+}
+
+// Gap is a run of instants that cannot be restored, with the WAL that is missing where that is
+// known.
+type Gap struct {
+	From     time.Time      `json:"from"`
+	Until    time.Time      `json:"until"`
+	Timeline wal.TimelineID `json:"timeline"`
+	// Missing is the WAL that is not there: [Start, End).
+	Start wal.LSN `json:"start_lsn"`
+	End   wal.LSN `json:"end_lsn"`
+}
+
+// Position is a place in the WAL of a timeline.
+type Position struct {
+	Timeline wal.TimelineID `json:"timeline"`
+	LSN      wal.LSN        `json:"lsn"`
+}
+
+// Stored is what the repository holds, bytes.
+type Stored struct {
+	WAL     int64 `json:"wal_bytes"`
+	Backups int64 `json:"backup_bytes"`
+}
+
+// Facts is what Survey reads from a repository.
+type Facts struct {
+	Backups   []repository.Backup
+	Spans     []Span
+	Histories map[wal.TimelineID]wal.History
+	// Beat is the newest coverage beat, or nil.
+	Beat *repository.Beat
+}
+
+// SetServer lays what the server says beside the archive.
+func (r *Report) SetServer(s Server) {
+	r.Server, r.ServerError = &s, ""
+	if r.Durable == nil || r.Durable.Timeline != s.Timeline {
+		return
+	}
+	var behind int64
+	if s.Flush > r.Durable.LSN {
+		behind = int64(s.Flush - r.Durable.LSN)
+	}
+	r.Behind = &behind
+}
