@@ -17,10 +17,10 @@ var epoch = time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)
 // minute is the instant n minutes after the epoch of these tests.
 func minute(n int) time.Time { return epoch.Add(time.Duration(n) * time.Minute) }
 
-// taken is a backup on a timeline whose WAL is [start, stop), done at minute n.
-func taken(n int, tli wal.TimelineID, start, stop wal.LSN) repository.Backup {
+// taken is a backup on timeline 1 whose WAL is [start, stop), done at minute n.
+func taken(n int, start, stop wal.LSN) repository.Backup {
 	return repository.Backup{
-		ID: minute(n).Format("20060102T150405Z"), Type: "full", Timeline: tli, StartLSN: start, StopLSN: stop,
+		ID: minute(n).Format("20060102T150405Z"), Type: "full", Timeline: 1, StartLSN: start, StopLSN: stop,
 		Started: minute(n - 1), Stopped: minute(n), Plain: 100, Stored: 10,
 	}
 }
@@ -47,29 +47,31 @@ func TestWindow(t *testing.T) {
 	}{
 		{"nothing", status.Facts{}, nil, nil},
 		{"WAL alone", status.Facts{Spans: []status.Span{span(1, 0x100, 0x900, 5)}}, nil, nil},
-		{"a backup whose WAL is missing", status.Facts{Backups: []repository.Backup{taken(1, 1, 0x100, 0x200)}}, nil, nil},
+		{"a backup whose WAL is missing", status.Facts{Backups: []repository.Backup{taken(1, 0x100, 0x200)}}, nil, nil},
 		{
 			"a backup whose WAL ends before its stop",
-			status.Facts{Backups: []repository.Backup{taken(1, 1, 0x100, 0x200)}, Spans: []status.Span{span(1, 0, 0x1ff, 9)}},
+			status.Facts{Backups: []repository.Backup{taken(1, 0x100, 0x200)}, Spans: []status.Span{span(1, 0, 0x1ff, 9)}},
 			nil, nil,
 		},
 		{
 			"one backup, WAL to its stop exactly",
-			status.Facts{Backups: []repository.Backup{taken(1, 1, 0x100, 0x200)}, Spans: []status.Span{span(1, 0, 0x200, 0)}},
-			[]status.Interval{{From: minute(1), Until: minute(1)}}, nil,
+			status.Facts{Backups: []repository.Backup{taken(1, 0x100, 0x200)}, Spans: []status.Span{span(1, 0, 0x200, 0)}},
+			[]status.Interval{{From: minute(1), Until: minute(1)}},
+			nil,
 		},
 		{
 			"two backups on one run of WAL",
 			status.Facts{
-				Backups: []repository.Backup{taken(1, 1, 0x100, 0x200), taken(5, 1, 0x500, 0x600)},
+				Backups: []repository.Backup{taken(1, 0x100, 0x200), taken(5, 0x500, 0x600)},
 				Spans:   []status.Span{span(1, 0, 0x900, 9)},
 			},
-			[]status.Interval{{From: minute(1), Until: minute(9)}}, nil,
+			[]status.Interval{{From: minute(1), Until: minute(9)}},
+			nil,
 		},
 		{
 			"a hole between two backups",
 			status.Facts{
-				Backups: []repository.Backup{taken(1, 1, 0x100, 0x200), taken(7, 1, 0x500, 0x600)},
+				Backups: []repository.Backup{taken(1, 0x100, 0x200), taken(7, 0x500, 0x600)},
 				Spans:   []status.Span{span(1, 0, 0x300, 3), span(1, 0x500, 0x900, 9)},
 			},
 			[]status.Interval{{From: minute(1), Until: minute(3)}, {From: minute(7), Until: minute(9)}},
@@ -78,56 +80,62 @@ func TestWindow(t *testing.T) {
 		{
 			"a hole after the last backup hides what follows",
 			status.Facts{
-				Backups: []repository.Backup{taken(1, 1, 0x100, 0x200)},
+				Backups: []repository.Backup{taken(1, 0x100, 0x200)},
 				Spans:   []status.Span{span(1, 0, 0x300, 3), span(1, 0x500, 0x900, 9)},
 			},
-			[]status.Interval{{From: minute(1), Until: minute(3)}}, nil,
+			[]status.Interval{{From: minute(1), Until: minute(3)}},
+			nil,
 		},
 		{
 			"an idle server with a beat",
 			status.Facts{
-				Backups: []repository.Backup{taken(1, 1, 0x100, 0x200)}, Spans: []status.Span{span(1, 0, 0x300, 3)},
+				Backups: []repository.Backup{taken(1, 0x100, 0x200)}, Spans: []status.Span{span(1, 0, 0x300, 3)},
 				Beat: &repository.Beat{Time: minute(30), Timeline: 1, LSN: 0x300},
 			},
-			[]status.Interval{{From: minute(1), Until: minute(30)}}, nil,
+			[]status.Interval{{From: minute(1), Until: minute(30)}},
+			nil,
 		},
 		{
 			"a beat past a hole proves nothing",
 			status.Facts{
-				Backups: []repository.Backup{taken(1, 1, 0x100, 0x200)}, Spans: []status.Span{span(1, 0, 0x300, 3)},
+				Backups: []repository.Backup{taken(1, 0x100, 0x200)}, Spans: []status.Span{span(1, 0, 0x300, 3)},
 				Beat: &repository.Beat{Time: minute(30), Timeline: 1, LSN: 0x301},
 			},
-			[]status.Interval{{From: minute(1), Until: minute(3)}}, nil,
+			[]status.Interval{{From: minute(1), Until: minute(3)}},
+			nil,
 		},
 		{
 			"on to the next timeline",
 			status.Facts{
-				Backups:   []repository.Backup{taken(1, 1, 0x100, 0x200)},
+				Backups:   []repository.Backup{taken(1, 0x100, 0x200)},
 				Spans:     []status.Span{span(1, 0, 0x480, 6), span(2, 0x400, 0x900, 9)},
 				Histories: map[wal.TimelineID]wal.History{2: history(2, wal.Switch{Timeline: 1, At: 0x450})},
 			},
-			[]status.Interval{{From: minute(1), Until: minute(9)}}, nil,
+			[]status.Interval{{From: minute(1), Until: minute(9)}},
+			nil,
 		},
 		{
 			"over two switches",
 			status.Facts{
-				Backups: []repository.Backup{taken(1, 1, 0x100, 0x200)},
+				Backups: []repository.Backup{taken(1, 0x100, 0x200)},
 				Spans:   []status.Span{span(1, 0, 0x480, 6), span(2, 0x400, 0x600, 7), span(3, 0x550, 0x700, 12)},
 				Histories: map[wal.TimelineID]wal.History{
 					2: history(2, wal.Switch{Timeline: 1, At: 0x450}),
 					3: history(3, wal.Switch{Timeline: 1, At: 0x450}, wal.Switch{Timeline: 2, At: 0x580}),
 				},
 			},
-			[]status.Interval{{From: minute(1), Until: minute(12)}}, nil,
+			[]status.Interval{{From: minute(1), Until: minute(12)}},
+			nil,
 		},
 		{
 			"a timeline that left before the backup's stop is another history",
 			status.Facts{
-				Backups:   []repository.Backup{taken(1, 1, 0x100, 0x200)},
+				Backups:   []repository.Backup{taken(1, 0x100, 0x200)},
 				Spans:     []status.Span{span(1, 0, 0x480, 6), span(2, 0x100, 0x900, 9)},
 				Histories: map[wal.TimelineID]wal.History{2: history(2, wal.Switch{Timeline: 1, At: 0x150})},
 			},
-			[]status.Interval{{From: minute(1), Until: minute(6)}}, nil,
+			[]status.Interval{{From: minute(1), Until: minute(6)}},
+			nil,
 		},
 	} {
 		got := status.Make(test.facts, minute(60))
@@ -189,7 +197,9 @@ func TestStrip(t *testing.T) {
 		{"all covered", all, nil, strings.Repeat("=", 64)},
 		{"nothing covered", nil, nil, strings.Repeat(".", 64)},
 		{
-			"a second is missing", []status.Interval{{From: minute(0), Until: minute(10)}, {From: minute(10).Add(time.Second), Until: minute(64)}}, nil,
+			"a second is missing",
+			[]status.Interval{{From: minute(0), Until: minute(10)}, {From: minute(10).Add(time.Second), Until: minute(64)}},
+			nil,
 			strings.Repeat("=", 10) + "." + strings.Repeat("=", 53),
 		},
 		{
@@ -199,12 +209,14 @@ func TestStrip(t *testing.T) {
 			"o" + strings.Repeat("=", 9) + ".o" + strings.Repeat("=", 52),
 		},
 		{
-			"no room beside the gap", []status.Interval{{From: minute(0), Until: minute(10)}},
+			"no room beside the gap",
+			[]status.Interval{{From: minute(0), Until: minute(10)}},
 			[]status.Mark{{At: minute(12), Kind: status.MarkBase}},
 			strings.Repeat("=", 10) + strings.Repeat(".", 54),
 		},
 		{
-			"a target at the end", all, []status.Mark{{At: minute(64), Kind: status.MarkTarget}},
+			"a target at the end", all,
+			[]status.Mark{{At: minute(64), Kind: status.MarkTarget}},
 			strings.Repeat("=", 63) + "v",
 		},
 		{"a base outside", all, []status.Mark{{At: minute(70), Kind: status.MarkBase}, {At: minute(-1), Kind: status.MarkBase}}, strings.Repeat("=", 64)},
@@ -235,7 +247,7 @@ func TestStripNeverHidesAGap(t *testing.T) {
 }
 
 func TestViewShowsAnAgentThatIsGone(t *testing.T) {
-	facts := status.Facts{Backups: []repository.Backup{taken(1, 1, 0x100, 0x200)}, Spans: []status.Span{span(1, 0, 0x300, 30)}}
+	facts := status.Facts{Backups: []repository.Backup{taken(1, 0x100, 0x200)}, Spans: []status.Span{span(1, 0, 0x300, 30)}}
 	stale := status.Make(facts, minute(60))
 	if got := stale.Strip(status.ASCII); !strings.HasSuffix(got, "..") {
 		t.Errorf("half an hour without news: got %s", got)

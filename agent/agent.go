@@ -1,0 +1,219 @@
+// Package agent puts the rooms together for one cluster: it opens the store that a URL names,
+// connects to the server that the configuration names, and runs what lives long, the archiver and
+// the backup schedule. The commands that look once, or act once, are here too when they need both
+// the server and the repository.
+//
+// It holds no knowledge of bytes, keys or messages, and its callers alone print and exit.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pgark/pgark/archiver"
+	"github.com/pgark/pgark/config"
+	"github.com/pgark/pgark/postgres"
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/storage/file"
+	"github.com/pgark/pgark/storage/retry"
+	"github.com/pgark/pgark/storage/s3"
+	"github.com/pgark/pgark/wal"
+)
+
+// Patience says how long a storage call that fails for a while is made again.
+type Patience time.Duration
+
+// The patience of a command that a person waits for, and of an agent.
+const (
+	Brief   = Patience(30 * time.Second)
+	Forever = Patience(0)
+)
+
+// StoreOptions say how a store is used. The zero value tries for ever and logs nothing.
+type StoreOptions struct {
+	Patience Patience
+	Logger   *slog.Logger
+}
+
+// Store is an open store; Close releases what it holds.
+type Store struct {
+	storage.Store
+
+	closer io.Closer
+}
+
+// Close releases the store. Calls after it fail.
+func (s *Store) Close() error {
+	if s.closer == nil {
+		return nil
+	}
+	return s.closer.Close()
+}
+
+// OpenStore opens the store that a repository URL names, s3://bucket/prefix?… or file:///path, with
+// the one retry loop around it. It reads and writes nothing in it.
+func OpenStore(ctx context.Context, repoURL string, o StoreOptions) (*Store, error) {
+	u, err := url.Parse(repoURL)
+	if err != nil {
+		return nil, errors.New("repository URL cannot be read")
+	}
+	var inner storage.Store
+	var closer io.Closer
+	switch u.Scheme {
+	case "file":
+		f, err := file.Open(u.Path)
+		if err != nil {
+			return nil, fmt.Errorf("open repository %s: %w", repoURL, err)
+		}
+		inner, closer = f, f
+	case "s3":
+		s, err := openS3(ctx, repoURL)
+		if err != nil {
+			return nil, fmt.Errorf("open repository %s: %w", repoURL, err)
+		}
+		inner = s
+	default:
+		return nil, fmt.Errorf("repository URL has the unknown scheme %q: want s3 or file", u.Scheme)
+	}
+	return &Store{retry.New(inner, retry.Options{MaxElapsed: time.Duration(o.Patience), OnRetry: logRetries(o.Logger)}), closer}, nil
+}
+
+// logRetries tells of a call's failures: the first one, and then each that comes a minute after.
+func logRetries(logger *slog.Logger) func(retry.Event) {
+	if logger == nil {
+		return nil
+	}
+	return func(e retry.Event) {
+		level := slog.LevelDebug
+		if e.Attempt == 3 || e.Wait >= 10*time.Second {
+			level = slog.LevelWarn
+		}
+		logger.Log(context.Background(), level, "storage call failed; trying again", //nolint:forbidigo // a callback without a context
+			"op", e.Op, "key", string(e.Key), "error", e.Err, "attempt", e.Attempt, "elapsed", e.Since)
+	}
+}
+
+// OpenRepository opens the existing repository of a cluster's configuration. It returns
+// repository.ErrNoRepository if there is none. The caller closes the store.
+func OpenRepository(ctx context.Context, c config.Cluster, o StoreOptions) (*repository.Repository, *Store, error) {
+	store, err := OpenStore(ctx, c.Repo.URL, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := repository.Open(ctx, store)
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("open repository %s: %w", c.Repo.URL, err), store.Close())
+	}
+	return r, store, nil
+}
+
+// AmbiguousError says that a repository holds several clusters and none was named.
+type AmbiguousError struct{ IDs []wal.SystemID }
+
+// Error names them.
+func (e *AmbiguousError) Error() string {
+	names := make([]string, 0, len(e.IDs))
+	for _, id := range e.IDs {
+		names = append(names, id.String())
+	}
+	return "the repository holds several clusters: " + strings.Join(names, ", ")
+}
+
+// ErrEmpty says that a repository holds no cluster yet.
+var ErrEmpty = errors.New("nothing is archived in the repository yet")
+
+// SelectCluster returns the part of the repository that belongs to the system identifier id; 0
+// takes the only one. It returns ErrEmpty or an *AmbiguousError if there is not exactly one.
+func SelectCluster(ctx context.Context, r *repository.Repository, id wal.SystemID) (*repository.Cluster, error) {
+	ids, err := r.Clusters(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list clusters: %w", err)
+	}
+	switch {
+	case len(ids) == 0:
+		return nil, ErrEmpty
+	case id != 0 && !slices.Contains(ids, id):
+		return nil, fmt.Errorf("cluster %s: %w", id, ErrEmpty)
+	case id != 0:
+		return r.Cluster(id), nil
+	case len(ids) > 1:
+		return nil, &AmbiguousError{ids}
+	}
+	return r.Cluster(ids[0]), nil
+}
+
+// refuseForeign returns an *archiver.ForeignError if the repository holds other clusters and not id.
+func refuseForeign(ctx context.Context, r *repository.Repository, id wal.SystemID) error {
+	ids, err := r.Clusters(ctx)
+	if err != nil {
+		return fmt.Errorf("list clusters: %w", err)
+	}
+	if len(ids) > 0 && !slices.Contains(ids, id) {
+		return &archiver.ForeignError{Server: id, Archived: ids}
+	}
+	return nil
+}
+
+// ConnectionError is a connection string that cannot be read: a fault of the configuration.
+type ConnectionError struct{ Err error }
+
+// Error implements error; the text never holds the connection string.
+func (e *ConnectionError) Error() string { return "postgres connection string: " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *ConnectionError) Unwrap() error { return e.Err }
+
+// server opens replication connections to one cluster's server.
+type server struct{ config *postgres.Config }
+
+func newServer(c config.Cluster) (server, error) {
+	parsed, err := postgres.ParseConfig(c.Postgres)
+	if err != nil {
+		return server{}, &ConnectionError{err}
+	}
+	return server{parsed}, nil
+}
+
+func (s server) connect(ctx context.Context) (*postgres.Conn, error) {
+	conn, err := postgres.Connect(ctx, s.config)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", s.config, err)
+	}
+	return conn, nil
+}
+
+// closeTimeout is how long a connection's goodbye may take.
+const closeTimeout = 5 * time.Second
+
+// hangUp closes a connection, also when ctx has ended.
+func hangUp(ctx context.Context, conn *postgres.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	_ = conn.Close(ctx) // the connection is dropped also when the goodbye fails
+}
+
+// identify connects for a moment and asks the server who it is.
+func (s server) identify(ctx context.Context) (postgres.System, error) {
+	conn, err := s.connect(ctx)
+	if err != nil {
+		return postgres.System{}, err
+	}
+	defer hangUp(ctx, conn)
+	return conn.System(ctx)
+}
+
+func openS3(ctx context.Context, repoURL string) (*s3.Store, error) {
+	options, err := s3.ParseURL(repoURL)
+	if err != nil {
+		return nil, err
+	}
+	return s3.Open(ctx, options)
+}

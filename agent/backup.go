@@ -1,0 +1,155 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/pgark/pgark/backup"
+	"github.com/pgark/pgark/compression"
+	"github.com/pgark/pgark/config"
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/wal"
+)
+
+// BackupOptions say how a backup is taken on demand.
+type BackupOptions struct {
+	// Wait lets the WAL take as long as it takes; otherwise the backup is given up when no agent
+	// archives.
+	Wait bool
+	// Labels go into the record.
+	Labels   map[string]string
+	Progress func(backup.Progress)
+	Logger   *slog.Logger
+}
+
+const (
+	// aliveTimeout is how long an agent may take to archive what the server has already flushed. It
+	// puts WAL each second, and a beat every ten while the server is idle.
+	aliveTimeout = 20 * time.Second
+	// stallTimeout is how long the WAL of a backup may take to come when nobody wants to wait: an
+	// agent that archives at all has it within seconds, one with a backlog shows progress.
+	stallTimeout = 2 * time.Minute
+	pollEvery    = time.Second
+)
+
+// ErrNoAgent says that no agent archives the cluster, so that a backup could not be made consistent.
+var ErrNoAgent = errors.New("no agent archives this cluster")
+
+// Backup takes a base backup with connections of its own. The WAL that makes it consistent is the
+// agent's affair: a backup without an agent would never be restorable, so ErrNoAgent is returned
+// before a byte is read when none is at work.
+func Backup(ctx context.Context, c config.Cluster, o BackupOptions) (repository.Backup, error) {
+	srv, err := newServer(c)
+	if err != nil {
+		return repository.Backup{}, err
+	}
+	r, store, err := OpenRepository(ctx, c, StoreOptions{Patience: Brief, Logger: o.Logger})
+	if err != nil {
+		return repository.Backup{}, err
+	}
+	defer func() { _ = store.Close() }() // all writes were confirmed before
+	system, err := srv.identify(ctx)
+	if err != nil {
+		return repository.Backup{}, err
+	}
+	if err := refuseForeign(ctx, r, system.ID); err != nil {
+		return repository.Backup{}, err
+	}
+	w := follower{cluster: r.Cluster(system.ID), stall: aliveTimeout}
+	if o.Wait {
+		w.stall = 0
+	}
+	if err := w.wait(ctx, system.Timeline, system.Flush); err != nil {
+		return repository.Backup{}, fmt.Errorf("before the backup: %w", err)
+	}
+	if !o.Wait {
+		w.stall = stallTimeout
+	}
+	return taker{srv, w.cluster, c}.take(ctx, atOnce, backup.Options{
+		WaitDurable: w.wait, Labels: o.Labels, Progress: o.Progress, Logger: o.Logger,
+	})
+}
+
+// taker takes base backups of one cluster.
+type taker struct {
+	server  server
+	cluster *repository.Cluster
+	config  config.Cluster
+}
+
+// pace says whether the server's checkpoint is made at once, or spread out to spare the disks.
+type pace uint8
+
+const (
+	atOnce pace = iota
+	spread
+)
+
+// take connects and takes one backup.
+func (t taker) take(ctx context.Context, pace pace, o backup.Options) (repository.Backup, error) {
+	c, srv := t.config, t.server
+	codec, err := compression.ByName(c.Repo.Compression)
+	if err != nil {
+		return repository.Backup{}, err
+	}
+	o.Codec, o.Writer = codec, "pgark "+Version()
+	conn, err := srv.connect(ctx)
+	if err != nil {
+		return repository.Backup{}, err
+	}
+	defer hangUp(ctx, conn)
+	return backup.Run(ctx, backup.Stream(conn, backup.StreamOptions{Fast: pace == atOnce, MaxRate: c.Backup.MaxRate}), t.cluster, o)
+}
+
+// follower waits, by looking into the repository, for WAL that another process archives.
+type follower struct {
+	cluster *repository.Cluster
+	// stall is how long the archive may stand still before the wait is given up; 0 means for ever.
+	stall time.Duration
+}
+
+// wait returns when the repository holds the WAL of timeline tli without a hole up to lsn, and
+// ErrNoAgent when it stands still before that.
+func (f follower) wait(ctx context.Context, tli wal.TimelineID, lsn wal.LSN) error {
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	var seen wal.LSN
+	moved := time.Now()
+	for {
+		end, err := f.end(ctx, tli, seen)
+		if err != nil {
+			return err
+		}
+		if end >= lsn {
+			return nil
+		}
+		if end > seen {
+			seen, moved = end, time.Now()
+		}
+		if f.stall > 0 && time.Since(moved) > f.stall {
+			return fmt.Errorf("%w: WAL of timeline %d is in the repository up to %s, the server is at %s, and nothing came for %s",
+				ErrNoAgent, tli, end, lsn, f.stall)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-ticker.C:
+		}
+	}
+}
+
+// end returns the end of the last WAL on timeline tli that the repository holds, looking from the
+// segment of from on; from itself if there is nothing after it.
+func (f follower) end(ctx context.Context, tli wal.TimelineID, from wal.LSN) (wal.LSN, error) {
+	coverage, err := f.cluster.Coverage(ctx, tli, max(from, 1)-1)
+	if err != nil {
+		return 0, fmt.Errorf("look for WAL in the repository: %w", err)
+	}
+	if len(coverage.Spans) == 0 {
+		return 0, nil
+	}
+	return coverage.Spans[len(coverage.Spans)-1].End, nil
+}

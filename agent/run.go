@@ -1,0 +1,251 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pgark/pgark/archiver"
+	"github.com/pgark/pgark/backup"
+	"github.com/pgark/pgark/compression"
+	"github.com/pgark/pgark/config"
+	"github.com/pgark/pgark/postgres"
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/storage/s3"
+	"github.com/pgark/pgark/wal"
+)
+
+// Options say how an agent runs. The zero value is valid.
+type Options struct {
+	// Adopt is a system identifier that may be archived beside another that the repository keeps.
+	Adopt wal.SystemID
+	// Logger gets what the agent does; nil means nobody.
+	Logger *slog.Logger
+}
+
+// Validate returns what is wrong with a cluster's configuration as far as that can be seen without
+// a connection.
+func Validate(c config.Cluster) error {
+	if _, err := newServer(c); err != nil {
+		return err
+	}
+	if strings.HasPrefix(c.Repo.URL, "s3:") {
+		if _, err := s3.ParseURL(c.Repo.URL); err != nil {
+			return err
+		}
+	}
+	if _, err := compression.ByName(c.Repo.Compression); err != nil {
+		return err
+	}
+	_, err := parsePlan(c, 0)
+	return err
+}
+
+// Run archives one cluster until ctx ends, and takes base backups as they are due. When ctx ends it
+// stops gracefully: what was received is uploaded first, as far as the store answers in time. Then it
+// returns nil. An error is one that waiting does not mend: a credential that is refused, another
+// cluster's repository, a history that is not the archived one. A server or a store that does not
+// answer is waited for, for ever.
+func Run(ctx context.Context, c config.Cluster, o Options) error {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	srv, err := newServer(c)
+	if err != nil {
+		return err
+	}
+	store, err := OpenStore(ctx, c.Repo.URL, StoreOptions{Patience: Forever, Logger: o.Logger})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = store.Close() }() // all writes were confirmed before
+	system, err := preflight(ctx, srv, store, o)
+	if err != nil || ctx.Err() != nil {
+		return err
+	}
+	codec, err := compression.ByName(c.Repo.Compression)
+	if err != nil {
+		return err
+	}
+	plan, err := parsePlan(c, uint64(system))
+	if err != nil {
+		return err
+	}
+	if strings.HasPrefix(c.Repo.URL, "file:") {
+		o.Logger.WarnContext(ctx, "the repository is a folder: on this host it protects against mistakes, not against losing the host")
+	}
+	a := newAgent(srv, c, o.Logger, store)
+	connect := func(ctx context.Context) (archiver.Conn, error) { return srv.connect(ctx) }
+	a.archiver = archiver.New(connect, a.open, archiver.Options{
+		Slot: c.Slot, Interval: c.Repo.Every, Codec: codec, Adopt: o.Adopt, Logger: o.Logger,
+	})
+	return a.run(ctx, plan)
+}
+
+// running is one agent at work.
+type running struct {
+	server   server
+	config   config.Cluster
+	logger   *slog.Logger
+	store    *Store
+	archiver *archiver.Archiver
+	// opened gets the repository once.
+	opened chan *repository.Repository
+}
+
+func newAgent(srv server, c config.Cluster, logger *slog.Logger, store *Store) *running {
+	return &running{server: srv, config: c, logger: logger, store: store, opened: make(chan *repository.Repository, 1)}
+}
+
+// open is the archiver's Opener: it makes the repository where there is none.
+func (a *running) open(ctx context.Context) (*repository.Repository, error) {
+	r, err := repository.Create(ctx, a.store)
+	if err != nil {
+		return nil, fmt.Errorf("open repository %s: %w", a.config.Repo.URL, err)
+	}
+	select {
+	case a.opened <- r:
+	default:
+	}
+	return r, nil
+}
+
+func (a *running) run(ctx context.Context, plan *backup.Schedule) error {
+	group, inner := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.archiver.Run(inner) })
+	group.Go(func() error { return a.backups(inner, plan) })
+	group.Go(func() error { return keepWatchdog(inner, a.state) })
+	tellReady(ctx, a.logger)
+	err := group.Wait()
+	tellStopping()
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// state is what systemd shows.
+func (a *running) state() string {
+	s := a.archiver.Status()
+	if s.Error != "" {
+		return fmt.Sprintf("%s: %s", s.State, s.Error)
+	}
+	return fmt.Sprintf("%s, durable %s", s.State, s.Durable.LSN)
+}
+
+// backups takes base backups once the archiver has a slot: the WAL from before would be missing.
+func (a *running) backups(ctx context.Context, plan *backup.Schedule) error {
+	system, ok := a.awaitStream(ctx)
+	if !ok {
+		return nil
+	}
+	t := taker{a.server, (<-a.opened).Cluster(system), a.config}
+	var lock backup.Lock
+	first := true
+	s := schedule{
+		plan:   plan,
+		logger: a.logger,
+		last: func(ctx context.Context) (time.Time, error) {
+			newest, err := newestGood(ctx, t.cluster)
+			first = newest.IsZero()
+			return newest, err
+		},
+		take: func(ctx context.Context) error {
+			speed := spread
+			if first {
+				speed = atOnce
+			}
+			a.logger.InfoContext(ctx, "base backup begins")
+			b, err := t.take(ctx, speed, backup.Options{WaitDurable: a.archiver.WaitDurable, Lock: &lock, Logger: a.logger})
+			if err != nil {
+				return err
+			}
+			a.logger.InfoContext(ctx, "base backup done", "backup", b.ID, "bytes", b.Plain, "stored", b.Stored,
+				"elapsed", b.Stopped.Sub(b.Started).Round(time.Millisecond))
+			return nil
+		},
+	}
+	return s.run(ctx)
+}
+
+// awaitStream waits until the archiver streams from its slot, and returns the system identifier.
+func (a *running) awaitStream(ctx context.Context) (wal.SystemID, bool) {
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		s := a.archiver.Status()
+		if s.SystemID != 0 && (s.State == archiver.Streaming || s.State == archiver.CatchingUp) {
+			return s.SystemID, true
+		}
+		select {
+		case <-ctx.Done():
+			return 0, false
+		case <-ticker.C:
+		}
+	}
+}
+
+// newestGood returns when the newest backup without wrong pages began, or the zero time.
+func newestGood(ctx context.Context, c *repository.Cluster) (time.Time, error) {
+	backups, err := c.Backups(ctx)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("list backups: %w", err)
+	}
+	var newest time.Time
+	for _, b := range backups {
+		if b.Checksums != repository.ChecksumsFailed && b.Started.After(newest) {
+			newest = b.Started
+		}
+	}
+	return newest, nil
+}
+
+// preflightTimeout is how long an agent looks at the server and the store before it starts.
+const preflightTimeout = 10 * time.Second
+
+// preflight finds what waiting does not mend before anything is written, and returns the system
+// identifier if the server answers.
+func preflight(ctx context.Context, srv server, store *Store, o Options) (wal.SystemID, error) {
+	looking, cancel := context.WithTimeout(ctx, preflightTimeout)
+	defer cancel()
+	system, err := srv.identify(looking)
+	if err != nil {
+		if lasting(err) {
+			return 0, err
+		}
+		o.Logger.WarnContext(ctx, "the server does not answer yet; the agent keeps trying", "error", err)
+	}
+	r, err := repository.Open(looking, store)
+	if errors.Is(err, repository.ErrNoRepository) {
+		return system.ID, nil
+	}
+	if err == nil && system.ID != 0 && o.Adopt != system.ID {
+		err = refuseForeign(looking, r, system.ID)
+	}
+	if err != nil {
+		if lasting(err) {
+			return 0, fmt.Errorf("open repository: %w", err)
+		}
+		o.Logger.WarnContext(ctx, "the repository does not answer yet; the agent keeps trying", "error", err)
+	}
+	return system.ID, nil
+}
+
+// lasting tells whether err is one that waiting does not mend.
+func lasting(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || storage.Retryable(err) {
+		return false
+	}
+	for _, passing := range []error{postgres.ErrUnreachable, postgres.ErrShuttingDown, postgres.ErrTooManyConnections} {
+		if errors.Is(err, passing) {
+			return false
+		}
+	}
+	return true
+}
