@@ -45,7 +45,7 @@ func (s *Store) classify(ctx context.Context, err error) (kind error, detail str
 		return classifyCredentials(noCredentials)
 	}
 	var response *smithyhttp.ResponseError
-	if !errors.As(err, &response) {
+	if !errors.As(err, &response) || statusOf(err) == 0 {
 		return classifyTransport(err)
 	}
 	status, code := response.HTTPStatusCode(), codeOf(err)

@@ -1,0 +1,259 @@
+package storagetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Op is what a request to an S3 server does.
+type Op string
+
+// The operations that the proxy tells apart. Any in a rule stands for all of them.
+const (
+	Any    Op = ""
+	Put    Op = "put"
+	Begin  Op = "begin"
+	Part   Op = "part"
+	Commit Op = "commit"
+	Abort  Op = "abort"
+	Get    Op = "get"
+	Head   Op = "head"
+	List   Op = "list"
+	Delete Op = "delete"
+	Other  Op = "other"
+)
+
+// Call is a request that came to the proxy.
+type Call struct {
+	Op     Op
+	Path   string // /bucket/key; for a List /bucket/prefix
+	Status int    // what the client got; 0 if it got no answer
+	Began  time.Time
+	Ended  time.Time
+}
+
+// Rule says which requests meet a fault.
+type Rule struct {
+	// Op of the requests.
+	Op Op
+	// Path is a pattern for /bucket/key, in which an asterisk stands for any bytes; empty matches all.
+	Path string
+	// Nth is the request that meets the fault, counted from 1 and from the rule's start; 0 means each.
+	Nth int
+	// Percent of the requests that meet the fault, spread evenly; 0 means each.
+	Percent int
+	// Fault is what happens.
+	Fault Fault
+}
+
+// Proxy stands in front of a Server, speaks plain HTTP and makes faults. The requests' signatures stay
+// valid because it passes their Host header on. It is safe for concurrent use.
+type Proxy struct {
+	server *Server
+	http   *httptest.Server
+	client *http.Client
+	closed chan struct{}
+
+	mu    sync.Mutex
+	rules []*active
+	calls []Call
+}
+
+type active struct {
+	Rule
+	seen    int
+	removed chan struct{}
+}
+
+// StartProxy starts a proxy in front of a server without TLS. It is stopped at the end of the test.
+func StartProxy(t testing.TB, server *Server) *Proxy {
+	t.Helper()
+	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}
+	p := &Proxy{
+		server: server, closed: make(chan struct{}),
+		client: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		}},
+	}
+	p.http = httptest.NewServer(http.HandlerFunc(p.serve))
+	t.Cleanup(func() {
+		close(p.closed)
+		p.http.CloseClientConnections()
+		p.http.Close()
+		transport.CloseIdleConnections()
+	})
+	return p
+}
+
+// Endpoint is the proxy's URL.
+func (p *Proxy) Endpoint() string { return p.http.URL }
+
+// URL is the repository URL of a prefix in a bucket, through the proxy.
+func (p *Proxy) URL(bucket, prefix string) string { return storeURL(p.Endpoint(), bucket, prefix) }
+
+// Add makes requests meet a fault from now on, until remove is called. The first rule that fires wins.
+func (p *Proxy) Add(rule Rule) (remove func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a := &active{Rule: rule, removed: make(chan struct{})}
+	p.rules = append(p.rules, a)
+	return sync.OnceFunc(func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		close(a.removed)
+		for i, r := range p.rules {
+			if r == a {
+				p.rules = append(p.rules[:i:i], p.rules[i+1:]...)
+				return
+			}
+		}
+	})
+}
+
+// Calls returns the requests that have ended, in the order in which they ended.
+func (p *Proxy) Calls() []Call {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]Call(nil), p.calls...)
+}
+
+// Count returns how many requests of op whose path matches have ended.
+func (p *Proxy) Count(op Op, path string) int {
+	n := 0
+	for _, c := range p.Calls() {
+		if (op == Any || op == c.Op) && matches(path, c.Path) {
+			n++
+		}
+	}
+	return n
+}
+
+func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
+	op, path := operation(r)
+	call := Call{Op: op, Path: path, Began: time.Now()}
+	answer := &recorder{ResponseWriter: w}
+	defer func() {
+		call.Status, call.Ended = answer.status, time.Now()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.calls = append(p.calls, call)
+	}()
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	x := &exchange{proxy: p, w: answer, r: r.WithContext(ctx), op: op, gone: p.closed}
+	fault := p.fires(op, path, x)
+	if fault == nil {
+		fault = Pass()
+	}
+	if err := fault(x); err != nil {
+		panic(http.ErrAbortHandler) // net/http's way to cut the connection
+	}
+}
+
+// fires returns the fault that the request meets, nil if none.
+func (p *Proxy) fires(op Op, path string, x *exchange) Fault {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var fault Fault
+	for _, a := range p.rules {
+		if (a.Op != Any && a.Op != op) || !matches(a.Path, path) {
+			continue
+		}
+		a.seen++
+		if a.due() && fault == nil {
+			fault, x.removed = a.Fault, a.removed
+		}
+	}
+	return fault
+}
+
+func (a *active) due() bool {
+	if a.Nth > 0 && a.Nth != a.seen {
+		return false
+	}
+	return a.Percent == 0 || a.seen*a.Percent/100 > (a.seen-1)*a.Percent/100
+}
+
+// operation tells what a request does, and its path.
+func operation(r *http.Request) (Op, string) {
+	query := r.URL.Query()
+	key := strings.Count(strings.Trim(r.URL.Path, "/"), "/") > 0
+	switch {
+	case r.Method == http.MethodGet && query.Has("list-type"):
+		return List, strings.TrimSuffix(r.URL.Path, "/") + "/" + query.Get("prefix")
+	case !key:
+		return Other, r.URL.Path
+	case r.Method == http.MethodPost && query.Has("uploads"):
+		return Begin, r.URL.Path
+	case r.Method == http.MethodPost && query.Has("uploadId"):
+		return Commit, r.URL.Path
+	case r.Method == http.MethodPut && query.Has("partNumber"):
+		return Part, r.URL.Path
+	case r.Method == http.MethodDelete && query.Has("uploadId"):
+		return Abort, r.URL.Path
+	}
+	op, ok := map[string]Op{
+		http.MethodPut: Put, http.MethodGet: Get, http.MethodHead: Head, http.MethodDelete: Delete,
+	}[r.Method]
+	if !ok {
+		op = Other
+	}
+	return op, r.URL.Path
+}
+
+func matches(pattern, s string) bool {
+	if pattern == "" {
+		return true
+	}
+	parts := strings.Split(pattern, "*")
+	if len(parts) == 1 {
+		return s == pattern
+	}
+	s, ok := strings.CutPrefix(s, parts[0])
+	if !ok {
+		return false
+	}
+	for _, part := range parts[1 : len(parts)-1] {
+		if _, s, ok = strings.Cut(s, part); !ok {
+			return false
+		}
+	}
+	return strings.HasSuffix(s, parts[len(parts)-1])
+}
+
+// recorder remembers the status that went to the client.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (r *recorder) WriteHeader(status int) {
+	r.status = status
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController reach what is behind.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+var errCut = errors.New("connection cut on purpose")
+
+func (x *exchange) wait(d <-chan time.Time) error {
+	select {
+	case <-d:
+		return nil
+	case <-x.removed:
+		return nil
+	case <-x.gone:
+		return fmt.Errorf("proxy closed: %w", errCut)
+	case <-x.r.Context().Done():
+		return x.r.Context().Err()
+	}
+}
