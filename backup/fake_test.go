@@ -32,6 +32,8 @@ type fakeFile struct {
 	kind repository.FileType
 	size int64
 	text string // the content, if it matters; otherwise it is generated
+	// noise makes a content that cannot be compressed.
+	noise bool
 }
 
 // open returns the content.
@@ -39,7 +41,20 @@ func (f fakeFile) open() io.Reader {
 	if f.text != "" {
 		return strings.NewReader(f.text)
 	}
+	if f.noise {
+		return io.LimitReader(rand.NewChaCha8(sha256.Sum256([]byte(f.path))), f.size)
+	}
 	return &pattern{left: f.size, random: rand.New(rand.NewPCG(uint64(crc32.ChecksumIEEE([]byte(f.path))), uint64(f.size)))}
+}
+
+// sum returns the length and CRC32C of the content.
+func (f fakeFile) sum() (int64, uint32) {
+	if f.length() == 0 {
+		return 0, 0
+	}
+	h := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+	n, _ := io.Copy(h, f.open())
+	return n, h.Sum32()
 }
 
 // pattern is content that is neither constant nor random: blocks of 4 KiB, most of them like the one before.
@@ -243,10 +258,9 @@ func (s *fakeSource) makeManifest() []byte {
 			if a.tablespace != 0 {
 				path = fmt.Sprintf("pg_tblspc/%d/%s", a.tablespace, path)
 			}
-			h := crc32.New(crc32.MakeTable(crc32.Castagnoli))
-			n, _ := io.Copy(h, f.open())
+			n, sum := f.sum()
 			var crc [4]byte // pg_checksum_final gives the bytes in memory's order
-			binary.LittleEndian.PutUint32(crc[:], h.Sum32())
+			binary.LittleEndian.PutUint32(crc[:], sum)
 			name := fmt.Sprintf(`"Path": %q`, path)
 			if !utf8.ValidString(path) {
 				name = fmt.Sprintf(`"Encoded-Path": "%x"`, path)
