@@ -1,0 +1,263 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/pgark/pgark/postgres"
+	"github.com/pgark/pgark/repository"
+)
+
+const (
+	controlFile    = "global/pg_control"
+	controlPartial = "global/pg_control.pgark-partial"
+	autoConf       = "postgresql.auto.conf"
+	labelFile      = "backup_label"
+	mapFile        = "tablespace_map"
+)
+
+// settle turns the files of the backup into a data directory that recovers to
+// the plan's stop, makes it durable, and puts it into place.
+func (l *layer) settle(ctx context.Context) error {
+	data := l.places[0]
+	control, err := l.checkControl(data)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(l.checkLabel(data), l.folders(data), l.links(data), l.recovery(data), l.configuration(data, control)); err != nil {
+		return err
+	}
+	if err := data.root.Rename(controlPartial, controlFile); err != nil {
+		return fmt.Errorf("put pg_control in place: %w", err)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for _, p := range l.places {
+		if p.prefix == "" {
+			if err := syncFolder(p.dir); err != nil {
+				return l.full(err)
+			}
+		}
+	}
+	return l.commit()
+}
+
+// checkControl reads pg_control and refuses that of another cluster.
+func (l *layer) checkControl(data *place) (postgres.ControlFile, error) {
+	b, err := data.root.ReadFile(controlPartial)
+	if err != nil {
+		return postgres.ControlFile{}, &CorruptFileError{Path: controlFile, Reason: "missing"}
+	}
+	c, err := postgres.ParseControl(b)
+	if err != nil {
+		return c, &CorruptFileError{Path: controlFile, Reason: err.Error()}
+	}
+	if c.SystemID != l.plan.SystemID {
+		return c, &CorruptFileError{Path: controlFile, Reason: fmt.Sprintf("system identifier is %s, want %s", c.SystemID, l.plan.SystemID)}
+	}
+	return c, nil
+}
+
+// checkLabel refuses a backup without backup_label: a server would take
+// pg_control's checkpoint for the place to begin at, and miss what was
+// written during the backup.
+func (l *layer) checkLabel(data *place) error {
+	b, err := data.root.ReadFile(labelFile)
+	if err != nil {
+		return &CorruptFileError{Path: labelFile, Reason: "missing"}
+	}
+	label, err := postgres.ParseBackupLabel(b)
+	if err != nil {
+		return &CorruptFileError{Path: labelFile, Reason: err.Error()}
+	}
+	if label.Start != l.plan.Backup.StartLSN || label.Timeline != l.plan.Backup.Timeline {
+		return &CorruptFileError{Path: labelFile, Reason: fmt.Sprintf("starts at %s on timeline %d, the record says %s on %d",
+			label.Start, label.Timeline, l.plan.Backup.StartLSN, l.plan.Backup.Timeline)}
+	}
+	return nil
+}
+
+// emptyFolders must be there for a server to start. A backup has them, but
+// those that were links to other places.
+func emptyFolders() []string {
+	return []string{
+		"global", "base", "pg_wal", "pg_wal/archive_status", "pg_commit_ts", "pg_dynshmem", "pg_logical", "pg_logical/mappings",
+		"pg_logical/snapshots", "pg_multixact", "pg_multixact/members", "pg_multixact/offsets", "pg_notify", "pg_replslot",
+		"pg_serial", "pg_snapshots", "pg_stat", "pg_stat_tmp", "pg_subtrans", "pg_tblspc", "pg_twophase", "pg_xact",
+	}
+}
+
+func (l *layer) folders(data *place) error {
+	for _, name := range emptyFolders() {
+		if err := l.mkdirs(data, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// links puts the tablespaces' links in place, and rewrites tablespace_map:
+// the server makes the links that it names anew when it first starts
+// (read_tablespace_map in src/backend/access/transam/xlogrecovery.c).
+func (l *layer) links(data *place) error {
+	var m postgres.TablespaceMap
+	for _, p := range l.places {
+		if p.archive == "base" || p.prefix != "" {
+			continue
+		}
+		oid, err := strconv.ParseUint(p.archive, 10, 32)
+		if err != nil {
+			return fmt.Errorf("tablespace %q: %w", p.archive, err)
+		}
+		m = append(m, postgres.TablespaceLink{OID: uint32(oid), Path: p.final})
+		name := "pg_tblspc/" + p.archive
+		if err := data.root.Symlink(p.final, name); err != nil {
+			return fmt.Errorf("link tablespace: %w", l.full(err))
+		}
+		if l.options.Owner != nil {
+			if err := data.root.Lchown(name, l.options.Owner.UID, l.options.Owner.GID); err != nil {
+				return fmt.Errorf("link tablespace: %w", err)
+			}
+		}
+	}
+	if err := data.root.Remove(mapFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("rewrite %s: %w", mapFile, err)
+	}
+	if len(m) == 0 {
+		return nil
+	}
+	return l.write(data, mapFile, m.Encode())
+}
+
+// recovery tells the server where to stop. What the cluster was told in its
+// earlier life goes.
+func (l *layer) recovery(data *place) error {
+	for _, name := range []string{"standby.signal", "recovery.signal", "postmaster.pid", "postmaster.opts"} {
+		if err := data.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove %s: %w", name, err)
+		}
+	}
+	old, err := data.root.ReadFile(autoConf)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("rewrite %s: %w", autoConf, err)
+	}
+	b, err := postgres.RewriteAutoConf(old, l.settings())
+	if err != nil {
+		return err
+	}
+	if err := data.root.Remove(autoConf); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("rewrite %s: %w", autoConf, err)
+	}
+	return errors.Join(l.write(data, autoConf, b), l.write(data, "recovery.signal", nil))
+}
+
+// settings returns the plan's stop in PostgreSQL's words.
+func (l *layer) settings() postgres.RecoverySettings {
+	s := postgres.RecoverySettings{
+		VersionNum:     l.plan.Backup.PGVersionNum,
+		RestoreCommand: l.options.RestoreCommand,
+		Timeline:       strconv.FormatUint(uint64(l.plan.Timeline), 10),
+		Action:         string(l.options.Action),
+	}
+	switch l.plan.Stop.Rule {
+	case StopConsistent:
+		s.Target, s.TargetValue = postgres.TargetImmediate, "immediate"
+	case StopBefore, StopAfter:
+		s.Target, s.TargetValue = postgres.TargetLSN, l.plan.Stop.LSN.String()
+		s.Exclusive = l.plan.Stop.Rule == StopBefore
+	}
+	return s
+}
+
+// configuration writes what Debian and others keep outside of the data
+// directory, so that a server can start.
+func (l *layer) configuration(data *place, c postgres.ControlFile) error {
+	files := map[string]string{
+		"postgresql.conf": fmt.Sprintf(`# Written by pgark: the backup has no postgresql.conf, since the server kept it
+# outside of its data directory. Recovery needs at least these values.
+max_connections = %d
+max_worker_processes = %d
+max_wal_senders = %d
+max_prepared_transactions = %d
+max_locks_per_transaction = %d
+`, c.MaxConnections, c.MaxWorkers, c.MaxWALSenders, c.MaxPreparedXacts, c.MaxLocksPerXact),
+		"pg_hba.conf": `# Written by pgark: the backup has no pg_hba.conf, since the server kept it
+# outside of its data directory. Only local users under their own names are let in.
+local all all peer
+`,
+		"pg_ident.conf": "# Written by pgark: the backup has no pg_ident.conf.\n",
+	}
+	for _, name := range []string{"postgresql.conf", "pg_hba.conf", "pg_ident.conf"} {
+		_, err := data.root.Lstat(name)
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("write %s: %w", name, err)
+		}
+		if err := l.write(data, name, []byte(files[name])); err != nil {
+			return err
+		}
+		l.notes = append(l.notes, fmt.Sprintf("the backup has no %s: a minimal one was written", name))
+	}
+	return nil
+}
+
+// write makes a file that is not there yet.
+func (l *layer) write(p *place, name string, b []byte) error {
+	file, err := l.create(p, &repository.File{Path: name})
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(b)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", name, l.full(err))
+	}
+	return nil
+}
+
+// commit renames the folders into place, the data directory last: it stands
+// for the whole.
+func (l *layer) commit() error {
+	data := l.places[0]
+	for _, p := range append(l.places[1:len(l.places):len(l.places)], data) {
+		if p.prefix != "" {
+			continue
+		}
+		if p.claimed(data.final) { // left by an interrupted commit
+			if err := os.RemoveAll(p.final); err != nil {
+				return fmt.Errorf("clear %s: %w", p.final, err)
+			}
+		}
+		if err := os.Rename(p.partial(), p.final); err != nil {
+			return fmt.Errorf("put data directory in place: %w", err)
+		}
+		if err := syncParent(p.final); err != nil {
+			return err
+		}
+	}
+	for _, p := range l.places[1:] {
+		if p.prefix == "" {
+			_ = p.root.Remove(claimName) // it says nothing any more
+		}
+	}
+	return nil
+}
+
+// syncParent makes a rename durable.
+func syncParent(path string) error {
+	folder, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("sync folder: %w", err)
+	}
+	if err := errors.Join(folder.Sync(), folder.Close()); err != nil {
+		return fmt.Errorf("sync folder: %w", err)
+	}
+	return nil
+}
