@@ -1,0 +1,633 @@
+package archiver_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pgark/pgark/archiver"
+	"github.com/pgark/pgark/postgres"
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/storage/memory"
+	"github.com/pgark/pgark/wal"
+)
+
+// lab is one server, one store, and archivers that come and go.
+type lab struct {
+	t      testing.TB
+	log    *conversation
+	server *server
+	store  *memory.Store
+	anchor wal.LSN
+	opts   archiver.Options
+	logged bytes.Buffer
+
+	archiver *archiver.Archiver
+	stop     context.CancelFunc
+	done     chan error
+}
+
+func newLab(t testing.TB) *lab {
+	log := &conversation{}
+	l := &lab{t: t, log: log, server: newServer(t, log), store: memory.New()}
+	l.anchor = l.server.end()
+	l.opts.Logger = slog.New(slog.NewTextHandler(&l.logged, nil))
+	l.opts.Workers = 2
+	return l
+}
+
+func (l *lab) open(ctx context.Context) (*repository.Repository, error) {
+	return repository.Create(ctx, recorder{Store: l.store, log: l.log})
+}
+
+// start runs an archiver.
+func (l *lab) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	l.archiver = archiver.New(l.server.connect, l.open, l.opts)
+	l.stop, l.done = cancel, make(chan error, 1)
+	a, done := l.archiver, l.done
+	go func() { done <- a.Run(ctx) }()
+	synctest.Wait()
+}
+
+// finish stops the archiver in good order and judges the conversation.
+func (l *lab) finish() {
+	l.t.Helper()
+	l.stop()
+	if err := <-l.done; err != nil {
+		l.t.Fatalf("run: got %v, want nil\n%s", err, l.logged.String())
+	}
+	l.log.judge(l.t, l.anchor)
+}
+
+// await waits until all that the server has is durable.
+func (l *lab) await() {
+	l.t.Helper()
+	l.awaitLSN(l.server.system.Timeline, l.server.end())
+}
+
+func (l *lab) awaitLSN(tli wal.TimelineID, lsn wal.LSN) {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	if err := l.archiver.WaitDurable(ctx, tli, lsn); err != nil {
+		l.t.Fatalf("%v\nstatus %+v\n%s", err, l.archiver.Status(), l.logged.String())
+	}
+}
+
+// cluster reads the store without its script.
+func (l *lab) cluster() *repository.Cluster {
+	l.t.Helper()
+	l.store.Reset()
+	r, err := repository.Open(context.Background(), l.store)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return r.Cluster(systemID)
+}
+
+// compare checks that the archive holds exactly the server's bytes.
+func (l *lab) compare(tli wal.TimelineID, from, to wal.LSN) {
+	l.t.Helper()
+	c := l.cluster()
+	ctx := context.Background()
+	v, err := c.Coverage(ctx, tli, from)
+	if err != nil || !v.Covers(wal.Range{Start: from, End: to}) {
+		l.t.Fatalf("coverage of timeline %d: got %v, %v, want %s-%s", tli, v.Spans, err, from, to)
+	}
+	for e, err := range c.ListWAL(ctx, tli, from) {
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		got, err := c.ReadWAL(ctx, e)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		if !bytes.Equal(got, l.server.bytes(e.Range.Start, e.Range.End)) {
+			l.t.Fatalf("%s holds other bytes than the server", e.Key)
+		}
+	}
+}
+
+func (l *lab) objects(tli wal.TimelineID) (segments, pieces int) {
+	l.t.Helper()
+	for e, err := range l.cluster().ListWAL(context.Background(), tli, 0) {
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		if e.Kind == repository.KindSegment {
+			segments++
+		} else {
+			pieces++
+		}
+	}
+	return segments, pieces
+}
+
+func TestStreamSegmentsAndPieces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.start()
+		for range 20 {
+			l.server.write(300 << 10)
+			time.Sleep(300 * time.Millisecond)
+		}
+		l.await()
+		l.finish()
+		l.compare(1, l.anchor, l.server.end())
+		// 20 times 300 KiB: five whole segments whose pieces were deleted, and the tail.
+		if segments, pieces := l.objects(1); segments != 5 || pieces == 0 || pieces > 4 {
+			t.Errorf("got %d segments and %d pieces, want 5 and the tail's", segments, pieces)
+		}
+		s := l.archiver.Status()
+		if s.State != archiver.Stopped || s.Durable != (archiver.Position{Timeline: 1, LSN: l.server.end()}) || s.Segments != 5 {
+			t.Errorf("status: %+v", s)
+		}
+	})
+}
+
+// A commit on an idle server is durable at once, and then a second passes between pieces.
+func TestPieceAtOnceWhenIdleTurnsBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.start()
+		time.Sleep(5 * time.Second)
+		l.server.write(200)
+		from := time.Now()
+		l.await()
+		if took := time.Since(from); took > 0 {
+			t.Errorf("first piece: got %s, want at once", took)
+		}
+		l.server.write(200)
+		from = time.Now()
+		l.await()
+		if took := time.Since(from); took != time.Second {
+			t.Errorf("second piece: got %s, want 1s", took)
+		}
+		time.Sleep(time.Minute)
+		puts := l.store.Count(memory.Put, "*/wal/*")
+		if puts != 2 {
+			t.Errorf("puts: got %d, want 2 and none while idle", puts)
+		}
+		l.finish()
+	})
+}
+
+// The store hangs while the server writes more than fits: what does not fit stays on the
+// server, which hears of us all the same, and all is archived when the store answers.
+func TestBufferIsBoundedAndConnectionLives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.opts.Buffer = 8 << 20
+		release := l.store.Hang(memory.Put, "*/wal/*")
+		l.start()
+		time.Sleep(time.Second)
+		l.server.write(100 << 20)
+		time.Sleep(10 * time.Minute)
+		s := l.archiver.Status()
+		if got := s.Received.LSN - l.anchor; got < 4<<20 || got > 32<<20 {
+			t.Errorf("received: got %d bytes, want about what the buffer holds", got)
+		}
+		if s.State != archiver.CatchingUp || s.Durable.LSN != l.anchor || time.Since(s.Behind) < 9*time.Minute {
+			t.Errorf("status: %+v", s)
+		}
+		if l.server.maxSilence > 2*time.Second {
+			t.Errorf("server heard nothing for %s", l.server.maxSilence)
+		}
+		release()
+		l.await()
+		l.finish()
+		l.compare(1, l.anchor, l.server.end())
+		if n := l.server.connects; n > 700 {
+			t.Errorf("connections: %d", n)
+		}
+	})
+}
+
+func TestGracefulStopPutsTheTailAndTellsTheServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.store.Delay(memory.Put, "", 200*time.Millisecond)
+		l.start()
+		time.Sleep(5 * time.Second)
+		l.server.write(100)
+		synctest.Wait()
+		l.server.write(300 << 10) // within the interval: no piece of it is due
+		synctest.Wait()
+		end := l.server.end()
+		from := time.Now()
+		l.finish()
+		if took := time.Since(from); took > time.Second {
+			t.Errorf("stop took %s", took)
+		}
+		l.compare(1, l.anchor, end)
+		last := l.log.events[len(l.log.events)-1]
+		if last.status == nil || last.status.Flush != end {
+			t.Errorf("last told: got %+v, want flush %s", last, end)
+		}
+	})
+}
+
+func TestStopWithHangingStoreEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.store.Hang(memory.Put, "*/wal/*")
+		l.start()
+		time.Sleep(time.Second)
+		l.server.write(3 << 20)
+		time.Sleep(time.Second)
+		from := time.Now()
+		l.finish()
+		if took := time.Since(from); took < 29*time.Second || took > 31*time.Second {
+			t.Errorf("stop took %s, want the stop timeout of 30s", took)
+		}
+	})
+}
+
+// I12: pg_ctl stop -m fast is not held up by a store that hangs, and in the usual case hardly at all.
+func TestServerShutdown(t *testing.T) {
+	for _, hang := range []bool{false, true} {
+		name := map[bool]string{false: "store answers", true: "store hangs"}[hang]
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLab(t)
+				l.start()
+				l.server.write(100 << 10)
+				time.Sleep(10 * time.Second)
+				release := func() {}
+				if hang {
+					release = l.store.Hang(memory.Put, "*/wal/*")
+				}
+				before := l.archiver.Durable().LSN
+				from := time.Now()
+				l.server.shutDown()
+				took := l.server.awaitStopped(from)
+				if limit := map[bool]time.Duration{false: time.Second, true: 10 * time.Second}[hang]; took > limit {
+					t.Errorf("stop took %s, want at most %s", took, limit)
+				}
+				if durable := l.archiver.Durable().LSN; hang && durable != before {
+					t.Errorf("durable moved from %s to %s while the store hangs", before, durable)
+				}
+				// The server comes back, with the store: all is archived.
+				release()
+				l.server.change(func() { l.server.stopping = false })
+				l.server.write(100)
+				l.await()
+				l.finish()
+				l.compare(1, l.anchor, l.server.end())
+			})
+		})
+	}
+}
+
+// What was received goes up although the server is gone.
+func TestLostServerLeavesNothingBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.start()
+		time.Sleep(5 * time.Second)
+		l.server.write(100)
+		synctest.Wait()
+		l.server.write(400 << 10)
+		synctest.Wait()
+		end := l.server.end()
+		l.server.change(func() { l.server.refuse = postgres.ErrUnreachable })
+		l.server.kill()
+		time.Sleep(time.Second)
+		if got := l.archiver.Durable().LSN; got != end {
+			t.Errorf("durable: got %s, want %s", got, end)
+		}
+		if s := l.archiver.Status(); s.State != archiver.Waiting || s.Error == "" || s.Attempts == 0 {
+			t.Errorf("status: %+v", s)
+		}
+		time.Sleep(time.Hour)
+		l.server.change(func() { l.server.refuse = nil })
+		l.server.write(100)
+		l.await()
+		l.finish()
+		l.compare(1, l.anchor, l.server.end())
+	})
+}
+
+// The connection breaks after every few messages.
+func TestConnectionBreaksAgainAndAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.server.cutAfter = 11
+		l.start()
+		for range 40 {
+			l.server.write(777_777)
+			time.Sleep(200 * time.Millisecond)
+		}
+		l.await()
+		l.finish()
+		l.compare(1, l.anchor, l.server.end())
+		if l.server.connects < 10 {
+			t.Errorf("connections: got %d, want many", l.server.connects)
+		}
+	})
+}
+
+func TestSilentServerIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.start()
+		l.server.write(100)
+		l.await()
+		l.server.change(func() { l.server.mute = true })
+		time.Sleep(40 * time.Second)
+		if l.server.connects < 2 {
+			t.Error("a silent connection was kept")
+		}
+		l.server.change(func() { l.server.mute = false })
+		l.server.write(100)
+		l.await()
+		l.finish()
+	})
+}
+
+func TestSlotActiveIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.server.failStart = postgres.ErrSlotActive
+		l.start()
+		l.server.write(1000)
+		l.await()
+		l.finish()
+		l.compare(1, l.anchor, l.server.end())
+	})
+}
+
+// A coverage beat says that the server was idle, and only what is proved.
+func TestBeatsWhileIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.start()
+		time.Sleep(time.Minute)
+		beat, ok, err := l.cluster().NewestBeat(context.Background())
+		if err != nil || !ok || beat.LSN != l.server.end() || time.Since(beat.Time) > 20*time.Second {
+			t.Fatalf("beat: got %+v, %v, %v", beat, ok, err)
+		}
+		if s := l.archiver.Status(); time.Since(s.CoverageTime) > 7*time.Second {
+			t.Errorf("coverage: got %s ago", time.Since(s.CoverageTime))
+		}
+		time.Sleep(9 * time.Second)
+		l.finish()
+		last, _, err := l.cluster().NewestBeat(context.Background())
+		if err != nil || !last.Time.After(beat.Time) {
+			t.Errorf("last beat: got %s, %v, want after %s", last.Time, err, beat.Time)
+		}
+		if n := l.store.Count(memory.Put, "*/beats/*"); n != 0 {
+			t.Errorf("the script was reset: %d", n)
+		}
+	})
+}
+
+// A new archiver compares, and goes on where the one before was killed.
+func TestResume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.start()
+		l.server.write(1_500_000)
+		l.await()
+		l.finish()
+		for range 5 {
+			l.start()
+			l.server.write(333_333)
+			l.await()
+			l.finish()
+		}
+		// To a segment's end, where the segment before is compared.
+		l.server.write(wal.LSN(segSize) - l.server.end()%wal.LSN(segSize))
+		l.start()
+		l.await()
+		l.finish()
+		l.start()
+		l.server.write(10)
+		l.await()
+		l.finish()
+		// The server has only what the slot keeps: nothing to compare with.
+		l.server.write(wal.LSN(segSize) - l.server.end()%wal.LSN(segSize))
+		l.start()
+		l.await()
+		l.finish()
+		l.server.removed = l.server.end()
+		l.start()
+		l.server.write(10)
+		l.await()
+		l.finish()
+		l.compare(1, l.anchor, l.server.end())
+	})
+}
+
+func TestTimelineSwitch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.start()
+		l.server.write(1_500_000)
+		l.await()
+		at := l.server.end() + 100_000
+		l.server.write(100_000)
+		l.server.promote(2, at)
+		l.server.write(200_000)
+		l.await()
+		l.awaitLSN(1, at)
+		// Several promotions while nobody looks.
+		l.finish()
+		second := l.server.end()
+		l.server.promote(3, second)
+		l.server.write(2_000_000)
+		third := l.server.end()
+		l.server.promote(5, third)
+		l.server.write(50_000)
+		l.start()
+		l.await()
+		l.awaitLSN(2, second)
+		if err := l.archiver.WaitDurable(t.Context(), 2, second+1); err == nil {
+			t.Error("waiting past the end of a timeline: got nil")
+		}
+		l.finish()
+		l.compare(1, l.anchor, at)
+		l.compare(2, at&^(1<<20-1), second)
+		l.compare(3, second&^(1<<20-1), third)
+		l.compare(5, third&^(1<<20-1), l.server.end())
+		histories, err := l.cluster().Histories(t.Context())
+		if err != nil || len(histories) != 3 {
+			t.Errorf("histories: got %v, %v, want 2, 3 and 5", histories, err)
+		}
+	})
+}
+
+// The promoted standby lacked what the archive holds: the rest stays as a branch.
+func TestArchiveBeyondTheSwitch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.start()
+		l.server.write(1_500_000)
+		l.await()
+		l.finish()
+		at := l.server.end() - 400_000
+		l.server.promote(2, at)
+		l.start()
+		l.server.write(1_000_000)
+		l.await()
+		l.finish()
+		l.compare(2, at&^(1<<20-1), l.server.end())
+		if !bytes.Contains(l.logged.Bytes(), []byte("bytes=400000")) {
+			t.Error("nobody was told of the branch")
+		}
+	})
+}
+
+// What must stop the archiver, and stay stopped.
+func TestFences(t *testing.T) {
+	var (
+		conflict *archiver.ConflictError
+		ahead    *archiver.AheadError
+		foreign  *archiver.ForeignError
+		size     *archiver.SegmentSizeError
+		timeline *archiver.TimelineError
+		gap      *archiver.GapError
+		stored   *repository.ConflictError
+	)
+	tests := []struct {
+		name   string
+		change func(l *lab)
+		want   any
+	}{
+		{"other bytes under a durable piece", func(l *lab) { l.server.seed[l.anchor+1_100_000] = 1 }, &conflict},
+		{"server set back", func(l *lab) { l.server.system.Flush -= 1000 }, &ahead},
+		{"foreign server", func(l *lab) { l.server.system.ID = 42 }, &foreign},
+		{"other segment size", func(l *lab) { l.server.system.SegmentSize = 2 << 20 }, &size},
+		{"older timeline", func(l *lab) {
+			l.server.promote(2, l.server.end())
+			l.start()
+			l.await()
+			l.finish()
+			l.server.system.Timeline = 1
+		}, &timeline},
+		{"other history under the same name", func(l *lab) {
+			l.server.promote(2, l.server.end())
+			l.start()
+			l.await()
+			l.finish()
+			l.server.raw[2] = append([]byte("# edited\n"), l.server.raw[2]...)
+		}, &stored},
+		{"WAL removed", func(l *lab) { l.server.removed = l.server.end() + 5000; l.server.system.Flush += 2 << 20 }, &gap},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLab(t)
+				l.start()
+				l.server.write(1_500_000)
+				l.await()
+				l.finish()
+				test.change(l)
+				puts := l.store.Count(memory.Put, "*")
+				l.start()
+				err := <-l.done
+				if !errors.As(err, test.want) {
+					t.Fatalf("run: got %v, want %T\n%s", err, test.want, l.logged.String())
+				}
+				if got := l.store.Count(memory.Put, "*"); got != puts && test.want != any(&stored) {
+					t.Errorf("puts: got %d more, want none", got-puts)
+				}
+				if s := l.archiver.Status(); s.State != archiver.Fenced || s.Error == "" {
+					t.Errorf("status: %+v", s)
+				}
+				if err := l.archiver.WaitDurable(t.Context(), 1, l.server.end()+1<<30); !errors.Is(err, archiver.ErrStopped) {
+					t.Errorf("wait: got %v, want ErrStopped", err)
+				}
+				l.log.judge(t, l.anchor)
+			})
+		})
+	}
+}
+
+func TestForeignServerMayBeAdopted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.start()
+		l.server.write(1_500_000)
+		l.await()
+		l.finish()
+		l.server.system.ID = 42
+		l.opts.Adopt = 42
+		l.start()
+		l.server.write(10)
+		l.await()
+		l.stop()
+		if err := <-l.done; err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// A standby that was started again has less than the archive for a while: no fence.
+func TestStandbyMayBeBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.server.standby = true
+		l.start()
+		l.server.write(1_500_000)
+		l.await()
+		l.finish()
+		end := l.server.end()
+		l.server.system.Flush -= 1000
+		l.start()
+		time.Sleep(time.Minute)
+		l.server.change(func() { l.server.system.Flush = end + 50 })
+		l.await()
+		l.finish()
+		l.compare(1, l.anchor, l.server.end())
+	})
+}
+
+// A store that refuses for good, as when credentials expired, is tried again until it does not.
+func TestDeniedPutIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.start()
+		l.server.write(100)
+		l.await()
+		for nth := range 6 {
+			l.store.Fail(memory.Put, "*/wal/*", nth+1, storage.ErrDenied)
+		}
+		l.server.write(5000)
+		time.Sleep(3 * time.Second)
+		if s := l.archiver.Status(); s.StoreError == "" || s.State != archiver.Streaming {
+			t.Errorf("status: %+v", s)
+		}
+		l.await()
+		if s := l.archiver.Status(); s.StoreError != "" {
+			t.Errorf("status: %+v", s)
+		}
+		l.finish()
+		l.compare(1, l.anchor, l.server.end())
+	})
+}
+
+// Pieces that may not be deleted stay, and nobody minds.
+func TestPiecesMayNotBeDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.store.Fail(memory.Delete, "*/wal/*", 0, storage.ErrDenied)
+		l.start()
+		for range 30 {
+			l.server.write(100_000)
+			time.Sleep(2 * time.Second)
+		}
+		l.await()
+		l.finish()
+		l.compare(1, l.anchor, l.server.end())
+		if _, pieces := l.objects(1); pieces < 20 {
+			t.Errorf("pieces: got %d, want all of them", pieces)
+		}
+	})
+}
