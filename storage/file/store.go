@@ -235,7 +235,7 @@ func (s *Store) missing(err error) error {
 	}
 	now, err := os.Stat(s.dir)
 	if err != nil || !os.SameFile(opened, now) {
-		return fmt.Errorf("%w: the folder is gone", storage.ErrUnavailable)
+		return errGone
 	}
 	return storage.ErrNotFound
 }
@@ -271,7 +271,6 @@ func (s *Store) fault(op string, key storage.Key, err error) error {
 		{syscall.EISDIR, errFolder},
 		{fs.ErrPermission, storage.ErrDenied},
 		{syscall.EROFS, storage.ErrDenied},
-		{fs.ErrNotExist, storage.ErrNotFound},
 	} {
 		if errors.Is(err, class.cause) {
 			if class.kind != nil {
@@ -281,6 +280,9 @@ func (s *Store) fault(op string, key storage.Key, err error) error {
 		}
 	}
 	e.Err, e.Detail = storage.ErrUnavailable, cause(err)
+	if errors.Is(err, fs.ErrNotExist) && (op == "get" || op == "stat") {
+		e.Err, e.Detail = storage.ErrNotFound, "" // the root is not there yet
+	}
 	return e
 }
 
@@ -296,5 +298,6 @@ func cause(err error) string {
 var (
 	errFolder = fmt.Errorf("%w: a folder and a file of one name", storage.ErrKey)
 	errNoLink = errors.New("this file system has no hard links")
+	errGone   = fmt.Errorf("%w: the folder is gone", storage.ErrUnavailable)
 	errParts  = errors.New("parts do not make an object")
 )

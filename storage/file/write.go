@@ -67,11 +67,12 @@ func (s *Store) temp(root *os.Root, key storage.Key) (*temp, error) {
 		if !errors.Is(err, fs.ErrNotExist) {
 			return &temp{f, name}, err
 		}
-		if err := root.MkdirAll(path.Dir(name), dirMode); err != nil {
+		err = root.MkdirAll(path.Dir(name), dirMode)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 	}
-	return nil, storage.ErrUnavailable
+	return nil, errGone
 }
 
 // publish brings the temporary file to disk and gives it its name. The file is not closed.

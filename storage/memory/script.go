@@ -98,8 +98,8 @@ func wait(ctx context.Context, ready <-chan time.Time, crash <-chan struct{}) er
 	}
 }
 
-// Alter makes the nth Get of keys that match the pattern give change(body) instead of the body it
-// should give. If that is shorter, the reader ends with storage.ShortBody.
+// Alter makes the nth Get that finds a key which matches the pattern give change(body) instead of the
+// body it should give. If that is shorter, the reader ends with storage.ShortBody.
 func (s *Store) Alter(pattern string, nth int, change func(body []byte) []byte) {
 	s.add(&rule{op: Get, pattern: pattern, nth: nth, body: change})
 }
@@ -224,15 +224,16 @@ func (s *Store) script(call Call) (before []step, after error, crash <-chan stru
 func (s *Store) bodyRule(key storage.Key, body []byte) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var change func([]byte) []byte
 	for _, r := range s.rules {
-		if r.body != nil && r.fires(Get, key) {
-			if b := r.body(bytes.Clone(body)); b != nil {
-				return b
-			}
-			return []byte{}
+		if r.body != nil && r.fires(Get, key) && change == nil {
+			change = r.body
 		}
 	}
-	return nil
+	if change == nil {
+		return nil
+	}
+	return append([]byte{}, change(bytes.Clone(body))...) // not nil, which means unaltered
 }
 
 func (r *rule) fires(op Op, key storage.Key) bool {

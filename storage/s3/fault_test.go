@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -482,6 +483,97 @@ func TestWithoutChecksums(t *testing.T) {
 	for _, key := range []storage.Key{"x", "y"} {
 		if got, err := storage.ReadAll(t.Context(), s, key, 100); err != nil || string(got) != "body" {
 			t.Errorf("%s: got %q, %v, want body", key, got, err)
+		}
+	}
+}
+
+// TestClockSkew proves that one refusal teaches the store's time, and that a short list of retries is
+// enough then.
+func TestClockSkew(t *testing.T) {
+	for _, skew := range []time.Duration{-20 * time.Minute, 20 * time.Minute, 48 * time.Hour} {
+		s, proxy, _ := behind(t)
+		proxy.Add(storagetest.Rule{Fault: storagetest.Skew(skew)})
+		if err := s.Put(t.Context(), "a", nil); !errors.Is(err, storage.ErrSkewed) {
+			t.Errorf("%s: got %v, want ErrSkewed", skew, err)
+		}
+		for _, key := range []storage.Key{"b", "c"} {
+			if err := s.Put(t.Context(), key, nil); err != nil {
+				t.Errorf("%s: got %v, want nil", skew, err)
+			}
+		}
+	}
+}
+
+func TestRate(t *testing.T) {
+	s, proxy, _ := behind(t)
+	defer proxy.Add(storagetest.Rule{Fault: storagetest.Rate(200000)})()
+	body := storagetest.Random(60000, 1)
+	began := time.Now()
+	if err := s.Put(t.Context(), "a", body); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := storage.ReadAll(t.Context(), s, "a", 1<<20); err != nil || !bytes.Equal(got, body) {
+		t.Errorf("got %d bytes, %v", len(got), err)
+	}
+	if took := time.Since(began); took < 400*time.Millisecond {
+		t.Errorf("took %s, want 400ms or more", took)
+	}
+}
+
+func TestFlippedBit(t *testing.T) {
+	s, proxy, _ := behind(t)
+	if err := s.Put(t.Context(), "a", []byte("0000")); err != nil {
+		t.Fatal(err)
+	}
+	defer proxy.Add(storagetest.Rule{Op: storagetest.Get, Fault: storagetest.FlipBit(2)})()
+	if got, err := storage.ReadAll(t.Context(), s, "a", 100); err != nil || string(got) != "0010" {
+		t.Errorf("got %q, %v, want 0010: finding it is the repository's work", got, err)
+	}
+}
+
+// TestDeleteKeepsVersions proves that the bucket is versioned and that Delete makes a delete marker.
+func TestDeleteKeepsVersions(t *testing.T) {
+	s, _, server := behind(t)
+	if err := s.Put(t.Context(), "a", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Delete(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	versions := server.Query(t, "bucket", "versions=")
+	if !strings.Contains(versions, "<DeleteMarker>") || !strings.Contains(versions, "<Version>") {
+		t.Errorf("got %s, want a version and a delete marker", versions)
+	}
+}
+
+func BenchmarkPut(b *testing.B) {
+	for name, start := range map[string]func(testing.TB) *storagetest.Server{
+		"http": storagetest.StartServer, "https": storagetest.StartTLSServer,
+	} {
+		for _, size := range []int{8 << 10, 1 << 20, 16 << 20} {
+			b.Run(fmt.Sprintf("%s/%d", name, size), func(b *testing.B) {
+				server := start(b)
+				for _, e := range server.Env() {
+					key, value, _ := strings.Cut(e, "=")
+					b.Setenv(key, value)
+				}
+				server.CreateBucket(b, "bucket")
+				options, err := s3.ParseURL(server.URL("bucket", ""))
+				if err != nil {
+					b.Fatal(err)
+				}
+				s, err := s3.Open(b.Context(), options)
+				if err != nil {
+					b.Fatal(err)
+				}
+				body := storagetest.Random(size, 1)
+				b.SetBytes(int64(size))
+				for i := 0; b.Loop(); i++ {
+					if err := s.Put(b.Context(), storage.Key(fmt.Sprintf("k/%d", i)), body); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
 		}
 	}
 }

@@ -36,7 +36,6 @@ func Answer(status int, code string) Fault {
 			return err
 		}
 		x.w.Header().Set("Content-Type", "application/xml")
-		x.w.Header().Set("Date", time.Now().UTC().Format(http.TimeFormat))
 		x.w.WriteHeader(status)
 		if x.r.Method == http.MethodHead {
 			return nil
@@ -169,6 +168,26 @@ func RefuseCondition() Fault {
 			return Answer(http.StatusNotImplemented, "NotImplemented")(x)
 		}
 		return Pass()(x)
+	}
+}
+
+// Skew makes the server's clock differ from ours by d: requests whose signature is more than 15 minutes
+// off its time are refused as S3 refuses them, and every answer bears its time.
+func Skew(d time.Duration) Fault {
+	const tolerance = 15 * time.Minute
+	return func(x *exchange) error {
+		now := time.Now().Add(d).UTC()
+		signed, err := time.Parse("20060102T150405Z", x.r.Header.Get("X-Amz-Date"))
+		if err != nil {
+			return err
+		}
+		date := now.Format(http.TimeFormat)
+		if now.Sub(signed).Abs() > tolerance {
+			x.w.Header().Set("Date", date)
+			return Answer(http.StatusForbidden, "RequestTimeTooSkewed")(x)
+		}
+		sign(x.r, x.proxy.server.access, x.proxy.server.secret)
+		return SetHeader("Date", date)(x)
 	}
 }
 
