@@ -277,7 +277,9 @@ func (c *Conn) decode(b []byte) (Message, error) {
 }
 
 // SendStatus tells the server how far we are. It writes the three LSNs as they
-// are given. It is safe for concurrent use, also while Receive runs.
+// are given. It is safe for concurrent use, also while Receive runs. When it
+// fails, Receive may still have more to say: what the server sent before it
+// left.
 func (c *Conn) SendStatus(ctx context.Context, s Status) error {
 	b := make([]byte, 0, copyDataHeader+statusLength)
 	b = append(b, 'd')

@@ -332,3 +332,22 @@ func tail(text string, n int) string {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
+
+// ReadFile returns a file of the data directory.
+func (c *Cluster) ReadFile(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(c.DataDir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// WriteFile replaces a file of the data directory.
+func (c *Cluster) WriteFile(t testing.TB, name, text string) {
+	t.Helper()
+	if err := os.Remove(filepath.Join(c.DataDir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	c.Append(t, name, text)
+}

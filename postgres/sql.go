@@ -1,0 +1,51 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Query opens an ordinary connection, runs one SQL command and returns the
+// rows of its answer as text, NULL as the empty string. conn is a connection
+// string or URL as ParseConfig reads it. The errors are those of Connect.
+func Query(ctx context.Context, conn, sql string) ([][]string, error) {
+	cfg, err := pgconn.ParseConfig(conn)
+	if err != nil {
+		return nil, fmt.Errorf("parse connection string: %w", plain(err))
+	}
+	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
+	defer cancel()
+	pg, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, queryError("connect", err)
+	}
+	defer pg.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is lost with it
+	results, err := pg.Exec(ctx, sql).ReadAll()
+	if err != nil {
+		return nil, queryError("query", err)
+	}
+	var rows [][]string
+	for _, result := range results {
+		for _, row := range result.Rows {
+			text := make([]string, len(row))
+			for i, value := range row {
+				text[i] = string(value)
+			}
+			rows = append(rows, text)
+		}
+	}
+	return rows, nil
+}
+
+// queryError makes a *ServerError of what the server said, ErrUnreachable of
+// the rest.
+func queryError(doing string, err error) error {
+	var p *pgconn.PgError
+	if errors.As(err, &p) {
+		return fmt.Errorf("%s: %w", doing, fromPgError(p))
+	}
+	return fmt.Errorf("%s: %w: %w", doing, ErrUnreachable, plain(err))
+}
