@@ -1,0 +1,153 @@
+package archiver_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pgark/pgark/archiver"
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/storage/memory"
+)
+
+// job is a day of an archiver's life: it starts on an empty repository, sees bursts
+// and quiet, a promotion, a stop and a new start.
+func job(l *lab) {
+	l.start()
+	for range 4 {
+		l.server.write(400_000)
+		time.Sleep(1500 * time.Millisecond)
+	}
+	l.await()
+	time.Sleep(15 * time.Second) // a beat
+	l.finish()
+	l.server.promote(2, l.server.end())
+	l.start()
+	l.server.write(1_200_000)
+	l.await()
+	l.finish()
+}
+
+func judgeJob(l *lab) {
+	at, _ := l.server.histories[2].SwitchOf(1)
+	l.compare(1, l.anchor, at)
+	l.compare(2, at&^(1<<20-1), l.server.end())
+}
+
+// Each call of the store fails in turn, in each way a store can fail, and the job ends with
+// all WAL archived and the server never told too much.
+func TestEveryStorageCallFailsInTurn(t *testing.T) {
+	calls := 0
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		job(l)
+		calls = len(l.store.Calls())
+		judgeJob(l)
+	})
+	if calls < 30 {
+		t.Fatalf("the job makes %d calls only: nothing is tested", calls)
+	}
+	ways := map[string]func(s *memory.Store, nth int){
+		"unavailable": func(s *memory.Store, nth int) { s.Fail(memory.Any, "", nth, storage.ErrUnavailable) },
+		"denied":      func(s *memory.Store, nth int) { s.Fail(memory.Any, "", nth, storage.ErrDenied) },
+		"answer lost": func(s *memory.Store, nth int) { s.LoseResponse(memory.Any, "", nth) },
+	}
+	for name, fail := range ways {
+		t.Run(name, func(t *testing.T) {
+			for nth := 1; nth <= calls; nth++ {
+				synctest.Test(t, func(t *testing.T) {
+					l := newLab(t)
+					fail(l.store, nth)
+					job(l)
+					judgeJob(l)
+				})
+			}
+		})
+	}
+}
+
+// mortal is a store through which a process speaks that dies at its nth call:
+// before the call does anything, or after it did and before the answer came.
+type mortal struct {
+	storage.Store
+
+	left  *int
+	after bool
+	die   context.CancelFunc
+}
+
+func (m mortal) Put(ctx context.Context, key storage.Key, body []byte) error {
+	*m.left--
+	switch {
+	case *m.left > 0:
+		return m.Store.Put(ctx, key, body)
+	case *m.left == 0 && m.after:
+		_ = m.Store.Put(ctx, key, body)
+	}
+	m.die()
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// Killed before or after every put, with whatever else was in flight: a new archiver goes
+// on with what the repository and the server have, and nothing is missing.
+func TestKilledBetweenAnyTwoPuts(t *testing.T) {
+	for _, after := range []bool{false, true} {
+		t.Run(fmt.Sprintf("applied %v", after), func(t *testing.T) {
+			for nth := 2; nth <= 15; nth++ { // 1 is the repository's marker
+				synctest.Test(t, func(t *testing.T) { killAt(t, nth, after) })
+			}
+		})
+	}
+}
+
+func killAt(t *testing.T, nth int, after bool) {
+	l := newLab(t)
+	dead := make(chan struct{})
+	left := nth
+	ctx, cancel := context.WithCancel(context.Background())
+	opts := l.opts
+	opts.StopTimeout = 1 // a dead process uploads nothing more
+	open := func(ctx context.Context) (*repository.Repository, error) {
+		return repository.Create(ctx, mortal{
+			Store: recorder{Store: l.store, log: l.log}, left: &left, after: after,
+			die: func() {
+				select {
+				case <-dead:
+				default:
+					close(dead)
+				}
+			},
+		})
+	}
+	a := archiver.New(l.server.connect, open, opts)
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	for range 12 {
+		synctest.Wait()
+		l.server.write(400_000)
+		time.Sleep(1100 * time.Millisecond)
+	}
+	select {
+	case <-dead:
+	default:
+		t.Fatalf("the process did not die at put %d", nth)
+	}
+	told := len(l.log.events)
+	l.server.kill() // what a dead process says does not reach the server
+	cancel()
+	<-done
+	l.log.judge(t, l.anchor)
+	l.log.events = l.log.events[:told]
+	if nth == 2 && !after {
+		l.anchor = l.server.end() &^ (1<<20 - 1) // died before anything was archived
+	}
+	l.start()
+	l.server.write(50_000)
+	l.await()
+	l.finish()
+	l.compare(1, l.anchor, l.server.end())
+}
