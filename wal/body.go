@@ -54,28 +54,25 @@ type body struct {
 	major  int
 	total  uint32 // bytes of the body
 
-	fragments []byte // the first bytes of the body, until they are parsed
+	fragments [fragmentsLimit]byte // the first bytes of the body, until they are parsed
+	gathered  int                  // bytes of fragments
 	parsed    bool
-	pass      uint64 // block data before main data
-	main      uint32 // length of main data
-	fixed     []byte // main data of fixed size
-	xact      *xactParser
+	pass      uint64           // block data before main data
+	fixed     [fixedLimit]byte // main data of fixed size
+	have      int              // bytes of fixed
+	xact      xactParser
 	bad       error
 }
 
-// newBody returns nil for a record that becomes no event.
-func newBody(h recordHeader, major int) *body {
-	b := &body{header: h, major: major, total: h.length - recordHeaderSize}
-	switch {
-	case h.rm == rmXact:
-		if b.xact = newXactParser(h.info, major); b.xact == nil {
-			return nil
-		}
-	case !isXLOGEvent(h):
-		return nil
+// open makes b ready for the body of a record, and returns false for a record
+// that becomes no event.
+func (b *body) open(h recordHeader, major int) bool {
+	b.header, b.major, b.total = h, major, h.length-recordHeaderSize
+	b.gathered, b.parsed, b.pass, b.have, b.bad = 0, false, 0, 0, nil
+	if h.rm == rmXact {
+		return b.xact.open(h.info, major)
 	}
-	b.fragments = make([]byte, 0, min(b.total, fragmentsLimit))
-	return b
+	return isXLOGEvent(h)
 }
 
 // isXLOGEvent reports whether a record of resource manager XLOG becomes an
@@ -95,15 +92,16 @@ func isXLOGEvent(h recordHeader) bool {
 // write reads the next bytes of the body.
 func (b *body) write(p []byte) {
 	if !b.parsed {
-		n := min(len(p), cap(b.fragments)-len(b.fragments))
-		b.fragments = append(b.fragments, p[:n]...)
+		limit := int(min(b.total, fragmentsLimit))
+		n := copy(b.fragments[b.gathered:limit], p)
+		b.gathered += n
 		p = p[n:]
-		if len(b.fragments) < cap(b.fragments) {
+		if b.gathered < limit {
 			return
 		}
 		b.parsed = true
-		n, b.bad = b.parse(b.fragments)
-		b.data(b.fragments[n:])
+		n, b.bad = b.parse(b.fragments[:limit])
+		b.data(b.fragments[n:limit])
 	}
 	b.data(p)
 }
@@ -116,11 +114,11 @@ func (b *body) data(p []byte) {
 	n := min(b.pass, uint64(len(p)))
 	b.pass -= n
 	p = p[n:]
-	if b.xact != nil {
+	if b.header.rm == rmXact {
 		b.xact.write(p)
 		return
 	}
-	b.fixed = append(b.fixed, p[:min(len(p), fixedLimit-len(b.fixed))]...)
+	b.have += copy(b.fixed[b.have:], p)
 }
 
 // parse reads the headers of the fragments, as DecodeXLogRecord does, and
@@ -139,7 +137,7 @@ func (b *body) parse(p []byte) (int, error) {
 	if uint64(n)+f.blockData+uint64(f.main) != uint64(b.total) {
 		return 0, errors.New("lengths of the record's parts do not add up")
 	}
-	b.pass, b.main = f.blockData, f.main
+	b.pass = f.blockData
 	return n, nil
 }
 
@@ -213,7 +211,7 @@ func (b *body) close(start, end LSN) (any, error) {
 	if b.bad != nil {
 		return nil, b.bad
 	}
-	if b.xact != nil {
+	if b.header.rm == rmXact {
 		e, err := b.xact.close(b.header.xid)
 		if err != nil {
 			return nil, err
@@ -226,7 +224,7 @@ func (b *body) close(start, end LSN) (any, error) {
 
 // closeXLOG returns the event of a record of resource manager XLOG.
 func (b *body) closeXLOG(start, end LSN) (any, error) {
-	le, p := binary.LittleEndian, b.fixed
+	le, p := binary.LittleEndian, b.fixed[:b.have]
 	info := b.header.info & infoMask
 	if want := mainDataSize(info); len(p) < want {
 		return nil, fmt.Errorf("main data has %d bytes, want %d", len(p), want)

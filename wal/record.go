@@ -42,7 +42,8 @@ type Record struct {
 	Event any
 }
 
-// TransactionEnd is a commit or abort record.
+// TransactionEnd is a commit or abort record. A subtransaction that is rolled
+// back has an abort record of its own; recovery can stop at it like at any other.
 type TransactionEnd struct {
 	Kind EndKind
 	// XID is that of the transaction that ended. For the prepared kinds it is

@@ -40,7 +40,7 @@ const (
 // anywhere. It holds a field at a time: such a record may be hundreds of
 // megabytes long, and what matters can stand at its end.
 type xactParser struct {
-	end   *TransactionEnd
+	end   TransactionEnd
 	major int
 	info  uint8 // xl_info
 	xinfo uint32
@@ -53,8 +53,9 @@ type xactParser struct {
 	bad   error
 }
 
-// newXactParser returns nil where info is none of a transaction end.
-func newXactParser(info uint8, major int) *xactParser {
+// open makes x ready for a record, and returns false where info is none of a
+// transaction end.
+func (x *xactParser) open(info uint8, major int) bool {
 	var kind EndKind
 	switch info & xactOpMask {
 	case 0x00:
@@ -66,9 +67,10 @@ func newXactParser(info uint8, major int) *xactParser {
 	case 0x40:
 		kind = AbortPrepared
 	default:
-		return nil
+		return false
 	}
-	return &xactParser{end: &TransactionEnd{Kind: kind}, info: info, major: major}
+	*x = xactParser{end: TransactionEnd{Kind: kind}, info: info, major: major}
+	return true
 }
 
 // write reads the next bytes of main data.
@@ -188,5 +190,6 @@ func (x *xactParser) close(xid XID) (*TransactionEnd, error) {
 	if !prepared {
 		x.end.XID = xid
 	}
-	return x.end, nil
+	e := x.end
+	return &e, nil
 }
