@@ -52,6 +52,7 @@ type BackupWriter struct {
 	packs  []writtenPack // by number
 	open   int           // packs that are not closed
 	ended  bool          // Commit or Abort was called
+	sealed bool          // the record was sent: it may be visible whatever the answer was
 	broken error         // the first failure
 }
 
@@ -219,15 +220,16 @@ func (w *BackupWriter) commit(ctx context.Context, rec *Backup, manifest []byte)
 	if again, err := ParseBackup(text); err != nil || again.ID != rec.ID { // what is written can be read
 		return errors.Join(errRecordField, err)
 	}
-	for _, o := range []struct {
-		name storage.Key
-		body []byte
-	}{{indexName, index}, {manifestName, stored}, {recordName, text}} {
-		if err := putEqual(ctx, w.cluster.store, w.prefix+o.name, o.body); err != nil {
-			return err
-		}
+	if err := putEqual(ctx, w.cluster.store, w.prefix+indexName, index); err != nil {
+		return err
 	}
-	return nil
+	if err := putEqual(ctx, w.cluster.store, w.prefix+manifestName, stored); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.sealed = true
+	w.mu.Unlock()
+	return putEqual(ctx, w.cluster.store, w.prefix+recordName, text)
 }
 
 func storedObject(body []byte) StoredObject {
@@ -318,13 +320,17 @@ func (w *BackupWriter) encodeManifest(manifest []byte) ([]byte, error) {
 	return body, err
 }
 
-// Abort removes what the backup wrote, the record first: also a record whose Commit failed may be there. No PackWriter may be in use;
-// those that are open were aborted. It works, for a while, also after ctx has ended. What it cannot remove is no backup, and is left
-// to expiry.
+// Abort removes what the backup wrote. No PackWriter may be in use; those that are open were aborted. It works, for a while, also after
+// ctx has ended. What it cannot remove is no backup, and is left to expiry. If Commit had come as far as sending the record, it removes
+// nothing: the record may be visible, now or when the store gets to it, and then the backup is whole.
 func (w *BackupWriter) Abort(ctx context.Context) error {
 	w.mu.Lock()
 	w.ended = true
+	sealed := w.sealed
 	w.mu.Unlock()
+	if sealed {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTime)
 	defer cancel()
 	if err := w.cluster.DeleteBackup(ctx, w.start.ID); err != nil {
