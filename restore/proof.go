@@ -1,0 +1,201 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pgark/pgark/postgres"
+	"github.com/pgark/pgark/wal"
+)
+
+// ProofError says that the server stopped elsewhere than the plan says.
+type ProofError struct {
+	What      string
+	Got, Want string
+}
+
+// Error names both.
+func (e *ProofError) Error() string {
+	return fmt.Sprintf("recovery did not stop as planned: %s is %s, want %s", e.What, e.Got, e.Want)
+}
+
+// pageHeaders is how far the start of a record may lie past the end of the
+// one before: the header of a page that begins a segment (SizeOfXLogLongPHD).
+const pageHeaders = 40
+
+// proofSQL asks the server where it stopped. Values that recovery leaves stay
+// as they were when it ended ("Recovery Information Functions" in
+// PostgreSQL's documentation).
+const proofSQL = `select pg_is_in_recovery(), coalesce(pg_last_wal_replay_lsn()::text, ''),
+	coalesce((extract(epoch from pg_last_xact_replay_timestamp()) * 1000000)::bigint::text, ''),
+	case when pg_is_in_recovery() then '' else substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end,
+	case when pg_is_in_recovery() then '' else pg_snapshot_xmax(pg_current_snapshot())::text end`
+
+// answered is what the server said to proofSQL.
+type answered struct {
+	inRecovery bool
+	replayed   wal.LSN
+	last       wal.Time // 0 if none
+	timeline   wal.TimelineID
+	next       uint64 // full xid; 0 in recovery
+}
+
+// prove asks the server where it stopped and compares that with the plan.
+func prove(ctx context.Context, s *Server, plan *Plan, o RecoverOptions) (*Recovered, error) {
+	rows, conn, err := ask(ctx, s, o)
+	if err != nil {
+		return nil, fmt.Errorf("prove stop: %w", err)
+	}
+	a, err := parseAnswer(rows)
+	if err != nil {
+		return nil, fmt.Errorf("prove stop: %w", err)
+	}
+	if err := errors.Join(plan.checkReplayed(a.replayed), plan.checkLast(a.last)); err != nil {
+		return nil, err
+	}
+	r := &Recovered{Server: s, Timeline: a.timeline, InRecovery: a.inRecovery, Replayed: a.replayed, LastTime: a.last, LastCommit: plan.LastCommit}
+	if a.inRecovery {
+		r.Timeline = plan.Timeline
+	}
+	if a.inRecovery != (o.Action == ActionPause) {
+		return nil, &ProofError{What: "in recovery", Got: strconv.FormatBool(a.inRecovery), Want: strconv.FormatBool(!a.inRecovery)}
+	}
+	if a.inRecovery {
+		return r, nil
+	}
+	if r.Later, r.LaterChecked, err = countLater(ctx, conn, plan, a.next); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// ask runs proofSQL as the first user that is let in. A server that has just
+// opened may still turn connections away.
+func ask(ctx context.Context, s *Server, o RecoverOptions) (rows [][]string, conn string, err error) {
+	users := o.Users
+	if len(users) == 0 {
+		users = []string{"postgres"}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		for _, user := range users {
+			conn = s.ConnString(user, "template1")
+			if rows, err = postgres.Query(ctx, conn, proofSQL); err == nil {
+				return rows, conn, nil
+			}
+		}
+		var e *postgres.ServerError
+		if errors.As(err, &e) && !errors.Is(err, postgres.ErrShuttingDown) {
+			return nil, "", err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, "", errors.Join(err, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// unixEpoch is 1970-01-01 in PostgreSQL's time, in microseconds.
+const unixEpoch = -946684800 * 1_000_000
+
+func parseAnswer(rows [][]string) (answered, error) {
+	if len(rows) != 1 || len(rows[0]) != 5 {
+		return answered{}, fmt.Errorf("%d rows, want one of 5 columns", len(rows))
+	}
+	row := rows[0]
+	a := answered{inRecovery: row[0] == "t"}
+	var err error
+	if a.replayed, err = wal.ParseLSN(row[1]); err != nil {
+		return a, fmt.Errorf("last replayed: %w", err)
+	}
+	if row[2] != "" {
+		micro, err := strconv.ParseInt(row[2], 10, 64)
+		if err != nil {
+			return a, fmt.Errorf("time of the last transaction: %w", err)
+		}
+		a.last = wal.Time(micro + unixEpoch)
+	}
+	if a.inRecovery {
+		return a, nil
+	}
+	if a.timeline, err = wal.ParseTimelineID(row[3]); err != nil {
+		return a, err
+	}
+	a.next, err = strconv.ParseUint(row[4], 10, 64)
+	return a, err
+}
+
+// checkReplayed compares the end of the last record that was applied.
+func (p *Plan) checkReplayed(got wal.LSN) error {
+	want := p.kept()
+	switch {
+	case p.Stop.Rule == StopConsistent && got >= p.Backup.StopLSN && got <= p.Until:
+	case p.Stop.Rule != StopConsistent && got <= want && want-got <= pageHeaders:
+	default:
+		return &ProofError{What: "last replayed LSN", Got: got.String(), Want: want.String()}
+	}
+	return nil
+}
+
+// checkLast compares the time of the last transaction end that was applied.
+func (p *Plan) checkLast(got wal.Time) error {
+	if p.LastEnd == nil || p.LastEnd.Time == got {
+		return nil
+	}
+	return &ProofError{What: "time of the last transaction", Got: got.String(), Want: p.LastEnd.Time.String()}
+}
+
+// countLater asks for the last commit, which must be there, and for commits
+// behind the stop, which must not.
+func countLater(ctx context.Context, conn string, plan *Plan, next uint64) (later, checked int, err error) {
+	var list []string
+	for _, xid := range plan.Later {
+		if x := fullXID(xid, next); x < next {
+			list = append(list, "'"+strconv.FormatUint(x, 10)+"'")
+		}
+	}
+	if c := plan.LastCommit; c != nil && c.XID != 0 {
+		rows, err := postgres.Query(ctx, conn, fmt.Sprintf("select coalesce(pg_xact_status('%d'), 'unknown')", fullXID(c.XID, next)))
+		if err != nil {
+			return 0, 0, fmt.Errorf("prove last commit: %w", err)
+		}
+		if got := rows[0][0]; got != "committed" && got != "unknown" {
+			return 0, 0, &ProofError{What: fmt.Sprintf("transaction %d", c.XID), Got: got, Want: "committed"}
+		}
+	}
+	if len(list) == 0 {
+		return 0, len(plan.Later), nil
+	}
+	rows, err := postgres.Query(ctx, conn, "select count(*) from unnest(array["+strings.Join(list, ",")+
+		"]::xid8[]) x where pg_xact_status(x) = 'committed'")
+	if err != nil {
+		return 0, 0, fmt.Errorf("prove later commits: %w", err)
+	}
+	if later, err = strconv.Atoi(rows[0][0]); err != nil {
+		return 0, 0, fmt.Errorf("prove later commits: %w", err)
+	}
+	if later > 0 {
+		return later, len(plan.Later), &ProofError{What: "number of later commits applied", Got: rows[0][0], Want: "0"}
+	}
+	return 0, len(plan.Later), nil
+}
+
+// fullXID returns the 64-bit transaction ID nearest to next whose lower half is xid.
+func fullXID(xid wal.XID, next uint64) uint64 {
+	full := next&^(1<<32-1) | uint64(xid)
+	switch {
+	case full > next && full-next > 1<<31 && full >= 1<<32:
+		return full - 1<<32
+	case full < next && next-full > 1<<31:
+		return full + 1<<32
+	}
+	return full
+}
