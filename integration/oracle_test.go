@@ -3,9 +3,12 @@ package integration_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
+	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -162,4 +165,44 @@ func inversions(ends []txEnd) (n int) {
 		}
 	}
 	return n
+}
+
+// truthFromFiles reads the transaction ends up to end from the server's pg_wal with our own decoder, for PostgreSQL 14, which has no
+// pg_walinspect. TestDecoderAgainstServer holds that decoder against PostgreSQL's on the other majors.
+func truthFromFiles(t testing.TB, dataDir string, end wal.LSN) []txEnd {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dataDir, "pg_wal", "0000000100*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no WAL in %s: %v", dataDir, err)
+	}
+	slices.Sort(files)
+	size := wal.DefaultSegmentSize
+	var ends []txEnd
+	var d *wal.Decoder
+	for _, f := range files {
+		id, err := size.ParseFileName(filepath.Base(f))
+		if err != nil || size.Start(id.Number) >= end {
+			continue
+		}
+		raw, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d == nil {
+			d = wal.NewDecoder(size, size.Start(id.Number))
+		}
+		raw = raw[:min(len(raw), int(end-size.Start(id.Number)))]
+		if err := d.Write(raw); err != nil {
+			t.Fatalf("%s: %v", f, err)
+		}
+		for r, ok := d.Next(); ok; r, ok = d.Next() {
+			if e, ok := r.Event.(*wal.TransactionEnd); ok {
+				ends = append(ends, txEnd{
+					start: e.Start, end: e.End, xid: uint32(e.XID), time: e.Time.Go(),
+					commit: e.Kind == wal.Commit || e.Kind == wal.CommitPrepared,
+				})
+			}
+		}
+	}
+	return ends
 }

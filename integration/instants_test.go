@@ -1,0 +1,173 @@
+package integration_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/pgark/pgark/postgres/postgrestest"
+	"github.com/pgark/pgark/wal"
+)
+
+// soakNumber reads a number that the long forms set, as `make soak INSTANTS=50` does.
+func soakNumber(t testing.TB, name string, short uint64) uint64 {
+	t.Helper()
+	v, ok := os.LookupEnv("PGARK_TEST_" + name)
+	if !ok || v == "" {
+		return short
+	}
+	n, err := strconv.ParseUint(v, 10, 64)
+	if err != nil {
+		t.Fatalf("PGARK_TEST_%s: %v", name, err)
+	}
+	return n
+}
+
+// seed is drawn anew in each run, printed, and given again by PGARK_TEST_SEED.
+func seed(t testing.TB) uint64 {
+	t.Helper()
+	n := soakNumber(t, "SEED", uint64(time.Now().UnixNano())%1_000_000)
+	t.Logf("seed %d", n)
+	return n
+}
+
+// TestRestoreInstants guards I21, I23 and I24: whatever instant is asked for, the restored cluster holds exactly the commits before the first
+// transaction end past it in WAL order, on every major and store.
+func TestRestoreInstants(t *testing.T) {
+	for _, v := range postgrestest.Versions(t) {
+		for _, kind := range []storeKind{onFile, onS3} {
+			t.Run(v.String()+"/"+string(kind), func(t *testing.T) {
+				t.Parallel()
+				testInstants(t, v, kind)
+			})
+		}
+	}
+}
+
+func testInstants(t *testing.T, v postgrestest.Version, kind storeKind) {
+	seed := seed(t)
+	s := newSite(t, v, kind, postgrestest.Options{})
+	agent := s.tool.start(t, "run", s.url)
+	s.waitBackup(t, 1)
+
+	l := newLedger(t.Context(), t, s.server.ConnString(), 6, seed)
+	begin := s.backups(t)[0]
+	ctx, stop := context.WithTimeout(t.Context(), 6*time.Second)
+	defer stop()
+	if err := l.run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	final, err := readState(t.Context(), s.server.ConnString())
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := s.waitArchived(t)
+	agent.stop(t)
+	ends := s.truth(t, end)
+	t.Logf("%d transfers, %d transaction ends, %d inversions", len(final.rows), len(ends), inversions(ends))
+	if len(final.rows) < 200 {
+		t.Fatalf("only %d transfers: the load was no load", len(final.rows))
+	}
+	for i, target := range drawTargets(ends, begin.stop(t), seed, soakNumber(t, "INSTANTS", 10)) {
+		if !t.Run(fmt.Sprintf("%02d %s", i, target.name), func(t *testing.T) { s.check(t, target, ends, final) }) {
+			return
+		}
+	}
+}
+
+// truth reads the server's own WAL up to end.
+func (s *site) truth(t testing.TB, end wal.LSN) []txEnd {
+	t.Helper()
+	if s.server.Version.Major < 15 { // has no pg_walinspect
+		return truthFromFiles(t, s.server.DataDir, end)
+	}
+	// The oldest segment the server keeps begins its history: wal_keep_size is far above what the test writes.
+	ends, err := truth(t.Context(), s.server.ConnString(), firstRecord, end)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ends
+}
+
+// firstRecord is where the WAL of a new cluster begins, with segments of 16 MiB: initdb leaves segment 1 as the first.
+const firstRecord = wal.LSN(0x1000028)
+
+// instant is one target: the flags that ask for it and the cut that it means.
+type instant struct {
+	name  string
+	flags []string
+	cut   cut
+}
+
+func utcStamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.999999Z") }
+
+// drawTargets draws n targets that lie after the backup: random times, times at and between commits, at inversions, xids and LSNs.
+func drawTargets(ends []txEnd, after wal.LSN, seed, n uint64) []instant {
+	rng := rand.New(rand.NewPCG(seed, 7))
+	from := 0
+	for ends[from].start < after {
+		from++
+	}
+	from += 5
+	draw := func() int { return from + rng.IntN(len(ends)-from-1) }
+	var targets []instant
+	for i := 1; i < len(ends) && len(targets) < 2; i++ {
+		if i > from && ends[i].time.Before(ends[i-1].time) {
+			targets = append(targets, atTime("inversion", ends[i].time))
+		}
+	}
+	for uint64(len(targets)) < n {
+		e := ends[draw()]
+		switch rng.IntN(6) {
+		case 0:
+			targets = append(targets, atTime("at a transaction's end", e.time))
+		case 1:
+			targets = append(targets, instant{
+				name: "before a transaction's end", flags: []string{"--to", utcStamp(e.time), "--before"}, cut: untilBeforeTime(e.time),
+			})
+		case 2:
+			targets = append(targets, instant{
+				name: "xid", flags: []string{"--to-xid", fmt.Sprint(e.xid)}, cut: untilXID(e.xid),
+			})
+		case 3:
+			targets = append(targets, instant{
+				name: "LSN, exclusive", flags: []string{"--to-lsn", e.end.String(), "--before"}, cut: beforeLSN(e.end),
+			})
+		default:
+			first, last := ends[from].time, ends[len(ends)-1].time
+			targets = append(targets, atTime("random time", first.Add(time.Duration(rng.Int64N(int64(last.Sub(first)))))))
+		}
+	}
+	return append(targets, instant{name: "latest", flags: []string{"--to", "latest"}, cut: toTheEnd()})
+}
+
+func atTime(name string, at time.Time) instant {
+	at = at.Truncate(time.Microsecond)
+	return instant{name: name, flags: []string{"--to", utcStamp(at)}, cut: untilTime(at)}
+}
+
+// check restores one target and compares the rows with the truth.
+func (s *site) check(t *testing.T, target instant, ends []txEnd, final state) {
+	r, o := s.restore(t.Context(), t, target.flags...)
+	if o.code != 0 {
+		t.Fatalf("restore %v: exit %d\n%s%s", target.flags, o.code, o.stdout, o.stderr)
+	}
+	got, err := readState(t.Context(), r.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := compareRows(got.rows, expected(ends, final.rows, target.cut)); err != nil {
+		t.Errorf("restore %v: %v\n%s", target.flags, err, o.stdout)
+	}
+	if err := got.sound(); err != nil {
+		t.Errorf("restore %v: %v", target.flags, err)
+	}
+	if got.scratch != 0 {
+		t.Errorf("restore %v: unlogged table has %d rows, want 0", target.flags, got.scratch)
+	}
+	r.stop(t)
+}

@@ -1,0 +1,206 @@
+package integration_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// build makes one pgark for all tests of the run, in a folder that the servers' user can read: PostgreSQL calls it as restore_command.
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "pgark-bin-")
+	if err != nil {
+		return "", err
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, "pgark")
+	out, err := exec.Command("go", "build", "-trimpath", "-o", bin, "../cmd/pgark").CombinedOutput()
+	if err != nil {
+		return "", errors.New(string(out))
+	}
+	return bin, os.Chmod(bin, 0o755)
+})
+
+// removeBuild removes what build made.
+func removeBuild() {
+	if bin, err := build(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(bin))
+	}
+}
+
+// tool is pgark with the environment and the user it runs with.
+type tool struct {
+	bin string
+	env []string
+}
+
+// newTool gives pgark; env are further variables, later ones win.
+func newTool(t testing.TB, env ...string) tool {
+	t.Helper()
+	bin, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := []string{"PATH=/usr/bin:/bin", "HOME=/nonexistent", "LC_ALL=C.UTF-8", "TZ=UTC"}
+	return tool{bin: bin, env: append(base, env...)}
+}
+
+// serverUser is the account that servers and what works on their files run as: not root.
+func serverUser() (uid, gid uint32, ok bool) {
+	if os.Geteuid() != 0 {
+		return 0, 0, false
+	}
+	u, err := user.Lookup("postgres")
+	if err != nil {
+		return 0, 0, false
+	}
+	id, _ := strconv.ParseUint(u.Uid, 10, 32)
+	group, _ := strconv.ParseUint(u.Gid, 10, 32)
+	return uint32(id), uint32(group), true
+}
+
+func (p tool) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, p.bin, args...)
+	cmd.Env = p.env
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if uid, gid, ok := serverUser(); ok {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uid, Gid: gid}
+	}
+	return cmd
+}
+
+// outcome is what a command printed and how it ended.
+type outcome struct {
+	stdout, stderr string
+	code           int
+}
+
+// run runs a command to its end.
+func (p tool) run(ctx context.Context, args ...string) outcome {
+	cmd := p.command(ctx, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	code := 0
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		code = exit.ExitCode()
+	case err != nil:
+		code = -2
+		stderr.WriteString(err.Error())
+	}
+	return outcome{stdout: stdout.String(), stderr: stderr.String(), code: code}
+}
+
+// must runs a command that has to end well and returns its output.
+func (p tool) must(ctx context.Context, t testing.TB, args ...string) string {
+	t.Helper()
+	o := p.run(ctx, args...)
+	if o.code != 0 {
+		t.Fatalf("pgark %v: exit %d\n%s%s", args, o.code, o.stdout, o.stderr)
+	}
+	return o.stdout
+}
+
+// process is a pgark that runs in the background.
+type process struct {
+	cmd  *exec.Cmd
+	log  string
+	done chan struct{}
+	err  error
+}
+
+// start runs a command in the background; what it prints goes to a file that is shown when the test fails.
+func (p tool) start(t testing.TB, args ...string) *process {
+	t.Helper()
+	cmd := p.command(context.WithoutCancel(t.Context()), args...)
+	log, err := os.CreateTemp("", "pgark-log-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	proc := &process{cmd: cmd, log: log.Name(), done: make(chan struct{})}
+	go func() {
+		proc.err = cmd.Wait()
+		_ = log.Close()
+		close(proc.done)
+	}()
+	t.Cleanup(func() {
+		proc.kill()
+		if t.Failed() {
+			t.Logf("pgark %v printed:\n%s", args, proc.output())
+		}
+		_ = os.Remove(proc.log)
+	})
+	return proc
+}
+
+func (p *process) output() string {
+	raw, err := os.ReadFile(p.log)
+	if err != nil {
+		return err.Error()
+	}
+	if len(raw) > 20000 {
+		raw = raw[len(raw)-20000:]
+	}
+	return string(raw)
+}
+
+// kill ends the process as kill -9 does, at whatever instruction it is.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.done
+}
+
+// stop asks the process to end and waits until it has.
+func (p *process) stop(t testing.TB) {
+	t.Helper()
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+		if p.err != nil {
+			t.Errorf("pgark ended with %v:\n%s", p.err, p.output())
+		}
+	case <-time.After(60 * time.Second):
+		p.kill()
+		t.Errorf("pgark did not stop within a minute:\n%s", p.output())
+	}
+}
+
+func (p *process) running() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// eventually waits until ok returns true; it fails the test after d.
+func eventually(t testing.TB, d time.Duration, what string, ok func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	for !ok() {
+		if ctx.Err() != nil {
+			t.Fatalf("waited %v for %s", d, what)
+		}
+		wait(ctx, 50*time.Millisecond)
+	}
+}

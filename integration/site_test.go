@@ -1,0 +1,183 @@
+package integration_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pgark/pgark/postgres/postgrestest"
+	"github.com/pgark/pgark/storage/storagetest"
+	"github.com/pgark/pgark/wal"
+)
+
+// storeKind is where a repository lies.
+type storeKind string
+
+const (
+	onFile storeKind = "file"
+	onS3   storeKind = "s3"
+)
+
+// site is one scenario's world: a real server, a repository, and pgark between them.
+type site struct {
+	server *postgrestest.Cluster
+	url    string
+	tool   tool
+	s3     *storagetest.Server // nil on file
+	folder string              // of the repository's files, behind the S3 server too
+}
+
+// newRepository makes an empty repository of the kind and the environment to reach it with.
+func newRepository(t testing.TB, kind storeKind) (url, folder string, s3 *storagetest.Server, env []string) {
+	t.Helper()
+	if kind == onFile {
+		dir := filepath.Join(postgrestest.TempDir(t), "repo")
+		return "file://" + dir, dir, nil, nil
+	}
+	s3 = storagetest.StartServer(t)
+	s3.CreateBucket(t, "pgark")
+	return s3.URL("pgark", "main"), filepath.Join(s3.Dir(), "pgark", "main"), s3, s3.Env()
+}
+
+// ledgerSettings are what the ledger and its oracle need of a server.
+func ledgerSettings() map[string]string {
+	return map[string]string{
+		"max_prepared_transactions": "30",
+		"wal_keep_size":             "4GB",
+		"timezone":                  "UTC",
+		"log_timezone":              "UTC",
+		"track_commit_timestamp":    "on",
+		"shared_buffers":            "32MB",
+	}
+}
+
+// newSite starts a server of the version with an empty repository beside it.
+func newSite(t testing.TB, v postgrestest.Version, kind storeKind, o postgrestest.Options) *site {
+	t.Helper()
+	if o.Settings == nil {
+		o.Settings = ledgerSettings()
+	}
+	s := &site{server: postgrestest.Start(t, v, o)}
+	var env []string
+	s.url, s.folder, s.s3, env = newRepository(t, kind)
+	s.tool = newTool(t, append(env,
+		"PGHOST="+s.server.SocketDir, fmt.Sprintf("PGPORT=%d", s.server.Port), "PGUSER=postgres")...)
+	return s
+}
+
+// backups lists what `pgark list` shows, by the files of the repository: id and stop LSN.
+func (s *site) backups(t testing.TB) []backupFact {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(s.folder, "*", "backups", "*", "record.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var facts []backupFact
+	for _, f := range found {
+		raw, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b backupFact
+		if err := json.Unmarshal(raw, &b); err != nil {
+			t.Fatalf("%s: %v", f, err)
+		}
+		facts = append(facts, b)
+	}
+	return facts
+}
+
+type backupFact struct {
+	ID       string    `json:"id"`
+	StartLSN string    `json:"start_lsn"`
+	StopLSN  string    `json:"stop_lsn"`
+	Stopped  time.Time `json:"stopped"`
+}
+
+func (b backupFact) stop(t testing.TB) wal.LSN {
+	t.Helper()
+	l, err := wal.ParseLSN(b.StopLSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// waitBackup waits until the repository holds n base backups.
+func (s *site) waitBackup(t testing.TB, n int) {
+	t.Helper()
+	eventually(t, 2*time.Minute, fmt.Sprintf("base backup %d", n), func() bool { return len(s.backups(t)) >= n })
+}
+
+// flushed is the server's flush position now.
+func (s *site) flushed(t testing.TB) wal.LSN {
+	t.Helper()
+	l, err := wal.ParseLSN(s.server.Text(t, "select pg_current_wal_flush_lsn()"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// waitArchived waits until the server was told that everything it has flushed by now is durable in the repository.
+func (s *site) waitArchived(t testing.TB) wal.LSN {
+	t.Helper()
+	at := s.flushed(t)
+	eventually(t, time.Minute, "WAL to be archived up to "+at.String(), func() bool {
+		return s.server.Text(t, "select coalesce(max(flush_lsn) >= '"+at.String()+"', false) from pg_stat_replication where application_name like 'pgark%'") == "true"
+	})
+	return at
+}
+
+// restored is a cluster that pgark restored and started.
+type restored struct {
+	dir  string
+	conn string
+	out  string
+}
+
+// restore restores with the target flags and starts the server, which is stopped with the test or by close.
+func (s *site) restore(ctx context.Context, t testing.TB, flags ...string) (restored, outcome) {
+	t.Helper()
+	dir := filepath.Join(postgrestest.TempDir(t), "restored")
+	args := append([]string{"restore"}, flags...)
+	args = append(args, "--into", dir, "--bin-dir", s.server.Version.BinDir, "--start", "--port", "5433", "--yes", "-o", "json", s.url)
+	o := s.tool.run(ctx, args...)
+	r := restored{dir: dir, out: o.stdout}
+	if o.code == 0 {
+		var report struct {
+			Result struct {
+				Socket string `json:"socket"`
+				Port   int    `json:"port"`
+			} `json:"result"`
+		}
+		if err := json.Unmarshal([]byte(o.stdout), &report); err != nil {
+			t.Fatalf("restore printed no JSON: %v\n%s", err, o.stdout)
+		}
+		r.conn = fmt.Sprintf("host=%s port=%d user=postgres dbname=postgres", report.Result.Socket, report.Result.Port)
+	}
+	t.Cleanup(func() { r.stop(t) })
+	return r, o
+}
+
+// stop ends the restored server if it runs, and removes the cluster.
+func (r restored) stop(t testing.TB) {
+	raw, err := os.ReadFile(filepath.Join(r.dir, "postmaster.pid"))
+	if err == nil {
+		pid := 0
+		_, _ = fmt.Sscan(strings.SplitN(string(raw), "\n", 2)[0], &pid)
+		if p, err := os.FindProcess(pid); err == nil && pid > 1 {
+			_ = p.Signal(os.Interrupt) // fast shutdown, postmaster.c
+			eventually(t, 30*time.Second, "the restored server to stop", func() bool {
+				_, err := os.Stat(filepath.Join(r.dir, "postmaster.pid"))
+				return os.IsNotExist(err)
+			})
+		}
+	}
+	_ = os.RemoveAll(r.dir)
+}
