@@ -1,0 +1,117 @@
+package wal_test
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/pgark/pgark/wal"
+)
+
+func FuzzDecoder(f *testing.F) {
+	for _, b := range fixtures(f) {
+		f.Add(b, uint16(100), uint8(0))
+		f.Add(b[wal.PageSize:], uint16(8191), uint8(3))
+	}
+	s := newStream(testSize.Start(1))
+	s.commit(5, 1)
+	s.switchSegment()
+	f.Add(s.bytes[:100], uint16(1), uint8(1))
+	f.Fuzz(func(t *testing.T, b []byte, step uint16, options uint8) {
+		start := testSize.Start(1)
+		if h, err := wal.ParsePageHeader(b); err == nil {
+			start = h.Address
+		}
+		whole, d, err := decode(t, start, b, len(b), wal.Option(options))
+		cut, _, err2 := decode(t, start, b, int(step)+1, wal.Option(options))
+		if (err == nil) != (err2 == nil) || !same(whole, cut) {
+			t.Fatalf("whole: %v\n%s\nin steps of %d bytes: %v\n%s", err, text(whole), step+1, err2, text(cut))
+		}
+		var corrupt *wal.CorruptError
+		if err != nil && !errors.As(err, &corrupt) {
+			t.Fatal(err)
+		}
+		if err == nil && d.Pos() != start+wal.LSN(len(b)) {
+			t.Fatalf("at %s after %d bytes from %s", d.Pos(), len(b), start)
+		}
+		last := start
+		for _, r := range whole {
+			if r.Start < last || r.End <= r.Start {
+				t.Fatalf("record %s to %s after %s", r.Start, r.End, last)
+			}
+			last = r.End
+		}
+	})
+}
+
+func FuzzParsePageHeader(f *testing.F) {
+	for _, b := range fixtures(f) {
+		f.Add(b[:40])
+		f.Add(b[wal.PageSize : wal.PageSize+24])
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if h, err := wal.ParsePageHeader(b); err == nil && (h.Major < 14 || h.Major > 18 || h.Timeline == 0 || h.Address%wal.PageSize != 0) {
+			t.Errorf("%+v", h)
+		}
+	})
+}
+
+func FuzzParseLSN(f *testing.F) {
+	for _, s := range []string{"0/0", "16/B374D848", "ffffffff/ffffffff", "1/2/3", "+1/0", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if lsn, err := wal.ParseLSN(s); err == nil {
+			if again, err := wal.ParseLSN(lsn.String()); err != nil || again != lsn || len(s) > 17 {
+				t.Errorf("%q is %s, which is %s, %v", s, lsn, again, err)
+			}
+		}
+		if lsn, err := wal.ParseHexLSN(s); err == nil && lsn.Hex() != s {
+			t.Errorf("%q is %s", s, lsn.Hex())
+		}
+	})
+}
+
+func FuzzParseHistory(f *testing.F) {
+	f.Add(uint32(4), []byte("1\t0/3000148\tno recovery target specified\n\n2\t1/A\tat restore point \"x\"\n"))
+	f.Add(uint32(1), []byte("# nothing\n"))
+	f.Fuzz(func(t *testing.T, tli uint32, b []byte) {
+		h, err := wal.ParseHistory(wal.TimelineID(tli), b)
+		if err != nil {
+			return
+		}
+		if len(h.Parents) > bytes.Count(b, []byte("\n"))+1 {
+			t.Errorf("%d parents in %q", len(h.Parents), b)
+		}
+		end := wal.LSN(0)
+		for _, p := range h.Parents {
+			r, ok := h.RangeOf(p.Timeline)
+			if !ok || r.Start != end || r.End < r.Start || !r.Empty() && h.TimelineAt(r.Start) != p.Timeline {
+				t.Errorf("%q: %+v has %s after %s", b, p, r, end)
+			}
+			end = r.End
+		}
+		if r, ok := h.RangeOf(h.Timeline); !ok || r.Start != end || h.TimelineAt(end) != h.Timeline {
+			t.Errorf("%q: last range %s after %s", b, r, end)
+		}
+	})
+}
+
+func FuzzFileNames(f *testing.F) {
+	f.Add("000000010000000000000001", uint8(4))
+	f.Add("00000002.history", uint8(0))
+	f.Add("000000010000000000000FFF", uint8(0))
+	f.Fuzz(func(t *testing.T, s string, shift uint8) {
+		size := wal.MinSegmentSize << (shift % 11)
+		if id, err := size.ParseFileName(s); err == nil && size.FileName(id) != s {
+			t.Errorf("%q is %v, which is %q", s, id, size.FileName(id))
+		}
+		if tli, err := wal.ParseHistoryFileName(s); err == nil && tli.HistoryFileName() != s {
+			t.Errorf("%q is %s", s, tli)
+		}
+		if id, err := wal.ParseSystemID(s); err == nil && (id.String() != s || strings.HasPrefix(s, "0")) {
+			t.Errorf("%q is %s", s, id)
+		}
+	})
+}
