@@ -103,7 +103,7 @@ func putEqual(ctx context.Context, store storage.Store, key storage.Key, body []
 
 // largeObject is the length in bytes above which an object that is in memory goes up in parts, so that one lost connection
 // does not cost it all.
-const largeObject = 64 << 20
+const largeObject = 32 << 20
 
 // putWhole creates an object whose bytes are in memory.
 func putWhole(ctx context.Context, store storage.Store, key storage.Key, body []byte) error {
