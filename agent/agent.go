@@ -43,6 +43,9 @@ type StoreOptions struct {
 	Logger   *slog.Logger
 }
 
+// ErrURL says that a repository URL cannot be used: a fault of the configuration.
+var ErrURL = s3.ErrURL
+
 // Store is an open store; Close releases what it holds.
 type Store struct {
 	storage.Store
@@ -109,10 +112,16 @@ func OpenRepository(ctx context.Context, c config.Cluster, o StoreOptions) (*rep
 		return nil, nil, err
 	}
 	r, err := repository.Open(ctx, store)
-	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("open repository %s: %w", c.Repo.URL, err), store.Close())
+	switch {
+	case errors.Is(err, repository.ErrNoRepository):
+		// The store's own words on what is absent say no more.
+		err = fmt.Errorf("%s: %w", c.Repo.URL, repository.ErrNoRepository)
+	case err != nil:
+		err = fmt.Errorf("open repository %s: %w", c.Repo.URL, err)
+	default:
+		return r, store, nil
 	}
-	return r, store, nil
+	return nil, nil, errors.Join(err, store.Close())
 }
 
 // AmbiguousError says that a repository holds several clusters and none was named.

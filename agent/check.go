@@ -219,14 +219,21 @@ func (k *check) slot(ctx context.Context, conn *postgres.Conn) {
 
 func (k *check) storage(ctx context.Context) {
 	place := k.cluster.Repo.URL
-	began := time.Now()
 	conditional, err := storage.Probe(ctx, k.store)
 	if err != nil {
 		k.bad(SectionStorage, err)
 		return
 	}
+	trip, err := k.roundTrip(ctx, storage.ProbeKey+"-check", []byte("pgark check\n"))
+	if err != nil {
+		k.bad(SectionStorage, err)
+		return
+	}
 	k.writes = true
-	k.good(SectionStorage, "%s   written and read back in %s", place, round(time.Since(began)))
+	k.good(SectionStorage, "%s   put %s, get %s", place, round(trip.put), round(trip.get))
+	if trip.kept {
+		k.good(SectionStorage, "this credential may not delete: whoever steals it cannot destroy the archive")
+	}
 	if conditional == storage.ConditionalIgnored {
 		k.report(Finding{
 			Section: SectionStorage, Verdict: Warning,
@@ -366,29 +373,46 @@ var ErrOtherWAL = errors.New("two histories in one repository")
 // byHand stores the marker's bytes as they are, reads them back and deletes them: no agent works
 // yet, and what is not the agent's must not stay in the archive.
 func (k *check) byHand(ctx context.Context, m marker, plain []byte) {
-	const key = storage.ProbeKey + "-wal"
-	began := time.Now()
-	err := k.store.Put(ctx, key, plain)
-	if err != nil && !errors.Is(err, storage.ErrExists) {
+	trip, err := k.roundTrip(ctx, storage.ProbeKey+"-wal", plain)
+	if err != nil {
 		k.bad(SectionEndToEnd, err)
 		return
 	}
-	durable := time.Since(began)
-	got, readErr := storage.ReadAll(ctx, k.store, key, int64(len(plain)))
+	k.good(SectionEndToEnd, "marker %s durable after %s, read back identical (%d bytes)", m.End, round(trip.put), len(plain))
+	k.report(Finding{Section: SectionEndToEnd, Verdict: Pending, Text: "no agent archives this cluster yet", Fix: "pgark run"})
+}
+
+// trip is how long an object took to the store and back.
+type trip struct {
+	put, get time.Duration
+	// kept says that the credential may not delete, so that the object stays.
+	kept bool
+}
+
+// roundTrip puts an object, reads it back, compares it and deletes it. Its name is new each time:
+// an earlier check may have left one, because it was killed or may not delete.
+func (k *check) roundTrip(ctx context.Context, key storage.Key, body []byte) (trip, error) {
+	key = storage.Key(fmt.Sprintf("%s-%d", key, time.Now().UnixNano()))
+	var t trip
+	began := time.Now()
+	if err := k.store.Put(ctx, key, body); err != nil {
+		return t, err
+	}
+	t.put = time.Since(began)
+	got, err := storage.ReadAll(ctx, k.store, key, int64(len(body)))
+	t.get = time.Since(began) - t.put
 	deleteErr := k.store.Delete(ctx, key)
 	switch {
-	case readErr != nil || err == nil && !bytes.Equal(got, plain):
-		k.bad(SectionEndToEnd, fmt.Errorf("read back %d bytes of WAL: not what was stored: %w", len(plain), errors.Join(readErr, storage.ErrUnavailable)))
-		return
-	case errors.Is(err, storage.ErrExists):
-		k.report(Finding{Section: SectionEndToEnd, Verdict: Pending, Text: "another check is running, or one was killed: run it again"})
-		return
+	case err != nil:
+		return t, err
+	case !bytes.Equal(got, body):
+		return t, fmt.Errorf("get %s: %d bytes came back that are not those put: %w", key, len(got), storage.ErrUnavailable)
+	case errors.Is(deleteErr, storage.ErrDenied):
+		t.kept = true
+	case deleteErr != nil:
+		return t, deleteErr
 	}
-	k.good(SectionEndToEnd, "marker %s durable after %s, read back identical (%d bytes)", m.End, round(durable), len(plain))
-	if deleteErr != nil && !errors.Is(deleteErr, storage.ErrDenied) {
-		k.report(Finding{Section: SectionEndToEnd, Verdict: Warning, Text: deleteErr.Error(), Err: deleteErr})
-	}
-	k.report(Finding{Section: SectionEndToEnd, Verdict: Pending, Text: "no agent archives this cluster yet", Fix: "pgark run"})
+	return t, nil
 }
 
 func round(d time.Duration) time.Duration {

@@ -133,7 +133,7 @@ func (c Config) Select(name string) (Cluster, error) {
 		return Cluster{}, &Error{Faults: faults{{Key: "--cluster", Message: "say which cluster: " + list}}}
 	}
 	return Cluster{}, &Error{Faults: faults{{
-		Key: "--cluster", Message: fmt.Sprintf("no cluster %q; configured: %s", name, list), Suggestion: nearest(name, names),
+		Key: "--cluster", Message: fmt.Sprintf("no cluster %q; configured: %s", name, list), Suggestion: Nearest(name, names),
 	}}}
 }
 

@@ -101,7 +101,7 @@ func findVariable(c *Config, name, selected string) (Key, *Cluster, *Fault) {
 	}
 	return Key{}, nil, &Fault{
 		Message:    fmt.Sprintf("this version knows no variable %s", name),
-		Suggestion: nearest(name, slices.Concat(known, programVariables())),
+		Suggestion: Nearest(name, slices.Concat(known, programVariables())),
 	}
 }
 

@@ -76,8 +76,8 @@ func firstRunes(s string, n int) string {
 	return string(r[:max(0, min(n, len(r)))])
 }
 
-// nearest returns the candidate that one misspells as s, or "".
-func nearest(s string, candidates []string) string {
+// Nearest returns the candidate that one misspells as s, or "" if none is near enough.
+func Nearest(s string, candidates []string) string {
 	best, least := "", max(1, len(s)/3)+1
 	for _, c := range slices.Sorted(slices.Values(candidates)) {
 		if d := distance(s, c); d < least {

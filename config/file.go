@@ -160,7 +160,7 @@ func (r *reader) subtree(e entry, above string, s scope) {
 		return
 	}
 	f := r.fault(e.at, s.label(path), "this version knows no such key")
-	f.Suggestion = nearest(e.name, s.siblings(above))
+	f.Suggestion = Nearest(e.name, s.siblings(above))
 }
 
 // siblings are the names that may stand directly below the path above.

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/pgark/pgark/agent"
+	"github.com/pgark/pgark/backup"
+)
+
+func backupCommand(p *program) *cli.Command {
+	return p.command(&cli.Command{
+		Name:      "backup",
+		Usage:     "take a base backup now, beside the agent that archives the WAL",
+		ArgsUsage: "[URL]",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "wait", Usage: "wait for the agent to archive the WAL however long it takes"},
+			&cli.StringSliceFlag{Name: "label", Usage: "put `KEY=VALUE` into the record; may be repeated"},
+		},
+	}, atMostOne, takeBackup)
+}
+
+func takeBackup(s *session) error {
+	c, err := s.clusterWith(s.argument())
+	if err != nil {
+		return err
+	}
+	labels := map[string]string{}
+	for _, l := range s.cli.StringSlice("label") {
+		k, v, ok := strings.Cut(l, "=")
+		if !ok || k == "" {
+			return usagef("label %q: want KEY=VALUE", l)
+		}
+		labels[k] = v
+	}
+	meter := s.newMeter()
+	began := time.Now()
+	b, err := agent.Backup(s.ctx, c, agent.BackupOptions{
+		Wait: s.cli.Bool("wait"), Labels: labels, Logger: s.log,
+		Progress: func(p backup.Progress) {
+			meter.show(progress{phase: string(p.Phase), done: p.Done, total: p.Total, unit: unitBytes})
+		},
+	})
+	meter.end()
+	if err != nil && b.ID == "" {
+		return err
+	}
+	if s.json {
+		if printErr := s.printJSON(b); printErr != nil {
+			return printErr
+		}
+		return err
+	}
+	s.printf("Backup %s in %s: %s in %s, stored as %s. WAL %s to %s on timeline %d is in the repository.\n",
+		b.ID, elapsed(time.Since(began)), size(b.Plain), count(int(b.Files), "file"), size(b.Stored), b.StartLSN, b.StopLSN, uint32(b.Timeline))
+	return err
+}

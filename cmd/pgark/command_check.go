@@ -1,0 +1,119 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/pgark/pgark/agent"
+)
+
+func checkCommand(p *program) *cli.Command {
+	return p.command(&cli.Command{
+		Name: "check", Usage: "try everything an agent needs, end to end; changes nothing",
+		ArgsUsage: "[URL]",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "only", Usage: "some of postgres,storage,e2e: `SECTIONS`"},
+		},
+	}, atMostOne, check)
+}
+
+func check(s *session) error {
+	c, err := s.clusterWith(s.argument())
+	if err != nil {
+		return err
+	}
+	var only []string
+	if v := s.cli.String("only"); v != "" {
+		only = strings.Split(v, ",")
+		for _, section := range only {
+			if !slices.Contains([]string{"postgres", "storage", "e2e"}, section) {
+				return usagef("only %q: want some of postgres,storage,e2e", section)
+			}
+		}
+	}
+	r := findings{session: s}
+	r.add(agent.Finding{Section: agent.SectionConfig, Verdict: agent.Good, Text: "cluster " + c.Name + ", repository " + c.Repo.URL})
+	if err := agent.Check(s.ctx, c, agent.CheckOptions{Only: only, Logger: s.log}, r.add); err != nil {
+		return err
+	}
+	if s.ctx.Err() != nil {
+		return s.ctx.Err()
+	}
+	return r.end()
+}
+
+// findings collects what a check finds and prints it as it comes.
+type findings struct {
+	session  *session
+	all      []printedFinding
+	section  string
+	code     int
+	errors   int
+	warnings int
+}
+
+type printedFinding struct {
+	agent.Finding
+
+	Cause string `json:"cause,omitempty"`
+}
+
+func (r *findings) add(f agent.Finding) {
+	p := printedFinding{Finding: f}
+	switch f.Verdict {
+	case agent.Bad:
+		r.errors++
+		code := exitFailed
+		if f.Err != nil {
+			why := r.session.program.explain(f.Err)
+			code, p.Cause = why.Code, why.Cause
+			if p.Fix == "" {
+				p.Fix = why.Fix
+			}
+		}
+		if r.code == exitOK {
+			r.code = code
+		}
+	case agent.Warning:
+		r.warnings++
+	case agent.Good, agent.Pending:
+	}
+	r.all = append(r.all, p)
+	if !r.session.json {
+		r.print(p)
+	}
+}
+
+func (r *findings) print(p printedFinding) {
+	s := r.session
+	label := ""
+	if p.Section != r.section {
+		label, r.section = p.Section, p.Section
+	}
+	s.printf("%-9s %s %s\n", label, s.sign(p.Verdict), p.Text)
+	for _, line := range []struct{ label, text string }{{"cause", p.Cause}, {"fix", p.Fix}} {
+		if line.text != "" {
+			s.printf("            %-6s %s\n", line.label, strings.ReplaceAll(line.text, "\n", "\n                   "))
+		}
+	}
+}
+
+// end prints the sum and returns the code: that of the first error, and 0 with warnings alone, for
+// a check that never turns green is not read.
+func (r *findings) end() error {
+	s := r.session
+	if s.json {
+		err := s.printJSON(map[string]any{"findings": r.all, "errors": r.errors, "warnings": r.warnings, "code": r.code})
+		if err != nil {
+			return err
+		}
+	} else {
+		s.printf("%s, %s\n", count(r.errors, "error"), count(r.warnings, "warning"))
+	}
+	if r.code != exitOK {
+		return &codeError{code: r.code}
+	}
+	return nil
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/pgark/pgark/agent"
+	"github.com/pgark/pgark/config"
+)
+
+func configCommand(p *program) *cli.Command {
+	return p.group(&cli.Command{
+		Name: "config", Usage: "validate the configuration, or show what is in force",
+		Subcommands: []*cli.Command{
+			p.command(&cli.Command{
+				Name: "validate", Usage: "read file and environment and report every fault at once; connects to nothing",
+			}, noArguments, validateConfig),
+			p.command(&cli.Command{
+				Name: "show", Usage: "show every setting in force, secrets left out",
+			}, noArguments, showConfig),
+		},
+	})
+}
+
+func validateConfig(s *session) error {
+	c, err := s.load()
+	if err != nil {
+		return err
+	}
+	for _, cluster := range c.Clusters {
+		if err := agent.Validate(cluster); err != nil {
+			return &codeError{code: exitUsage, cause: err}
+		}
+	}
+	from := c.File
+	if from == "" {
+		from = "the environment"
+	}
+	if s.json {
+		return s.printJSON(map[string]any{"valid": true, "file": c.File, "clusters": len(c.Clusters)})
+	}
+	s.printf("%s %s   %s\n", s.sign(agent.Good), from, count(len(c.Clusters), "cluster"))
+	return nil
+}
+
+func showConfig(s *session) error {
+	c, err := s.load()
+	if err != nil {
+		return err
+	}
+	if s.json {
+		document := map[string]any{}
+		for _, k := range config.GlobalKeys() {
+			document[k.Path] = k.Value(c, config.Cluster{})
+		}
+		clusters := map[string]map[string]string{}
+		for _, cluster := range c.Clusters {
+			clusters[cluster.Name] = map[string]string{}
+			for _, k := range config.ClusterKeys() {
+				clusters[cluster.Name][k.Path] = k.Value(c, cluster)
+			}
+		}
+		document["clusters"] = clusters
+		return s.printJSON(document)
+	}
+	var rows [][]string
+	for _, k := range config.GlobalKeys() {
+		rows = append(rows, []string{k.Path, k.Value(c, config.Cluster{})})
+	}
+	for _, cluster := range c.Clusters {
+		for _, k := range config.ClusterKeys() {
+			rows = append(rows, []string{"clusters." + cluster.Name + "." + k.Path, k.Value(c, cluster)})
+		}
+	}
+	for _, row := range rows {
+		s.printf("%s: %s\n", row[0], strings.TrimSpace(row[1]))
+	}
+	return nil
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/pgark/pgark/agent"
+	"github.com/pgark/pgark/status"
+)
+
+func listCommand(p *program) *cli.Command {
+	return p.command(&cli.Command{
+		Name: "list", Aliases: []string{"ls", "backups"}, Usage: "base backups, WAL spans and gaps",
+		ArgsUsage: "[URL]",
+		Flags:     []cli.Flag{systemFlag()},
+	}, atMostOne, list)
+}
+
+func list(s *session) error {
+	c, err := s.clusterWith(s.argument())
+	if err != nil {
+		return err
+	}
+	id, err := s.systemID()
+	if err != nil {
+		return err
+	}
+	r, err := agent.SurveyRepository(s.ctx, c, id, s.storeOptions())
+	if err != nil {
+		return err
+	}
+	if s.json {
+		return s.printJSON(r)
+	}
+	s.printBackups(r)
+	for _, span := range r.WAL {
+		last := "no transaction seen in it"
+		if span.Last != nil {
+			last = "last transaction " + instant(*span.Last)
+		}
+		s.printf("WAL  %s%s%s   timeline %d   %s   %s stored\n", span.Start, s.arrow(), span.End, uint32(span.Timeline), last, size(span.Stored))
+	}
+	for _, w := range r.Window {
+		s.printf("RECOVERABLE  %s%s%s\n", instant(w.From), s.arrow(), instant(w.Until))
+	}
+	for _, g := range r.Gaps {
+		s.printf("GAP  %s%s%s   WAL %s to %s on timeline %d is missing\n", instant(g.From), s.arrow(), instant(g.Until), g.Start, g.End, uint32(g.Timeline))
+	}
+	return nil
+}
+
+func (s *session) printBackups(r status.Report) {
+	if len(r.Backups) == 0 {
+		s.printf("no base backups\n")
+		return
+	}
+	rows := [][]string{{"BACKUP", "TYPE", "STARTED (UTC)", "TOOK", "SIZE", "STORED", "LSN", "TL", "STATUS"}}
+	for _, b := range r.Backups {
+		rows = append(rows, []string{
+			b.ID, b.Type, b.Started.Format("2006-01-02 15:04"), elapsed(b.Stopped.Sub(b.Started)), size(b.Plain), size(b.Stored),
+			b.StartLSN.String(), fmt.Sprint(uint32(b.Timeline)), s.backupState(b),
+		})
+	}
+	s.table(rows)
+}
+
+// backupState says in a few words what a backup is worth.
+func (s *session) backupState(b status.Backup) string {
+	base, broken := "● ", "✗ "
+	if !s.unicode {
+		base, broken = "", ""
+	}
+	switch {
+	case !b.Restorable:
+		return broken + "not restorable: WAL up to " + b.StopLSN.String() + " is missing"
+	case b.Checksums == "failed":
+		return broken + "pages with wrong checksums"
+	case b.KeptUntil != nil:
+		return base + "kept until " + b.KeptUntil.Format("2006-01-02")
+	case b.Checksums == "off":
+		return base + "restorable (page checksums off)"
+	}
+	return base + "restorable, page checksums verified"
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pgark/pgark/agent"
+	"github.com/pgark/pgark/config"
+	"github.com/pgark/pgark/wal"
+)
+
+func runCommand(p *program) *cli.Command {
+	return p.command(&cli.Command{
+		Name:      "run",
+		Usage:     "the agent: stream WAL into the repository and take base backups on schedule",
+		ArgsUsage: "[URL]",
+		Description: "Zero configuration: PGHOST=/var/run/postgresql pgark run s3://bucket/prefix?region=eu-west-1\n" +
+			"The role needs LOGIN REPLICATION and a replication line in pg_hba.conf; PostgreSQL needs no restart.\n" +
+			"SIGTERM stops it gracefully: what is received is uploaded first.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "slot", Usage: "`NAME` of the replication slot; pgark by default"},
+			&cli.StringFlag{Name: "adopt", Usage: "archive the cluster with this `SYSTEM-ID` beside the other one that the repository keeps, as after pg_upgrade"},
+		},
+	}, atMostOne, runAgents)
+}
+
+func runAgents(s *session) error {
+	c, err := s.loadWith(s.argument())
+	if err != nil {
+		return err
+	}
+	s.setLog(c.Log)
+	clusters := c.Clusters
+	if name := text(s.cli, "cluster"); name != "" || s.cli.IsSet("slot") {
+		one, err := c.Select(name)
+		if err != nil {
+			return err
+		}
+		if s.cli.IsSet("slot") {
+			one.Slot = s.cli.String("slot")
+		}
+		clusters = []config.Cluster{one}
+	}
+	var adopt wal.SystemID
+	if v := s.cli.String("adopt"); v != "" {
+		if adopt, err = wal.ParseSystemID(v); err != nil {
+			return usagef("adopt %q: want a system identifier", v)
+		}
+	}
+	group, ctx := errgroup.WithContext(s.ctx)
+	for _, cluster := range clusters {
+		group.Go(func() error {
+			logger := s.log
+			if len(clusters) > 1 {
+				logger = logger.With("cluster", cluster.Name)
+			}
+			return runAgent(ctx, cluster, agent.Options{Logger: logger, Adopt: adopt})
+		})
+	}
+	err = group.Wait()
+	if errors.Is(context.Cause(s.ctx), context.Canceled) || s.program.interrupted() != nil {
+		if err == nil && s.program.interrupted() == syscall.SIGINT {
+			return &codeError{code: exitCancelled}
+		}
+	}
+	return err
+}
+
+func runAgent(ctx context.Context, c config.Cluster, o agent.Options) error {
+	o.Logger.LogAttrs(ctx, slog.LevelInfo, "agent starts", slog.String("repo", c.Repo.URL), slog.String("slot", c.Slot))
+	if err := agent.Run(ctx, c, o); err != nil {
+		return fmt.Errorf("cluster %s: %w", c.Name, err)
+	}
+	o.Logger.InfoContext(ctx, "agent stopped")
+	return nil
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/pgark/pgark/agent"
+	"github.com/pgark/pgark/config"
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/restore"
+	"github.com/pgark/pgark/wal"
+)
+
+const fetchName = "pgark wal fetch"
+
+// defaultAhead is how many segments wal fetch reads ahead: enough to keep replay busy over a link
+// of some 10 ms, little enough to cost no more than 64 MB of disk at the default segment size.
+const defaultAhead = 4
+
+func walFetchCommand(p *program) *cli.Command {
+	return p.command(&cli.Command{
+		Name:      "fetch",
+		Usage:     "PostgreSQL's restore_command: put the WAL file %f at the path %p",
+		ArgsUsage: "%f %p",
+		Description: "restore_command = 'pgark wal fetch --config /etc/pgark/pgark.yml %f %p'\n" +
+			"Exit code 0: the file is in place. 1: the repository was reached and proves that it holds no such file.\n" +
+			"200: anything else, so that PostgreSQL stops and does not take a failure for the end of WAL.",
+		Flags: []cli.Flag{
+			systemFlag(),
+			&cli.StringFlag{Name: "until", Usage: "serve no byte from this `LSN` on", Hidden: true},
+			&cli.StringFlag{Name: "timeline", Usage: "the timeline that --until is on: `N`", Hidden: true},
+			&cli.UintFlag{Name: "segment-size", Usage: "wal_segment_size in bytes, if it is known", Hidden: true},
+			&cli.IntFlag{Name: "ahead", Usage: "read `N` segments ahead", Value: defaultAhead},
+		},
+	}, arguments("%f, the file's name", "%p, the path to put it at"), walFetch)
+}
+
+// isPlumbing tells whether the command line is one of wal fetch, also when it has faults.
+func isPlumbing(args []string) bool {
+	i := slices.Index(args, "wal")
+	return i > 0 && slices.Contains(args[i:], "fetch")
+}
+
+// guardPlumbing makes a panic in any goroutine, and what Go calls a fatal error, end the process by
+// SIGABRT: Go's own exit code for both is 2, which PostgreSQL reads as "no such WAL file".
+func guardPlumbing() { debug.SetTraceback("crash") }
+
+// fetchCode turns the end of a wal fetch into its exit code. Only a file that is in place gives 0:
+// not help, and not a command line that did something else.
+func (p *program) fetchCode(err error) int {
+	code := restore.ExitCode(p.fetched, err)
+	if code == exitFetchUnknown && err != nil {
+		_ = p.report(err)
+	}
+	return code
+}
+
+func walFetch(s *session) error {
+	o := restore.FetchOptions{Ahead: s.cli.Int("ahead")}
+	if v := s.cli.String("until"); v != "" {
+		var err error
+		if o.Until, err = wal.ParseLSN(v); err != nil {
+			return usagef("until %q: want an LSN like 16/B374D848", v)
+		}
+		if o.Timeline, err = parseTimeline(s.cli.String("timeline")); err != nil {
+			return err
+		}
+	}
+	if v := s.cli.Uint("segment-size"); v != 0 {
+		if o.SegmentSize = wal.SegmentSize(v); uint(o.SegmentSize) != v || o.SegmentSize.Validate() != nil {
+			return usagef("segment-size %d: want a power of two from 1 MiB to 1 GiB", v)
+		}
+	}
+	if v := text(s.cli, "timeout"); v != "" {
+		var err error
+		if o.Timeout, err = config.ParseDuration(v); err != nil {
+			return usagef("timeout %q: want a duration like 10m", v)
+		}
+	}
+	c, err := s.clusterWith("")
+	if err != nil {
+		return err
+	}
+	id, err := s.systemID()
+	if err != nil {
+		return err
+	}
+	var store *agent.Store
+	defer func() {
+		if store != nil {
+			_ = store.Close() // only reads were made
+		}
+	}()
+	open := func(ctx context.Context) (*repository.Cluster, error) {
+		// The time limit of the whole call bounds the patience.
+		r, opened, err := agent.OpenRepository(ctx, c, agent.StoreOptions{Patience: agent.Forever, Logger: s.log})
+		if err != nil {
+			return nil, err
+		}
+		store = opened
+		if id != 0 {
+			return r.Cluster(id), nil
+		}
+		return agent.SelectCluster(ctx, r, id)
+	}
+	result, err := restore.Fetch(s.ctx, open, s.args[0], s.args[1], o)
+	if errors.Is(err, repository.ErrNoRepository) {
+		err = fmt.Errorf("%w: a restore_command is never told that this is the end of WAL", err)
+	}
+	s.program.fetched = result
+	return err
+}

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/pgark/pgark/agent"
+	"github.com/pgark/pgark/archiver"
+	"github.com/pgark/pgark/backup"
+	"github.com/pgark/pgark/postgres"
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/restore"
+	"github.com/pgark/pgark/storage"
+)
+
+// condition is what a room's sentinel means to a person.
+type condition struct {
+	is         error
+	code       int
+	cause, fix string
+}
+
+// conditions are tried in order.
+func conditions() []condition {
+	return []condition{
+		{agent.ErrURL, exitUsage, "", "docs/CONFIGURATION.md lists what a URL may hold"},
+		{
+			agent.ErrNoAgent, exitFailed, "without the WAL that an agent archives the backup could not be restored",
+			"start pgark run beside the server, or wait for it with --wait",
+		},
+		{agent.ErrEmpty, exitNoRepository, "", "pgark run archives a cluster into it"},
+		{agent.ErrOtherWAL, exitLocked, "a clone, or a server that was set back, archives here too", "docs/FAILURES.md says how to tell which is right"},
+		{backup.ErrPageChecksums, exitDegraded, "the server read pages whose checksum is wrong: its disk or memory is failing", "keep the older backups; find the pages with pg_amcheck and pg_checksums"},
+		{backup.ErrWALMissing, exitFailed, "WAL of the backup was never archived", "see that pgark run works, and take the backup again"},
+		{storage.ErrNoStore, exitNoRepository, "there is no such bucket", "create it (versioning on), or correct the repository URL"},
+		{
+			storage.ErrDenied, exitDenied, "the credential is unknown to the store, or may not do this",
+			"check AWS_PROFILE, the AWS_ variables or the instance's role; it needs GetObject, PutObject and ListBucket here",
+		},
+		{storage.ErrExpired, exitDenied, "the credential has expired", "renew it"},
+		{storage.ErrSkewed, exitStorage, "this host's clock differs too much from the store's", "set the clock (NTP)"},
+		{storage.ErrUnavailable, exitStorage, "the store did not answer, or not as it should", "check network and endpoint; pgark check measures it"},
+		{
+			postgres.ErrNotReplication, exitDenied, "the role has no REPLICATION attribute, or pg_hba.conf no replication line for it",
+			"ALTER ROLE … REPLICATION; and in pg_hba.conf a line like: local replication ROLE peer",
+		},
+		{postgres.ErrAuth, exitDenied, "PostgreSQL refused the user or the password", "check user, PGPASSWORD or ~/.pgpass, and pg_hba.conf"},
+		{postgres.ErrShuttingDown, exitPostgres, "PostgreSQL is starting, stopping or recovering", "try again when it accepts connections"},
+		{postgres.ErrTooManyConnections, exitPostgres, "all walsenders or connections are taken", "raise max_wal_senders, or end one"},
+		{postgres.ErrUnreachable, exitPostgres, "no PostgreSQL answered there", "check host, port or socket folder (postgres: in the file, PGHOST, PGPORT), and that it runs"},
+		{
+			postgres.ErrSlotActive, exitLocked, "another program receives from this replication slot: probably another agent",
+			"run one agent per cluster, or give each its own slot.name",
+		},
+		{postgres.ErrSlotUnusable, exitFailed, "the slot was invalidated, or is a logical one", "drop it; pgark makes a new one and takes a base backup"},
+		{
+			postgres.ErrAheadOfServer, exitLocked, "the server is behind what is archived: it was set back on the same timeline",
+			"do not let it write on; docs/FAILURES.md says how to go on in a repository of its own",
+		},
+		{postgres.ErrNotInHistory, exitLocked, "the server's history is not the archived one", "docs/FAILURES.md says how to tell which is right"},
+		{postgres.ErrWALRemoved, exitFailed, "the server has removed WAL that was not archived", "take a new base backup: pgark backup"},
+		{repository.ErrNoRepository, exitNoRepository, "nothing was archived there yet, or the URL is not right", "pgark run --repo URL makes one; pgark check tests it"},
+		{repository.ErrNoBackup, exitNotRecoverable, "", "pgark list shows the backups"},
+	}
+}
+
+// explainRoom finds code, cause and fix of an error that came from a room.
+func explainRoom(err error, f *failure) {
+	if explainTyped(err, f) {
+		return
+	}
+	for _, c := range conditions() {
+		if errors.Is(err, c.is) {
+			f.Code, f.Cause, f.Fix = c.code, c.cause, c.fix
+			return
+		}
+	}
+	if systemCause(err, f) {
+		return
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		f.Fix = "check the path"
+	}
+}
+
+// explainTyped explains the errors that carry data.
+func explainTyped(err error, f *failure) bool {
+	var conflict *repository.ConflictError
+	var format *repository.FormatError
+	var corrupt *repository.CorruptError
+	var timeout *timeoutError
+	var connection *agent.ConnectionError
+	var several *agent.AmbiguousError
+	var foreign *archiver.ForeignError
+	switch {
+	case explainRestore(err, f), explainFence(err, f):
+	case errors.As(err, &connection):
+		f.Code, f.Fix = exitUsage, "docs/CONFIGURATION.md says what it may be"
+	case errors.As(err, &several):
+		f.Code, f.Fix = exitUsage, "name one with --system-id"
+	case errors.As(err, &foreign):
+		f.Code = exitRefused
+		f.Cause = "this repository belongs to another cluster; mixing two would make both hard to restore"
+		f.Fix = fmt.Sprintf("give this cluster a repository of its own, or, after pg_upgrade: pgark run --adopt %s", foreign.Server)
+	case errors.As(err, &conflict):
+		f.Code = exitLocked
+		f.Cause = "two servers write one history: a clone or a server that was set back archives here too"
+		f.Fix = "stop one of them; docs/FAILURES.md says how to tell which is right"
+	case errors.As(err, &format):
+		f.Code, f.Fix = exitRefused, "install a pgark that knows this format"
+	case errors.As(err, &corrupt):
+		f.Cause = "the object is not what was written"
+		f.Fix = "a versioned bucket may still hold the right one; restore to a target that does not need it"
+	case errors.As(err, &timeout):
+		f.Fix = "give a longer --timeout"
+	default:
+		return false
+	}
+	return true
+}
+
+// explainRestore explains what a restore refuses.
+func explainRestore(err error, f *failure) bool {
+	var target *restore.TargetError
+	var zone *restore.ZoneError
+	var space *restore.SpaceError
+	var refused *restore.RefusedError
+	var binaries *restore.BinariesError
+	var proof *restore.ProofError
+	var gap *restore.GapError
+	switch {
+	case errors.As(err, &target):
+		f.Code, f.Fix = exitNotRecoverable, nearest(target)
+	case errors.As(err, &zone):
+		f.Code = exitUsage
+		f.Fix = fmt.Sprintf("write which one: --to '%s' or --to '%s'", zone.Candidates[0], zone.Candidates[1])
+	case errors.As(err, &space):
+		f.Code, f.Fix = exitRefused, "free space there, or restore elsewhere with --into"
+	case errors.As(err, &refused):
+		f.Code, f.Fix = exitRefused, "choose a new folder with --into, or stop the server and move the old one away"
+		if len(refused.Flags) > 0 {
+			f.Fix = "add " + strings.Join(refused.Flags, " ")
+		}
+	case errors.As(err, &binaries):
+		f.Code = exitUsage
+		f.Cause = "a cluster is recovered by the server of its own major version only"
+		f.Fix = fmt.Sprintf("install PostgreSQL %d, name its programs with --bin-dir, or restore without --start", binaries.Major)
+	case errors.As(err, &proof):
+		f.Cause = "the server does not show what the plan says; it was stopped again"
+		f.Fix = "keep the folder and report this: it must not happen"
+	case errors.As(err, &gap):
+		f.Code, f.Fix = exitNotRecoverable, "pgark list shows the gaps, and what can be restored"
+	default:
+		return false
+	}
+	return true
+}
+
+// explainFence explains why an archiver stops for good.
+func explainFence(err error, f *failure) bool {
+	var timeline *archiver.TimelineError
+	var ahead *archiver.AheadError
+	var conflict *archiver.ConflictError
+	var size *archiver.SegmentSizeError
+	var gap *archiver.GapError
+	switch {
+	case errors.As(err, &timeline), errors.As(err, &ahead), errors.As(err, &conflict):
+		f.Code = exitLocked
+		f.Cause = "what the server would send now does not continue what is archived"
+		f.Fix = "do not let this server write on before you know which history is right: docs/FAILURES.md"
+	case errors.As(err, &size):
+		f.Code, f.Fix = exitRefused, "give this cluster a repository of its own"
+	case errors.As(err, &gap):
+		f.Cause = "the slot was dropped or invalidated while the agent was away, and the server removed WAL"
+		f.Fix = "go on in a new repository (another prefix); what this one holds stays restorable up to the hole"
+	default:
+		return false
+	}
+	return true
+}
+
+// nearest names the instants beside a target that can be restored.
+func nearest(e *restore.TargetError) string {
+	var lines []string
+	if e.NearestBefore != nil {
+		lines = append(lines, "nearest before: "+e.NearestBefore.String())
+	}
+	if e.NearestAfter != nil {
+		lines = append(lines, "nearest after: "+e.NearestAfter.String())
+	}
+	if len(e.Timelines) > 0 {
+		var names []string
+		for _, tli := range e.Timelines {
+			names = append(names, fmt.Sprintf("--timeline %d", uint32(tli)))
+		}
+		lines = append(lines, "choose "+strings.Join(names, " or "))
+	}
+	if len(lines) == 0 {
+		return "pgark list shows what can be restored"
+	}
+	return strings.Join(lines, "\n")
+}

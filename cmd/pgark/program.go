@@ -1,0 +1,261 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/pgark/pgark/config"
+	"github.com/pgark/pgark/restore"
+)
+
+// program is one call of pgark with all that it touches of the outside.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	// args are the words of the command line, the program's name first.
+	args []string
+	// environment is in the form of os.Environ.
+	environment []string
+	now         func() time.Time
+	// ran is the command whose action began, and fetched what became of wal fetch's file.
+	ran     string
+	fetched restore.FetchResult
+	// interrupted returns the signal that ended the context, or nil.
+	interrupted func() os.Signal
+}
+
+// main runs the command line and returns the exit code.
+func (p *program) main(ctx context.Context, args []string) int {
+	args, ok := guardCompletion(args)
+	if !ok {
+		return exitOK
+	}
+	p.args = args
+	plumbing := isPlumbing(args)
+	err := p.app().RunContext(ctx, args)
+	if plumbing && (p.ran == "" || p.ran == fetchName) {
+		return p.fetchCode(err)
+	}
+	return p.report(err)
+}
+
+// report prints an error, if there is one that was not printed yet, and returns its exit code.
+func (p *program) report(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	var coded *codeError
+	if errors.As(err, &coded) && coded.cause == nil {
+		return coded.code
+	}
+	f := p.explain(err)
+	p.printFailure(f, outputFormat(err))
+	return f.Code
+}
+
+func (p *program) app() *cli.App {
+	app := &cli.App{
+		Name:                 "pgark",
+		Usage:                "continuous archiving and recovery for PostgreSQL",
+		HideVersion:          true,
+		EnableBashCompletion: true,
+		Suggest:              true,
+		Reader:               p.stdin,
+		Writer:               p.stdout,
+		ErrWriter:            p.stderr,
+		Flags:                commonFlags(true),
+		OnUsageError:         p.onUsageError,
+		ExitErrHandler:       func(*cli.Context, error) {},
+		Action:               onlySubcommands,
+		Commands: []*cli.Command{
+			checkCommand(p),
+			runCommand(p),
+			statusCommand(p),
+			listCommand(p),
+			restoreCommand(p),
+			backupCommand(p),
+			walCommand(p),
+			configCommand(p),
+			versionCommand(p),
+			completionCommand(p),
+		},
+	}
+	// The version is asked for in both ways.
+	app.Flags = append(app.Flags, &cli.BoolFlag{Name: "version", Usage: "print the version", Action: func(c *cli.Context, _ bool) error {
+		if _, err := fmt.Fprintln(c.App.Writer, versionLine()); err != nil {
+			return err
+		}
+		return &codeError{code: exitOK}
+	}})
+	return app
+}
+
+// onlySubcommands is the action of the app and of a group: help, or what is wrong with the word.
+func onlySubcommands(c *cli.Context) error {
+	if !c.Args().Present() {
+		if c.Command.Name == "pgark" || c.Command.Name == "" {
+			return cli.ShowAppHelp(c)
+		}
+		return cli.ShowSubcommandHelp(c)
+	}
+	name := c.Args().First()
+	err := usagef("unknown command %q", strings.TrimSpace(strings.TrimPrefix(c.Command.HelpName+" "+name, "pgark ")))
+	var known []string
+	for _, sub := range c.Command.Subcommands {
+		known = append(known, sub.Names()...)
+	}
+	if s := config.Nearest(name, known); s != "" {
+		err.fix = "did you mean " + s + "?"
+	}
+	return inFormat(c, err)
+}
+
+// onUsageError turns what the flag package says into a usage error. The context's own flags are not
+// set then, so that the output format is looked for in the words of the command line.
+func (p *program) onUsageError(c *cli.Context, err error, _ bool) error {
+	u := usagef("%s", err.Error())
+	if name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: "); ok {
+		u = usagef("unknown flag %s", name)
+		var known []string
+		for _, f := range c.Command.Flags {
+			known = append(known, f.Names()...)
+		}
+		if s := config.Nearest(strings.TrimLeft(name, "-"), known); s != "" {
+			u.fix = "did you mean --" + s + "?"
+		}
+	}
+	return &formattedError{error: u, json: wantsJSON(p.args), help: strings.TrimSpace(c.Command.HelpName)}
+}
+
+// wantsJSON looks for --output json in words that could not be parsed.
+func wantsJSON(words []string) bool {
+	for i, word := range words {
+		name, value, joined := strings.Cut(strings.TrimLeft(word, "-"), "=")
+		if !strings.HasPrefix(word, "-") || name != "o" && name != "output" {
+			continue
+		}
+		if !joined && i+1 < len(words) {
+			value = words[i+1]
+		}
+		if value == "json" {
+			return true
+		}
+	}
+	return false
+}
+
+// argumentRule checks the arguments of a command and names what it wants.
+type argumentRule func(args []string) error
+
+func noArguments(args []string) error {
+	if len(args) > 0 {
+		return usagef("unexpected argument %q", args[0])
+	}
+	return nil
+}
+
+func oneArgument(what string) argumentRule { return arguments(what) }
+
+// arguments wants exactly the named ones.
+func arguments(names ...string) argumentRule {
+	return func(args []string) error {
+		if len(args) < len(names) {
+			return usagef("missing argument: %s", names[len(args)])
+		}
+		return noArguments(args[len(names):])
+	}
+}
+
+func atMostOne(args []string) error {
+	if len(args) > 1 {
+		return noArguments(args[1:])
+	}
+	return nil
+}
+
+// command completes a leaf: common flags, argument check, session. The flag package stops at the
+// first argument, so that a flag after it would be silently ignored: that is refused.
+func (p *program) command(c *cli.Command, rule argumentRule, run func(*session) error) *cli.Command {
+	c.Flags = append(c.Flags, commonFlags(false)...)
+	c.OnUsageError = p.onUsageError
+	c.HideHelpCommand = true
+	c.Action = func(ctx *cli.Context) error {
+		p.ran = strings.TrimSpace(ctx.Command.HelpName)
+		args := ctx.Args().Slice()
+		for _, a := range args {
+			if len(a) > 1 && a[0] == '-' {
+				return inFormat(ctx, usagef("flag %s stands after an argument: put flags before arguments", a))
+			}
+		}
+		if err := rule(args); err != nil {
+			return inFormat(ctx, err)
+		}
+		s, err := p.open(ctx, args)
+		if err != nil {
+			return inFormat(ctx, err)
+		}
+		defer s.close()
+		return inFormat(ctx, run(s))
+	}
+	return c
+}
+
+// group completes a command that only holds others.
+func (p *program) group(c *cli.Command) *cli.Command {
+	c.Flags = commonFlags(false)
+	c.OnUsageError = p.onUsageError
+	c.Action = onlySubcommands
+	c.HideHelpCommand = true
+	return c
+}
+
+// load reads the configuration as the common flags say.
+func (s *session) load() (config.Config, error) { return s.loadFrom(text(s.cli, "repo")) }
+
+func (s *session) loadFrom(repo string) (config.Config, error) {
+	from := config.Sources{
+		File: text(s.cli, "config"), Environment: s.program.environment,
+		Repo: repo, Cluster: text(s.cli, "cluster"),
+	}
+	if from.File == "" {
+		if _, err := os.Stat(config.DefaultFile); err == nil {
+			from.File = config.DefaultFile
+		}
+	}
+	return config.Load(from)
+}
+
+// loadWith is load with a repository URL from the command's argument; --repo says the same.
+func (s *session) loadWith(argument string) (config.Config, error) {
+	if argument == "" {
+		return s.load()
+	}
+	if text(s.cli, "repo") != "" {
+		return config.Config{}, usagef("two repository URLs: give the argument or --repo")
+	}
+	return s.loadFrom(argument)
+}
+
+// clusterWith is cluster with a repository URL from the command's argument.
+func (s *session) clusterWith(argument string) (config.Cluster, error) {
+	c, err := s.loadWith(argument)
+	if err != nil {
+		return config.Cluster{}, err
+	}
+	return c.Select(text(s.cli, "cluster"))
+}
+
+// argument returns the only argument, or "".
+func (s *session) argument() string {
+	if len(s.args) == 0 {
+		return ""
+	}
+	return s.args[0]
+}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"github.com/pgark/pgark/config"
+)
+
+// session is what every command needs: its context, where it prints and how.
+type session struct {
+	program *program
+	cli     *cli.Context
+	ctx     context.Context //nolint:containedctx // a session lasts exactly as long as its context
+	args    []string
+	cancel  context.CancelFunc
+
+	stdout, stderr io.Writer
+	json           bool
+	quiet, yes     bool
+	colour         bool
+	unicode        bool
+	progress       string
+	log            *slog.Logger
+}
+
+// open reads the common flags of a command.
+func (p *program) open(c *cli.Context, args []string) (*session, error) {
+	s := &session{
+		program: p, cli: c, ctx: c.Context, args: args, cancel: func() {},
+		stdout: &redactingWriter{p.stdout, newRedactor(p.environment)},
+		stderr: &redactingWriter{p.stderr, newRedactor(p.environment)},
+		quiet:  set(c, "quiet"), yes: set(c, "yes"),
+		unicode: p.hasUnicode(), colour: p.hasColour(p.stdout) && !set(c, "no-color"),
+	}
+	switch format := text(c, "output"); format {
+	case "text", "json":
+		s.json = format == "json"
+	default:
+		return nil, usagef("output %q: want text or json", format)
+	}
+	if err := s.setProgress(text(c, "progress")); err != nil {
+		return nil, err
+	}
+	if timeout := text(c, "timeout"); timeout != "" {
+		d, err := config.ParseDuration(timeout)
+		if err != nil || d <= 0 {
+			return nil, usagef("timeout %q: want a duration like 30s or 10m", timeout)
+		}
+		s.ctx, s.cancel = context.WithTimeoutCause(c.Context, d, &timeoutError{d})
+	}
+	s.setLog(config.Log{Format: "auto", Level: slog.LevelWarn})
+	return s, nil
+}
+
+func (s *session) close() { s.cancel() }
+
+// timeoutError is the cause of a context that --timeout ended.
+type timeoutError struct{ after time.Duration }
+
+func (e *timeoutError) Error() string { return "timeout: gave up after " + e.after.String() }
+
+func (s *session) setProgress(v string) error {
+	switch v {
+	case "auto":
+		v = "plain"
+		if s.program.isTerminal(s.program.stderr) {
+			v = "bar"
+		}
+	case "bar", "plain", "json", "none":
+	default:
+		return usagef("progress %q: want auto, bar, plain, json or none", v)
+	}
+	if s.quiet {
+		v = "none"
+	}
+	s.progress = v
+	return nil
+}
+
+// setLog makes the session's logger as the configuration says; --verbose and --quiet are stronger.
+func (s *session) setLog(l config.Log) {
+	level := l.Level
+	if set(s.cli, "verbose") {
+		level = slog.LevelDebug
+	}
+	if s.quiet {
+		level = slog.LevelError
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if l.Format == "json" || l.Format == "auto" && !s.program.isTerminal(s.program.stderr) {
+		s.log = slog.New(slog.NewJSONHandler(s.stderr, options))
+		return
+	}
+	s.log = slog.New(slog.NewTextHandler(s.stderr, options))
+}
+
+// printf prints a line of the result.
+func (s *session) printf(format string, args ...any) {
+	_, _ = fmt.Fprintf(s.stdout, format, args...)
+}
+
+// note prints a line for a person, on standard error, unless --quiet.
+func (s *session) note(format string, args ...any) {
+	if !s.quiet {
+		_, _ = fmt.Fprintf(s.stderr, format+"\n", args...)
+	}
+}
+
+// printJSON prints a result as one indented document.
+func (s *session) printJSON(v any) error {
+	e := json.NewEncoder(s.stdout)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// ask puts a yes-or-no question. Without a terminal, or with PGARK_NO_INPUT, only --yes is a yes.
+func (s *session) ask(question string) (bool, error) {
+	if s.yes {
+		return true, nil
+	}
+	if !s.program.isTerminal(s.program.stdin) || s.program.variable("PGARK_NO_INPUT") != "" {
+		return false, &codeError{code: exitRefused, cause: fmt.Errorf("nobody to ask: %s", strings.ToLower(question)), fix: "give --yes"}
+	}
+	_, _ = fmt.Fprintf(s.stderr, "%s [y/N] ", question)
+	word, err := s.readWord()
+	return slices.Contains([]string{"y", "yes"}, strings.ToLower(word)), err
+}
+
+// readWord reads a word from the terminal, or ends with the context. The reading goroutine cannot be
+// stopped; it ends with the process, which ends next.
+func (s *session) readWord() (string, error) {
+	answer := make(chan string, 1)
+	go func() {
+		var word string
+		_, _ = fmt.Fscanln(s.program.stdin, &word)
+		answer <- word
+	}()
+	select {
+	case <-s.ctx.Done():
+		return "", context.Cause(s.ctx)
+	case word := <-answer:
+		return word, nil
+	}
+}
+
+// variable returns a variable of the environment, or "".
+func (p *program) variable(name string) string {
+	for _, entry := range slices.Backward(p.environment) {
+		if v, ok := strings.CutPrefix(entry, name+"="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+// isTerminal tells whether a stream is a terminal; PGARK_FORCE_TTY makes all of them one.
+func (p *program) isTerminal(stream any) bool {
+	if p.variable("PGARK_FORCE_TTY") != "" {
+		return true
+	}
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// hasColour follows NO_COLOR (no-color.org) and CLICOLOR_FORCE.
+func (p *program) hasColour(stream any) bool {
+	switch {
+	case p.variable("NO_COLOR") != "":
+		return false
+	case p.variable("CLICOLOR_FORCE") != "" && p.variable("CLICOLOR_FORCE") != "0":
+		return true
+	}
+	return p.isTerminal(stream) && p.variable("TERM") != "dumb"
+}
+
+// hasUnicode tells whether the locale is UTF-8, by the order of POSIX.
+func (p *program) hasUnicode() bool {
+	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if v := strings.ToLower(p.variable(name)); v != "" {
+			return strings.Contains(v, "utf-8") || strings.Contains(v, "utf8")
+		}
+	}
+	return false
+}

@@ -1,0 +1,126 @@
+package pgark_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/pgark/pgark/"
+
+// rooms is the architecture: each package and the packages of ours it may import.
+// A package that is not here, or an import that is not here, fails the test.
+var rooms = map[string]string{
+	"wal":                   "",
+	"compression":           "",
+	"storage":               "",
+	"storage/s3":            "storage",
+	"storage/memory":        "storage",
+	"storage/retry":         "storage",
+	"storage/file":          "storage",
+	"storage/storagetest":   "storage",
+	"postgres":              "wal",
+	"postgres/postgrestest": "postgres wal",
+	"repository":            "compression storage wal",
+	"archiver":              "compression postgres repository storage wal",
+	"backup":                "compression postgres repository wal",
+	"restore":               "postgres repository wal",
+	"status":                "repository wal",
+	"config":                "backup",
+	"agent": "archiver backup compression config postgres repository restore status " +
+		"storage storage/file storage/retry storage/s3 wal",
+	"cmd/pgark": "agent archiver backup config postgres repository restore status storage wal",
+}
+
+// owners names the one room that may import each outside module.
+var owners = map[string]string{
+	"github.com/jackc/":      "postgres",
+	"github.com/aws/":        "storage/s3",
+	"github.com/klauspost/":  "compression",
+	"github.com/urfave/":     "cmd/pgark",
+	"github.com/jedib0t/":    "cmd/pgark",
+	"github.com/goccy/":      "config",
+	"github.com/prometheus/": "config",
+	"github.com/go-co-op/":   "backup",
+	"github.com/coreos/":     "agent",
+}
+
+// pure lists the files that decide and do not act: no context, no input or output, no log.
+// They hold the hard thinking, so they are the ones a test can drive through every case.
+var pure = []string{
+	"archiver/assembler.go",
+	"restore/plan.go",
+}
+
+var impure = []string{"context", "io", "log/slog", "net", "net/http", "os"}
+
+// nameless are folder names that say where code is, not what it is.
+var nameless = []string{
+	"util", "utils", "utility", "common", "helper", "helpers", "misc",
+	"shared", "base", "core", "types", "models", "interfaces", "pkg", "lib",
+}
+
+// TestLayers reads the import lines itself: a test that shells out to "go list" is
+// cached by "go test" although the files it judged have changed.
+func TestLayers(t *testing.T) {
+	seen := map[string]bool{}
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		room := path.Dir(filepath.ToSlash(file))
+		if d.IsDir() && (d.Name() == "testdata" || d.Name() != "." && d.Name()[0] == '.') {
+			return fs.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") || room == "." || strings.HasPrefix(room, "integration") {
+			return nil
+		}
+		allowed, ok := rooms[room]
+		if !seen[room] {
+			seen[room] = true
+			if !ok {
+				t.Errorf("package %s is not in rooms: add it there and in docs/ARCHITECTURE.md", room)
+			}
+			for el := range strings.SplitSeq(room, "/") {
+				if slices.Contains(nameless, el) {
+					t.Errorf("package %s: %q does not say what the package holds", room, el)
+				}
+			}
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range f.Imports {
+			imp := strings.Trim(spec.Path.Value, `"`)
+			if dep, ours := strings.CutPrefix(imp, module); ours && !slices.Contains(strings.Fields(allowed), dep) {
+				t.Errorf("%s imports %s, which its room does not allow", file, dep)
+			}
+			if slices.Contains(pure, filepath.ToSlash(file)) && slices.Contains(impure, imp) {
+				t.Errorf("%s imports %s: this file decides, it does not act", file, imp)
+			}
+			for prefix, owner := range owners {
+				if strings.HasPrefix(imp, prefix) && room != owner && path.Dir(room) != owner {
+					t.Errorf("%s imports %s: only %s may", file, imp, owner)
+				}
+			}
+			if imp == "testing" && !strings.HasSuffix(room, "test") {
+				t.Errorf("%s imports testing: move the helper to a %stest package", file, path.Base(room))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for room := range rooms {
+		if !seen[room] {
+			t.Errorf("rooms lists %s, which does not exist", room)
+		}
+	}
+}
