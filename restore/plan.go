@@ -14,8 +14,8 @@ import (
 // StopRule says how PostgreSQL is told where to stop.
 type StopRule uint8
 
-// The rules. All but StopConsistent are an exact LSN, so that a recovery that
-// ends anywhere else is FATAL in the server ("recovery ended before
+// The rules. Both are an exact LSN whatever the target was, so that a recovery
+// that ends anywhere else is FATAL in the server ("recovery ended before
 // configured recovery target was reached") and never opens.
 const (
 	// StopBefore the record at Stop.LSN: recovery_target_lsn with
@@ -23,14 +23,12 @@ const (
 	StopBefore StopRule = iota + 1
 	// StopAfter the record at Stop.LSN: recovery_target_lsn, inclusive.
 	StopAfter
-	// StopConsistent as soon as the backup is: recovery_target = immediate.
-	StopConsistent
 )
 
 // Stop is where recovery stops.
 type Stop struct {
 	Rule StopRule
-	LSN  wal.LSN // start of a record; 0 with StopConsistent
+	LSN  wal.LSN // start of a record
 	// Event is what the record at LSN says, where that is what the target
 	// named: a *wal.TransactionEnd or *wal.RestorePoint; otherwise nil.
 	Event any
@@ -60,10 +58,11 @@ type Plan struct {
 	Needed   uint64 // bytes the restored cluster and its WAL may take
 	Free     uint64 // bytes free where it is to lie; 0 is unknown
 
-	// For the proof after recovery; Resolve fills these. LastCommit and LastEnd
-	// are the last commit and the last transaction end of any kind that is
-	// replayed; nil if there is none. Later are transactions whose commit lies
-	// behind the stop although they were at work before it.
+	// For the proof after recovery; Resolve fills these. LastCommit is the last
+	// commit that is replayed, LastEnd the last transaction end of any kind
+	// before the record at the stop; nil if there is none. Later are
+	// transactions whose commit lies behind the stop although they were at work
+	// before it.
 	LastCommit, LastEnd *wal.TransactionEnd
 	Later               []wal.XID
 

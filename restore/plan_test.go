@@ -141,7 +141,7 @@ func (a *archive) plan(t *testing.T, target restore.Target) (*restore.Plan, erro
 	return nil, nil
 }
 
-func backup(id string, tli wal.TimelineID, start, stop, stopped float64) repository.Backup {
+func backupRecord(id string, tli wal.TimelineID, start, stop, stopped float64) repository.Backup {
 	return repository.Backup{ID: id, Timeline: tli, StartLSN: lsn(start), StopLSN: lsn(stop),
 		Started: at(stopped - 1).Go(), Stopped: at(stopped).Go(), Plain: 1000}
 }
@@ -155,7 +155,7 @@ func quiet() *archive {
 	return &archive{
 		Inventory: restore.Inventory{
 			SystemID: 7, SegmentSize: mib, Free: 10 << 30,
-			Backups:  []repository.Backup{backup("b2", 1, 6, 6.5, 30), backup("b1", 1, 2.25, 3, 10)},
+			Backups:  []repository.Backup{backupRecord("b2", 1, 6, 6.5, 30), backupRecord("b1", 1, 2.25, 3, 10)},
 			Coverage: map[wal.TimelineID][]wal.Range{1: {span(1, 9.5)}},
 			Beat:     &repository.Beat{Time: at(60).Go(), Timeline: 1, LSN: lsn(9.5)},
 		},
@@ -413,9 +413,9 @@ func TestPlanImmediateAndLatest(t *testing.T) {
 		until  wal.LSN
 		want   refused
 	}{
-		{"newest backup", immediate(""), nil, "b2", restore.StopConsistent, lsn(6.5), refused{}},
-		{"named backup", immediate("b1"), nil, "b1", restore.StopConsistent, lsn(3), refused{}},
-		{"newest whole backup", immediate(""), gap, "b1", restore.StopConsistent, lsn(3), refused{}},
+		{"newest backup", immediate(""), nil, "b2", restore.StopAfter, lsn(6.25) + recordLen, refused{}},
+		{"named backup", immediate("b1"), nil, "b1", restore.StopAfter, lsn(2.5) + recordLen, refused{}},
+		{"newest whole backup", immediate(""), gap, "b1", restore.StopAfter, lsn(2.5) + recordLen, refused{}},
 		{"named backup that is not whole", immediate("b2"), gap, "", 0, 0, refused{reason: restore.ReasonGap}},
 		{"no such backup", immediate("b3"), nil, "", 0, 0, refused{reason: restore.ReasonNotFound}},
 		{"no whole backup", immediate(""), func(a *archive) { a.Coverage[1] = nil }, "", 0, 0, refused{reason: restore.ReasonGap}},
@@ -452,7 +452,7 @@ func forked() *archive {
 	return &archive{
 		Inventory: restore.Inventory{
 			SystemID: 7, SegmentSize: mib,
-			Backups: []repository.Backup{backup("b1", 1, 2, 2.5, 10), backup("b3", 3, 8, 8.5, 80)},
+			Backups: []repository.Backup{backupRecord("b1", 1, 2, 2.5, 10), backupRecord("b3", 3, 8, 8.5, 80)},
 			Coverage: map[wal.TimelineID][]wal.Range{
 				1: {span(2, 6.25)}, 2: {span(5, 8)}, 3: {span(7, 10)},
 			},
@@ -461,9 +461,9 @@ func forked() *archive {
 			},
 		},
 		events: map[wal.TimelineID][]event{
-			1: {commit(3, 100, 20), commit(5, 101, 30), commit(5.75, 102, 40), commit(6, 103, 50)},
+			1: {{2.25, nil}, commit(3, 100, 20), commit(5, 101, 30), commit(5.75, 102, 40), commit(6, 103, 50)},
 			2: {commit(6.5, 201, 45), commit(7, 202, 60), commit(7.75, 203, 61)},
-			3: {commit(7.625, 301, 70), commit(9, 302, 90)},
+			3: {commit(7.625, 301, 70), {8.25, nil}, commit(9, 302, 90)},
 		},
 	}
 }
@@ -504,8 +504,8 @@ func TestPlanTimelines(t *testing.T) {
 		{"lsn on one", restore.Target{Kind: restore.TargetLSN, LSN: lsn(9)}, 3, "b3", restore.StopAfter, 9, nil, refused{}},
 		{"latest", restore.Target{}, 3, "b3", restore.StopAfter, 9, nil, refused{}},
 		{"latest of timeline 1", restore.Target{Timeline: exactly(1)}, 1, "b1", restore.StopAfter, 6, nil, refused{}},
-		{"immediate of a backup on its timeline", restore.Target{Kind: restore.TargetImmediate, Backup: "b1"}, 1, "b1", restore.StopConsistent, 0, nil, refused{}},
-		{"immediate, newest", restore.Target{Kind: restore.TargetImmediate}, 3, "b3", restore.StopConsistent, 0, nil, refused{}},
+		{"immediate of a backup on its timeline", restore.Target{Kind: restore.TargetImmediate, Backup: "b1"}, 1, "b1", restore.StopAfter, 2.25, nil, refused{}},
+		{"immediate, newest", restore.Target{Kind: restore.TargetImmediate}, 3, "b3", restore.StopAfter, 8.25, nil, refused{}},
 		{"immediate, none on this timeline", restore.Target{Kind: restore.TargetImmediate, Backup: "b3", Timeline: exactly(1)}, 0, "", 0, 0, nil,
 			refused{reason: restore.ReasonNotFound}},
 	}
@@ -576,7 +576,7 @@ func TestPlanCopiedHead(t *testing.T) {
 	// A stop in the copied part needs the younger timeline's file.
 	a = forked()
 	a.Coverage[1] = []wal.Range{span(2, 5)}
-	a.events[1][2] = commit(5.25, 102, 40)
+	a.events[1][3] = commit(5.25, 102, 40)
 	if p, err = a.plan(t, restore.Target{Kind: restore.TargetTime, Time: at(35), Timeline: restore.TimelineChoice{Rule: restore.TimelineLatest}}); err != nil {
 		t.Fatal(err)
 	}
@@ -649,7 +649,6 @@ func TestStrings(t *testing.T) {
 		restore.Stop{}.String():                                                         "nowhere",
 		restore.Stop{Rule: restore.StopBefore, LSN: 1}.String():                         "before the record at 0/1",
 		restore.Stop{Rule: restore.StopAfter, LSN: 1}.String():                          "after the record at 0/1",
-		restore.Stop{Rule: restore.StopConsistent}.String():                             "as soon as the backup is consistent",
 	}
 	for got, want := range tests {
 		if got != want {

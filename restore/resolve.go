@@ -197,10 +197,14 @@ func describe(ctx context.Context, cluster *repository.Cluster, inv *Inventory, 
 	if err := plan.findLast(ctx, s); err != nil {
 		return err
 	}
-	if plan.Stop.Rule == StopConsistent {
-		return nil
+	if err := plan.findLater(ctx, cluster, inv); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		// What lies behind the stop is not needed: it must not keep from restoring.
+		plan.Notes = append(plan.Notes, fmt.Sprintf("WAL behind the stop cannot be read: %v", err))
 	}
-	return plan.findLater(ctx, cluster, inv)
+	return nil
 }
 
 // kept returns the end of the last record that is replayed, or for StopBefore
@@ -214,12 +218,12 @@ func (p *Plan) kept() wal.LSN {
 
 // findLast finds LastCommit and LastEnd, from the stop backwards.
 func (p *Plan) findLast(ctx context.Context, s *scanner) error {
-	for to := len(s.objects); to > 0 && p.LastCommit == nil; {
+	for to := len(s.objects); to > 0 && !p.lastKnown(); {
 		from := max(0, to-headersAtOnce)
 		if err := s.headers(ctx, from, to); err != nil {
 			return err
 		}
-		for i := to - 1; i >= from && p.LastCommit == nil; i-- {
+		for i := to - 1; i >= from && !p.lastKnown(); i-- {
 			if o := s.objects[i]; o.summary.Ends == 0 && !o.summary.HeadUnknown {
 				continue
 			}
@@ -232,6 +236,8 @@ func (p *Plan) findLast(ctx context.Context, s *scanner) error {
 	return nil
 }
 
+func (p *Plan) lastKnown() bool { return p.LastCommit != nil && p.LastEnd != nil }
+
 // lastIn finds the last commit and transaction end in object i.
 func (p *Plan) lastIn(ctx context.Context, s *scanner, i int) error {
 	var commit, end *wal.TransactionEnd
@@ -240,13 +246,17 @@ func (p *Plan) lastIn(ctx context.Context, s *scanner, i int) error {
 		if !ok || r.Start < p.Backup.StartLSN {
 			return true
 		}
-		end = e
+		if r.Start != p.Stop.LSN {
+			end = e
+		}
 		if e.Kind == wal.Commit || e.Kind == wal.CommitPrepared {
 			commit = e
 		}
 		return true
 	})
-	p.LastCommit = commit
+	if p.LastCommit == nil {
+		p.LastCommit = commit
+	}
 	if p.LastEnd == nil {
 		p.LastEnd = end
 	}
@@ -293,8 +303,6 @@ func (s Stop) String() string {
 		return fmt.Sprintf("before the record at %s", s.LSN)
 	case StopAfter:
 		return fmt.Sprintf("after the record at %s", s.LSN)
-	case StopConsistent:
-		return "as soon as the backup is consistent"
 	}
 	return "nowhere"
 }

@@ -119,7 +119,7 @@ func launch(ctx context.Context, s *Server, o RecoverOptions) error {
 	}
 	args := []string{"-D", s.DataDir}
 	for _, set := range [][2]string{
-		{"data_directory", s.DataDir}, {"hba_file", hba}, {"ident_file", ident}, {"external_pid_file", ""},
+		{"data_directory", s.DataDir}, {"hba_file", hba}, {"ident_file", ident}, {"external_pid_file", filepath.Join(s.SocketDir, "server.pid")},
 		{"listen_addresses", ""}, {"port", strconv.Itoa(s.Port)}, {"unix_socket_directories", s.SocketDir},
 		{"unix_socket_permissions", "0700"}, {"ssl", "off"}, {"archive_mode", "off"}, {"hot_standby", hot},
 		{"logging_collector", "off"}, {"log_destination", "stderr"}, {"log_min_messages", "warning"},

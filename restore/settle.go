@@ -159,20 +159,15 @@ func (l *layer) recovery(data *place) error {
 
 // settings returns the plan's stop in PostgreSQL's words.
 func (l *layer) settings() postgres.RecoverySettings {
-	s := postgres.RecoverySettings{
+	return postgres.RecoverySettings{
 		VersionNum:     l.plan.Backup.PGVersionNum,
 		RestoreCommand: l.options.RestoreCommand,
+		Target:         postgres.TargetLSN,
+		TargetValue:    l.plan.Stop.LSN.String(),
+		Exclusive:      l.plan.Stop.Rule == StopBefore,
 		Timeline:       strconv.FormatUint(uint64(l.plan.Timeline), 10),
 		Action:         string(l.options.Action),
 	}
-	switch l.plan.Stop.Rule {
-	case StopConsistent:
-		s.Target, s.TargetValue = postgres.TargetImmediate, "immediate"
-	case StopBefore, StopAfter:
-		s.Target, s.TargetValue = postgres.TargetLSN, l.plan.Stop.LSN.String()
-		s.Exclusive = l.plan.Stop.Rule == StopBefore
-	}
-	return s
 }
 
 // configuration writes what Debian and others keep outside of the data

@@ -191,14 +191,16 @@ func (w *way) notFound(q Question, parent wal.XID) error {
 	return w.refuse(ReasonNotFound, detail)
 }
 
-// atBackup finds the named backup, or the newest.
+// atBackup finds the named backup, or the newest. It is consistent after the
+// record that ends at its stop LSN. (recovery_target = immediate would need one
+// more: recoveryStopsAfter asks for it only behind a transaction end.)
 func (w *way) atBackup() (b repository.Backup, stop Stop, until wal.LSN, err error) {
 	for _, b = range w.backups {
 		if w.target.Backup != "" && b.ID != w.target.Backup {
 			continue
 		}
 		if w.whole(b) {
-			return b, Stop{Rule: StopConsistent}, b.StopLSN, nil
+			return w.lastBefore(b, b.StopLSN)
 		}
 		if w.target.Backup != "" {
 			return b, stop, 0, w.refuse(ReasonGap, "the WAL written during the backup is not complete")
@@ -220,11 +222,16 @@ func (w *way) atEnd() (b repository.Backup, stop Stop, until wal.LSN, err error)
 		if end < w.branch.end() {
 			return b, stop, 0, w.pastEnd(b, end, 0)
 		}
-		f, err := w.ask(Question{Ask: AskRecord, Range: wal.Range{Start: end, End: end}})
-		if err != nil {
-			return b, stop, 0, err
-		}
-		return b, Stop{Rule: StopAfter, LSN: f.Last.Start}, f.Last.End, nil
+		return w.lastBefore(b, end)
 	}
 	return b, stop, 0, w.refuse(ReasonGap, "no backup has all the WAL written during it")
+}
+
+// lastBefore stops after the last whole record before end.
+func (w *way) lastBefore(b repository.Backup, end wal.LSN) (repository.Backup, Stop, wal.LSN, error) {
+	f, err := w.ask(Question{Ask: AskRecord, Range: wal.Range{Start: end, End: end}})
+	if err != nil {
+		return b, Stop{}, 0, err
+	}
+	return b, Stop{Rule: StopAfter, LSN: f.Last.Start}, f.Last.End, nil
 }
