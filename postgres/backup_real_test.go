@@ -39,7 +39,7 @@ func take(ctx context.Context, t *testing.T, conn *postgres.Conn, o postgres.Bac
 	all := taken{BaseBackup: b, archives: map[uint32][]byte{}, sums: map[string]uint32{}}
 	for {
 		space, r, err := b.Next(ctx)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -72,7 +72,7 @@ func (a *taken) sum(t *testing.T, space postgres.Tablespace, archive []byte) {
 	}
 	for r := tar.NewReader(bytes.NewReader(archive)); ; {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return
 		}
 		if err != nil {
@@ -140,7 +140,8 @@ func TestBaseBackup(t *testing.T) {
 		postgrestest.Own(t, space)
 		c.Exec(t, `create tablespace other location '`+space+`'`)
 		c.Exec(t, "create table big as select g, md5(g::text) from generate_series(1, 30000) g; create table far tablespace other as select * from big")
-		oid := c.Value(t, "select oid from pg_tablespace where spcname = 'other'").(uint32)
+		var oid uint32
+		c.Scan(t, "select oid from pg_tablespace where spcname = 'other'", &oid)
 
 		conn := connect(t, c.ConnString())
 		got := take(ctx, t, conn, postgres.BackupOptions{Label: "it's", Fast: true, MaxRate: 1 << 20})
@@ -253,7 +254,7 @@ func untar(t *testing.T, dir string, archive []byte) {
 	}
 	for r := tar.NewReader(bytes.NewReader(archive)); ; {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return
 		}
 		if err != nil {
@@ -360,7 +361,7 @@ func TestBaseBackupBroken(t *testing.T) {
 		if _, err := io.Copy(io.Discard, r); !errors.Is(err, postgres.ErrUnreachable) && !errors.Is(err, postgres.ErrShuttingDown) {
 			t.Errorf("got %v, want ErrUnreachable or ErrShuttingDown", err)
 		}
-		if _, _, err := b.Next(ctx); err == nil || err == io.EOF {
+		if _, _, err := b.Next(ctx); err == nil || errors.Is(err, io.EOF) {
 			t.Errorf("after the server's end Next gives %v", err)
 		}
 	})
@@ -383,7 +384,8 @@ func TestControl(t *testing.T) {
 			if read != said {
 				t.Errorf("read %s, the server says %s", read, said)
 			}
-			at := c.Value(t, "select checkpoint_time from pg_control_checkpoint()").(time.Time)
+			var at time.Time
+			c.Scan(t, "select checkpoint_time from pg_control_checkpoint()", &at)
 			if !got.CheckpointTime.Go().Equal(at) {
 				t.Errorf("checkpoint time is %s, want %s", got.CheckpointTime, at.UTC())
 			}

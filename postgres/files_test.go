@@ -229,8 +229,10 @@ port = '5433'
 		t.Errorf("for 14 got %v\n%s", err, again)
 	}
 	for _, s := range []postgres.RecoverySettings{
-		{RestoreCommand: "a\nb = 'c'"}, {TargetValue: "\x00", Target: postgres.TargetName},
-		{Extra: []postgres.Setting{{Name: "a b"}}}, {Extra: []postgres.Setting{{}}},
+		{RestoreCommand: "a\nb = 'c'"},
+		{TargetValue: "\x00", Target: postgres.TargetName},
+		{Extra: []postgres.Setting{{Name: "a b"}}},
+		{Extra: []postgres.Setting{{}}},
 	} {
 		if got, err := postgres.RewriteAutoConf(nil, s); err == nil {
 			t.Errorf("%+v: got\n%s\nwant an error", s, got)

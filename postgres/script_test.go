@@ -407,7 +407,7 @@ func TestScriptedBackup(t *testing.T) {
 		t.Fatalf("got %+v, %v", space, err)
 	}
 	for range 2 {
-		if _, _, err = b.Next(ctx); err != io.EOF {
+		if _, _, err = b.Next(ctx); !errors.Is(err, io.EOF) {
 			t.Errorf("got %v, want EOF", err)
 		}
 	}
@@ -462,7 +462,7 @@ func TestScriptedBackupBroken(t *testing.T) {
 			for err == nil {
 				_, _, err = b.Next(ctx)
 			}
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				var end postgres.BackupEnd
 				if end, err = b.Finish(ctx); err == nil {
 					t.Errorf("the backup ended well: %+v", end)

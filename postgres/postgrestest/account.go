@@ -82,7 +82,7 @@ func Own(t testing.TB, path string) {
 // reach, unlike that of t.TempDir. It is removed with the test.
 func TempDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "pgark-test-")
+	dir, err := os.MkdirTemp("", "pgark-test-") //nolint:usetesting // whose parents are closed to others
 	if err != nil {
 		t.Fatal(err)
 	}

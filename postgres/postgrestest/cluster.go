@@ -69,7 +69,7 @@ func Start(t testing.TB, v Version, o Options) *Cluster {
 	dir := TempDir(t)
 	data := filepath.Join(dir, "data")
 	args := []string{
-		"-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions",
+		"-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions",
 		"--wal-segsize=" + strconv.Itoa(int(o.SegmentSize>>20)),
 	}
 	switch {
@@ -78,7 +78,7 @@ func Start(t testing.TB, v Version, o Options) *Cluster {
 	case v.Major >= 18: // where they are the default
 		args = append(args, "--no-data-checksums")
 	}
-	run(t, v, "initdb", args...)
+	makeCluster(t, v, data, args)
 	c := attach(t, v, data)
 	c.Configure(t, map[string]string{
 		"fsync": "off", "full_page_writes": "on", "max_wal_senders": "10", "log_line_prefix": "%m [%p] ",
@@ -170,7 +170,7 @@ func (c *Cluster) launch(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // the server has its own
 	// Not CommandContext: the context of the test ends before its clean-up, and
 	// a killed postmaster leaves its children behind.
 	cmd := exec.Command(filepath.Join(c.Version.BinDir, "postgres"), "-D", c.DataDir, //nolint:noctx // see above
@@ -271,7 +271,7 @@ func (c *Cluster) Restart(t testing.TB) {
 // Promote ends recovery and waits for that.
 func (c *Cluster) Promote(t testing.TB) {
 	t.Helper()
-	if !c.Value(t, "select pg_promote(true, 60)").(bool) {
+	if c.Text(t, "select pg_promote(true, 60)") != "t" {
 		t.Fatalf("PostgreSQL %s was not promoted:\n%s", c.Version, tail(c.Log(), 30))
 	}
 }
@@ -323,8 +323,19 @@ func freePort(t testing.TB) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	port := portOf(l)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// portOf returns the port that l listens on.
+func portOf(l net.Listener) int {
+	if address, ok := l.Addr().(*net.TCPAddr); ok {
+		return address.Port
+	}
+	return 0
 }
 
 // tail returns the last n lines of a text.

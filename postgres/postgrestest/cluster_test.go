@@ -76,3 +76,24 @@ func TestClientRuns(t *testing.T) {
 		t.Errorf("client is %s, want pgbench", got)
 	}
 }
+
+// TestClustersDiffer: clusters of one kind come from one template and are yet
+// different ones.
+func TestClustersDiffer(t *testing.T) {
+	for _, v := range postgrestest.Versions(t) {
+		seen := map[string]bool{}
+		for range 2 {
+			c := postgrestest.Start(t, v, postgrestest.Options{})
+			seen[c.Text(t, "select system_identifier from pg_control_system()")] = true
+			c.Exec(t, "create table t (n int); select pg_switch_wal(); checkpoint")
+			c.Stop(t, postgrestest.Immediate)
+			c.Start(t)
+			if got := c.Text(t, "select count(*) from t"); got != "0" {
+				t.Errorf("%s: got %s rows, want 0", v, got)
+			}
+		}
+		if len(seen) != 2 {
+			t.Errorf("%s: two clusters have the identifiers %v", v, seen)
+		}
+	}
+}

@@ -50,7 +50,7 @@ func Serve(t testing.TB, scripts ...func(*Session)) string {
 			t.Errorf("%d of %d scripts were played", n, len(scripts))
 		}
 	})
-	port := l.Addr().(*net.TCPAddr).Port
+	port := portOf(l)
 	return fmt.Sprintf("host=127.0.0.1 port=%d user=script sslmode=disable", port)
 }
 
