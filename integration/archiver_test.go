@@ -385,7 +385,7 @@ func TestArchiverFollowsPromotion(t *testing.T) {
 	_, at := flushOf(t, first)
 	for _, s := range []*postgrestest.Cluster{second, third} {
 		eventually(t, time.Minute, "the standby to replay", func() bool {
-			return s.Text(t, "select pg_last_wal_replay_lsn() >= '"+at.String()+"'") == "true"
+			return s.Value(t, "select pg_last_wal_replay_lsn() >= '"+at.String()+"'") == true
 		})
 	}
 	a.awaitAll(t, first)

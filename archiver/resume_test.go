@@ -1,0 +1,71 @@
+package archiver
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/pgark/pgark/postgres"
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/wal"
+)
+
+func TestResume(t *testing.T) {
+	const mb = 1 << 20
+	one := wal.History{Timeline: 1}
+	three := wal.History{Timeline: 3, Parents: []wal.Switch{{Timeline: 1, At: 5*mb + 500}, {Timeline: 2, At: 8 * mb}}}
+	cover := func(tli wal.TimelineID, spans ...wal.Range) archived {
+		return archived{newest: tli, coverage: repository.Coverage{Timeline: tli, Spans: spans}}
+	}
+	span := func(start, end wal.LSN) wal.Range { return wal.Range{Start: start, End: end} }
+	tests := []struct {
+		name    string
+		flush   wal.LSN
+		history wal.History
+		have    archived
+		want    resumption
+	}{
+		{"empty repository", 5*mb + 77, one, archived{}, resumption{1, 5 * mb, 5 * mb, 5 * mb, true}},
+		{"empty repository, third timeline", 9 * mb, three, archived{}, resumption{3, 9 * mb, 9 * mb, 9 * mb, true}},
+		{"within a segment", 9 * mb, one, cover(1, span(2*mb, 5*mb+9)), resumption{1, 5 * mb, 5*mb + 9, 5 * mb, false}},
+		{"at a segment's end: compare the one before", 9 * mb, one, cover(1, span(2*mb, 5*mb)), resumption{1, 4 * mb, 5 * mb, 5 * mb, false}},
+		{"nothing before to compare", 9 * mb, one, cover(1, span(4*mb+8, 5*mb)), resumption{1, 5 * mb, 5 * mb, 5 * mb, false}},
+		{"the server has exactly this", 5 * mb, one, cover(1, span(2*mb, 5*mb)), resumption{1, 4 * mb, 5 * mb, 5 * mb, false}},
+		{"after a gap the last span counts", 9 * mb, one, cover(1, span(mb, 2*mb), span(3*mb, 3*mb+10)), resumption{1, 3 * mb, 3*mb + 10, 3 * mb, false}},
+		{"a span within a segment is sent again", 9 * mb, one, cover(1, span(3*mb+5, 3*mb+10)), resumption{1, 3 * mb, 3 * mb, 3 * mb, false}},
+		{"ancestor to be finished", 9 * mb, three, cover(1, span(2*mb, 4*mb+9)), resumption{1, 4 * mb, 4*mb + 9, 4 * mb, false}},
+		{"ancestor complete", 9 * mb, three, cover(1, span(2*mb, 5*mb+500)), resumption{2, 5 * mb, 5 * mb, 5 * mb, false}},
+		{"more than the switch", 9 * mb, three, cover(1, span(2*mb, 7*mb)), resumption{2, 5 * mb, 5 * mb, 5 * mb, false}},
+		{"switch at a segment's border", 9 * mb, three, cover(2, span(5*mb, 8*mb)), resumption{3, 8 * mb, 8 * mb, 8 * mb, false}},
+		{"a branch that the server never knew", 9 * mb, three, archived{newest: 2, coverage: cover(1, span(2*mb, 4*mb+9)).coverage}, resumption{1, 4 * mb, 4*mb + 9, 4 * mb, false}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			server := postgres.System{Timeline: test.history.Timeline, Flush: test.flush, SegmentSize: mb}
+			got, err := resume(server, test.history, test.have)
+			if err != nil || got != test.want {
+				t.Errorf("got %+v, %v, want %+v", got, err, test.want)
+			}
+		})
+	}
+
+	server := postgres.System{Timeline: 3, Flush: 9 * mb, SegmentSize: mb}
+	var (
+		ahead    *AheadError
+		gap      *GapError
+		timeline *TimelineError
+	)
+	if _, err := resume(server, three, cover(3, span(8*mb, 9*mb+1))); !errors.As(err, &ahead) || ahead.Archive != 9*mb+1 {
+		t.Errorf("server set back: got %v", err)
+	}
+	if _, err := resume(server, three, cover(4, span(8*mb, 9*mb))); !errors.As(err, &timeline) {
+		t.Errorf("younger timeline in the archive: got %v", err)
+	}
+	if _, err := resume(server, three, archived{newest: 2}); !errors.As(err, &gap) || gap.To != 9*mb {
+		t.Errorf("nothing of the server's history: got %v", err)
+	}
+	for _, err := range []error{ahead, gap, timeline, &ForeignError{}, &SegmentSizeError{}, &ConflictError{}, &timelineEnd{}} {
+		if err.Error() == "" || fence(err) == ended(err) {
+			t.Errorf("%T %q: fence %v", err, err, fence(err))
+		}
+	}
+}
