@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/repository"
@@ -230,8 +231,9 @@ func (l *layer) commit() error {
 				return fmt.Errorf("clear %s: %w", p.final, err)
 			}
 		}
-		if err := os.Rename(p.partial(), p.final); err != nil {
-			return fmt.Errorf("put data directory in place: %w", err)
+		// Not os.Rename, which refuses to replace a folder even if it is empty.
+		if err := syscall.Rename(p.partial(), p.final); err != nil {
+			return fmt.Errorf("put %s in place: %w", p.final, err)
 		}
 		if err := syncParent(p.final); err != nil {
 			return err
