@@ -22,6 +22,11 @@ func TestParseHistory(t *testing.T) {
 	if h, err := wal.ParseHistory(1, nil); err != nil || h.Timeline != 1 || len(h.Parents) != 0 {
 		t.Errorf("timeline 1: %+v, %v", h, err)
 	}
+	// PostgreSQL 15 told to recover along timeline 2 to an LSN before it began.
+	h, err = wal.ParseHistory(3, []byte("1\t0/3018970\tno recovery target specified\n\n2\t0/3000128\tafter LSN 0/30000E8\n"))
+	if at, ok := h.SwitchOf(1); err != nil || !ok || at != 0x3000128 || h.TimelineAt(at) != 3 || h.TimelineAt(at-1) != 1 {
+		t.Errorf("LSNs that fall: %+v, %v: timeline 1 ends at %s", h, err, at)
+	}
 	bad := map[string]string{
 		"no parent":        "\n#\n",
 		"not a number":     "x\t0/1\t\n",

@@ -170,9 +170,9 @@ func (x *xactParser) present() bool {
 		return commit && has(xactHasInvals)
 	case stepTwoPhase:
 		return has(xactHasTwoPhase)
-	default:
-		return true
+	case stepTime, stepDone:
 	}
+	return true
 }
 
 // close returns the transaction end of a record whose header has xid.
