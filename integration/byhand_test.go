@@ -61,7 +61,7 @@ func TestRestoreByHand(t *testing.T) {
 	dir := s.byHand(t, scripts, utcStamp(target))
 	server := postgrestest.StartFrom(t, s.server.Version, dir)
 	server.WaitReady(t)
-	eventually(t, time.Minute, "the end of recovery", func() bool { return server.Text(t, "select not pg_is_in_recovery()") == "true" })
+	eventually(t, time.Minute, "the end of recovery", func() bool { return server.Text(t, "select count(*) where not pg_is_in_recovery()") == "1" })
 	got, err := readState(t.Context(), server.ConnString())
 	if err != nil {
 		t.Fatal(err)

@@ -224,7 +224,7 @@ func (b *bench) startPostgres() {
 	b.folder("pgdata")
 	b.run(debianBin+"initdb", "-k", "-A", "trust", "-U", "postgres", "-D", data)
 	conf := "listen_addresses=''\nunix_socket_directories='" + b.dir + "/pgdata-socket'\nshared_buffers=512MB\nmax_wal_size=8GB\n" +
-		"wal_keep_size=3GB\narchive_mode=on\narchive_command=''\ncheckpoint_timeout=1h\nautovacuum=off\n"
+		"wal_keep_size=3GB\narchive_mode=on\narchive_command='/bin/true'\ncheckpoint_timeout=1h\nautovacuum=off\n"
 	f, err := os.OpenFile(filepath.Join(data, "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
 	b.must(err)
 	_, err = f.WriteString(conf)
@@ -240,8 +240,8 @@ func (b *bench) pgbackrestConf(data string) string {
 repo1-type=s3
 repo1-path=/pgbackrest
 repo1-s3-bucket=bench
-repo1-s3-endpoint=127.0.0.1
-repo1-storage-host=127.0.0.1
+repo1-s3-endpoint=localhost
+repo1-storage-host=localhost
 repo1-storage-port=%d
 repo1-storage-ca-file=%s
 repo1-s3-region=us-east-1

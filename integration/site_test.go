@@ -129,7 +129,7 @@ func (s *site) waitArchived(t testing.TB) wal.LSN {
 	t.Helper()
 	at := s.flushed(t)
 	eventually(t, time.Minute, "WAL to be archived up to "+at.String(), func() bool {
-		return s.server.Text(t, "select coalesce(max(flush_lsn) >= '"+at.String()+"', false) from pg_stat_replication where application_name like 'pgark%'") == "true"
+		return s.server.Text(t, "select count(*) from pg_stat_replication where application_name like 'pgark%' and flush_lsn >= '"+at.String()+"'") == "1"
 	})
 	return at
 }
