@@ -34,7 +34,7 @@ unit: ## tests without real servers, with the race detector; no network, under a
 	$(GO) test -short .
 
 lint: $(GOLANGCI_BIN) ## golangci-lint as .golangci.yml says
-	$(GOLANGCI_BIN) run ./...
+	$(GOLANGCI_BIN) run --allow-parallel-runners ./...
 
 $(GOLANGCI_BIN):
 	@mkdir -p $(PARTS)/bin

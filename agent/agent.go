@@ -86,11 +86,11 @@ func OpenStore(ctx context.Context, repoURL string, o StoreOptions) (*Store, err
 	default:
 		return nil, fmt.Errorf("repository URL has the unknown scheme %q: want s3 or file", u.Scheme)
 	}
-	return &Store{retry.New(inner, retry.Options{MaxElapsed: time.Duration(o.Patience), OnRetry: logRetries(o.Logger)}), closer}, nil
+	return &Store{retry.New(inner, retry.Options{MaxElapsed: time.Duration(o.Patience), OnRetry: logRetries(ctx, o.Logger)}), closer}, nil
 }
 
-// logRetries tells of a call's failures: the first one, and then each that comes a minute after.
-func logRetries(logger *slog.Logger) func(retry.Event) {
+// logRetries tells of a call's failures: aloud the third one, and each when the waits have become long.
+func logRetries(ctx context.Context, logger *slog.Logger) func(retry.Event) {
 	if logger == nil {
 		return nil
 	}
@@ -99,7 +99,7 @@ func logRetries(logger *slog.Logger) func(retry.Event) {
 		if e.Attempt == 3 || e.Wait >= 10*time.Second {
 			level = slog.LevelWarn
 		}
-		logger.Log(context.Background(), level, "storage call failed; trying again", //nolint:forbidigo // a callback without a context
+		logger.Log(ctx, level, "storage call failed; trying again",
 			"op", e.Op, "key", string(e.Key), "error", e.Err, "attempt", e.Attempt, "elapsed", e.Since)
 	}
 }

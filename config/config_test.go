@@ -57,7 +57,7 @@ func TestLoadMinimal(t *testing.T) {
 	for name, from := range map[string]config.Sources{
 		"file, short repo":  {File: write(t, "clusters:\n  main:\n    repo: file:///ark\n")},
 		"no file, argument": {Repo: "file:///ark"},
-		"no file, variable": {Environment: []string{"PGARK_REPO=file:///ark", "PATH=/bin"}},
+		"no file, variable": {Environment: []string{"PGARK_REPO=file:///ark", "PATH=/bin", "PGARK_SLOT_NAME=", "PGARK_SLOTT="}},
 		"empty cluster":     {File: write(t, "clusters:\n  main:\n"), Repo: "file:///ark"},
 		"comments only":     {File: write(t, "# nothing yet\n"), Repo: "file:///ark"},
 		"empty file":        {File: write(t, ""), Repo: "file:///ark"},

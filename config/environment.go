@@ -19,7 +19,8 @@ func programVariables() []string {
 func parseEnvironment(environ []string) map[string]string {
 	env := map[string]string{}
 	for _, entry := range environ {
-		if name, value, ok := strings.Cut(entry, "="); ok {
+		// An empty variable of ours counts as not set: that is how one is switched off in a compose file.
+		if name, value, ok := strings.Cut(entry, "="); ok && (value != "" || !strings.HasPrefix(name, prefix)) {
 			env[name] = value
 		}
 	}

@@ -30,8 +30,14 @@ func (s *session) systemID() (wal.SystemID, error) {
 	return id, nil
 }
 
+// storeOptions end a storage call that fails for a while before --timeout ends all: so the error is
+// the store's.
 func (s *session) storeOptions() agent.StoreOptions {
-	return agent.StoreOptions{Patience: agent.Brief, Logger: s.log}
+	o := agent.StoreOptions{Patience: agent.Brief, Logger: s.log}
+	if until, ok := s.ctx.Deadline(); ok {
+		o.Patience = min(o.Patience, agent.Patience(max(time.Until(until)*3/4, time.Millisecond)))
+	}
+	return o
 }
 
 func statusCommand(p *program) *cli.Command {

@@ -39,7 +39,7 @@ func completionCommand(p *program) *cli.Command {
 			"fish:        pgark completion fish > ~/.config/fish/completions/pgark.fish\n" +
 			"powershell:  pgark completion powershell >> $PROFILE",
 		BashComplete: func(c *cli.Context) {
-			fmt.Fprintln(c.App.Writer, "bash\nzsh\nfish\npowershell")
+			_, _ = fmt.Fprintln(c.App.Writer, "bash\nzsh\nfish\npowershell")
 		},
 	}, oneArgument("shell"), func(s *session) error {
 		switch shell := s.args[0]; shell {

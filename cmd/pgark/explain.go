@@ -77,6 +77,11 @@ func explainRoom(err error, f *failure) {
 			return
 		}
 	}
+	var timeout *timeoutError
+	if errors.As(err, &timeout) {
+		f.Fix = "give a longer --timeout"
+		return
+	}
 	if systemCause(err, f) {
 		return
 	}
@@ -90,7 +95,6 @@ func explainTyped(err error, f *failure) bool {
 	var conflict *repository.ConflictError
 	var format *repository.FormatError
 	var corrupt *repository.CorruptError
-	var timeout *timeoutError
 	var connection *agent.ConnectionError
 	var several *agent.AmbiguousError
 	var foreign *archiver.ForeignError
@@ -113,8 +117,6 @@ func explainTyped(err error, f *failure) bool {
 	case errors.As(err, &corrupt):
 		f.Cause = "the object is not what was written"
 		f.Fix = "a versioned bucket may still hold the right one; restore to a target that does not need it"
-	case errors.As(err, &timeout):
-		f.Fix = "give a longer --timeout"
 	default:
 		return false
 	}

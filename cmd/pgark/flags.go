@@ -9,13 +9,12 @@ import (
 // commonFlags are declared on the app and on every command, so that they may stand on either side
 // of the command's name. Only the app's copy reads the environment: a command's copy that is not
 // given must not hide the app's that is.
-func commonFlags(variables bool) []cli.Flag {
-	env := func(name string) []string {
-		if variables {
-			return []string{name}
-		}
-		return nil
-	}
+func commonFlags() []cli.Flag { return flagsReading(func(string) []string { return nil }) }
+
+// appFlags are the app's copy of the common flags.
+func appFlags() []cli.Flag { return flagsReading(func(name string) []string { return []string{name} }) }
+
+func flagsReading(env func(name string) []string) []cli.Flag {
 	const category = "Common"
 	return []cli.Flag{
 		&cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "read settings from `FILE`; /etc/pgark/pgark.yml if it exists", EnvVars: env("PGARK_CONFIG"), Category: category, TakesFile: true},

@@ -70,7 +70,7 @@ func (p *program) app() *cli.App {
 		Reader:               p.stdin,
 		Writer:               p.stdout,
 		ErrWriter:            p.stderr,
-		Flags:                commonFlags(true),
+		Flags:                appFlags(),
 		OnUsageError:         p.onUsageError,
 		ExitErrHandler:       func(*cli.Context, error) {},
 		Action:               onlySubcommands,
@@ -183,7 +183,7 @@ func atMostOne(args []string) error {
 // command completes a leaf: common flags, argument check, session. The flag package stops at the
 // first argument, so that a flag after it would be silently ignored: that is refused.
 func (p *program) command(c *cli.Command, rule argumentRule, run func(*session) error) *cli.Command {
-	c.Flags = append(c.Flags, commonFlags(false)...)
+	c.Flags = append(c.Flags, commonFlags()...)
 	c.OnUsageError = p.onUsageError
 	c.HideHelpCommand = true
 	c.Action = func(ctx *cli.Context) error {
@@ -209,7 +209,7 @@ func (p *program) command(c *cli.Command, rule argumentRule, run func(*session) 
 
 // group completes a command that only holds others.
 func (p *program) group(c *cli.Command) *cli.Command {
-	c.Flags = commonFlags(false)
+	c.Flags = commonFlags()
 	c.OnUsageError = p.onUsageError
 	c.Action = onlySubcommands
 	c.HideHelpCommand = true
