@@ -1,6 +1,7 @@
 package postgrestest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -62,8 +63,10 @@ func makeTemplate(t testing.TB, v Version, template string, args []string) {
 	}
 }
 
-// copyTree copies folders and files with their modes.
+// copyTree copies folders and files with their modes. Zeros, most of a fresh
+// WAL segment, become holes.
 func copyTree(from, to string) error {
+	buf := make([]byte, 2*chunk)
 	return filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -80,12 +83,34 @@ func copyTree(from, to string) error {
 		if d.IsDir() {
 			return os.Mkdir(target, info.Mode().Perm())
 		}
-		b, err := os.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(target, b, info.Mode().Perm())
+		return copySparse(name, target, info, buf)
 	})
+}
+
+// chunk is the unit of holes.
+const chunk = 32 << 10
+
+// copySparse copies one file. buf is two chunks, of which the second is zero.
+func copySparse(from, to string, info fs.FileInfo, buf []byte) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = in.Close() }() // it was only read
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, info.Mode().Perm())
+	if err != nil {
+		return err
+	}
+	for at := int64(0); at < info.Size() && err == nil; at += chunk {
+		piece := buf[:min(chunk, info.Size()-at)]
+		if _, err = in.ReadAt(piece, at); err == nil && !bytes.Equal(piece, buf[chunk:chunk+len(piece)]) {
+			_, err = out.WriteAt(piece, at)
+		}
+	}
+	if err == nil {
+		err = out.Truncate(info.Size())
+	}
+	return errors.Join(err, out.Close())
 }
 
 // identify gives a cluster that never ran a new system identifier: it stands
