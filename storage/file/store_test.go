@@ -272,6 +272,12 @@ func TestFolderInTheWay(t *testing.T) {
 			t.Errorf("put %s: got %v, want ErrKey", key, err)
 		}
 	}
+	if err := s.Delete(t.Context(), "a"); err != nil {
+		t.Errorf("delete a: got %v, want nil", err)
+	}
+	if _, err := s.Stat(t.Context(), "a/b"); err != nil {
+		t.Errorf("stat a/b: got %v, want nil", err)
+	}
 }
 
 func TestObjectCutShortOnDisk(t *testing.T) {

@@ -40,8 +40,7 @@ func (g *guard) stop() {
 // cause returns what is to be judged: the attempt's timeout if it was that, and err otherwise.
 func (g *guard) cause(c *call, err error) error {
 	if g.fired.Load() && !final(err) {
-		c.timeouts++
-		return &storage.Error{Op: c.op, Key: c.key, Err: errAttemptTimeout, Detail: g.timeout.Round(time.Second).String()}
+		return c.timedOut(err, g.timeout)
 	}
 	return err
 }

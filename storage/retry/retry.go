@@ -116,10 +116,19 @@ func (s *Store) attempt(ctx context.Context, c *call, attempt func(ctx context.C
 	defer cancel()
 	err := attempt(attemptCtx)
 	if err != nil && ctx.Err() == nil && attemptCtx.Err() != nil && !final(err) {
-		c.timeouts++
-		return &storage.Error{Op: c.op, Key: c.key, Err: errAttemptTimeout, Detail: timeout.Round(time.Second).String()}
+		return c.timedOut(err, timeout)
 	}
 	return err
+}
+
+// timedOut returns the error of an attempt that ran out of time. Err is what the store made of that;
+// if it says so itself, it is kept, for it names the place.
+func (c *call) timedOut(err error, timeout time.Duration) error {
+	c.timeouts++
+	if errors.Is(err, errAttemptTimeout) {
+		return err
+	}
+	return &storage.Error{Op: c.op, Key: c.key, Err: errAttemptTimeout, Detail: timeout.Round(time.Second).String()}
 }
 
 // final tells whether err is an answer of the store rather than the attempt's end.

@@ -57,7 +57,7 @@ func newCertificate() (*certificate, error) {
 
 func (c *certificate) write(dir string) error {
 	return errors.Join(
-		os.WriteFile(filepath.Join(dir, certFile), c.cert, 0o600),
+		os.WriteFile(filepath.Join(dir, certFile), c.cert, 0o644), //nolint:gosec // for all to read
 		os.WriteFile(filepath.Join(dir, keyFile), c.key, 0o600),
 	)
 }

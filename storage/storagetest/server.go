@@ -64,6 +64,9 @@ func start(t testing.TB, s *Server) *Server {
 			t.Error(err)
 		}
 	})
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // child processes of another user read CAFile
+		t.Fatal(err)
+	}
 	s.dir = dir
 	s.access = "pgark-" + strconv.Itoa(os.Getpid())
 	s.secret = "secret-" + strconv.Itoa(os.Getpid())
