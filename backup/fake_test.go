@@ -177,7 +177,7 @@ func (s *fakeSource) NextArchive(ctx context.Context) (backup.Archive, error) {
 
 // stream is the archive as the server sends it.
 func (s *fakeSource) stream(ctx context.Context, a fakeArchive) io.Reader {
-	r := io.Reader(&stream{ctx: ctx, between: s.between, files: a.files})
+	r := io.Reader(&stream{ended: func() error { return context.Cause(ctx) }, between: s.between, files: a.files})
 	if s.cut >= 0 {
 		r = io.MultiReader(io.LimitReader(r, s.cut), iotest.ErrReader(io.ErrClosedPipe))
 	}
@@ -186,17 +186,17 @@ func (s *fakeSource) stream(ctx context.Context, a fakeArchive) io.Reader {
 
 // stream makes the tar bytes of one member after the other.
 type stream struct {
-	ctx     context.Context
+	ended   func() error // of the context
 	between func()
 	files   []fakeFile
 	current io.Reader
-	ended   bool
+	last    bool
 }
 
 func (s *stream) Read(p []byte) (int, error) {
 	for {
-		if err := s.ctx.Err(); err != nil {
-			return 0, context.Cause(s.ctx)
+		if err := s.ended(); err != nil {
+			return 0, err
 		}
 		if s.current != nil {
 			n, err := s.current.Read(p)
@@ -212,8 +212,8 @@ func (s *stream) Read(p []byte) (int, error) {
 			}
 			s.current = member(s.files[0])
 			s.files = s.files[1:]
-		case !s.ended:
-			s.ended = true
+		case !s.last:
+			s.last = true
 			s.current = bytes.NewReader(make([]byte, 1024))
 		default:
 			return 0, io.EOF

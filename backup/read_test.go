@@ -176,7 +176,7 @@ func packReader(ctx context.Context, r *repository.BackupReader, t *repository.P
 				return
 			}
 		}
-		out.Close()
+		_ = out.Close() // never fails
 	}()
 	return in
 }
