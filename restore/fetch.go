@@ -231,14 +231,15 @@ func (r reader) read(ctx context.Context, id wal.SegmentID) ([]byte, error) {
 	}
 }
 
-// gapAfter reports whether WAL is missing at lsn, in the segment, on its
-// timeline: there is more behind it, or the plan needs it.
+// gapAfter reports whether the byte at lsn, in the segment, is missing though
+// it should be there: a listing of the timeline shows bytes at or behind it, or
+// the plan needs it.
 func (r reader) gapAfter(ctx context.Context, id wal.SegmentID, lsn wal.LSN) (bool, error) {
 	for e, err := range r.cluster.ListWAL(ctx, id.Timeline, r.size.Start(id.Number)) {
 		if err != nil {
 			return false, err
 		}
-		if e.Range.Start > lsn {
+		if e.Range.End > lsn {
 			return true, nil
 		}
 	}
