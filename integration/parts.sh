@@ -45,7 +45,8 @@ packages() {
 	command -v apt-get >/dev/null || die "no apt-get here; install what gives: $*"
 	say "installing $*"
 	retry apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive retry apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+	DEBIAN_FRONTEND=noninteractive retry apt-get install -y -qq --no-install-recommends \
+		-o Dpkg::Options::=--force-confold "$@" >/dev/null
 }
 
 # tool installs a package unless its program is there.
