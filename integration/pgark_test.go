@@ -195,7 +195,8 @@ func (p *process) running() bool {
 // eventually waits until ok returns true; it fails the test after d.
 func eventually(t testing.TB, d time.Duration, what string, ok func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
+	// Also called from clean-up, when the test's own context has ended.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), d)
 	defer cancel()
 	for !ok() {
 		if ctx.Err() != nil {
