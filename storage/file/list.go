@@ -70,7 +70,7 @@ func (w *walk) dir(base string) (bool, error) {
 		if !w.wanted(key) {
 			continue
 		}
-		more := true
+		var more bool
 		if strings.HasSuffix(name, "/") {
 			more, err = w.dir(key)
 		} else {

@@ -27,7 +27,7 @@ func (r *reader) Read(p []byte) (int, error) {
 	n, err := r.file.Read(p[:min(int64(len(p)), r.left)])
 	r.left -= int64(n)
 	switch {
-	case err == io.EOF: //nolint:errorlint // a reader's end is io.EOF itself
+	case err == io.EOF:
 		return n, r.fault(storage.ShortBody(r.want-r.left, r.want))
 	case err != nil:
 		return n, r.fault(err)

@@ -256,8 +256,8 @@ func TestSymbolicLinksDoNotLeadOut(t *testing.T) {
 	if got := files(t, outside); !slices.Equal(got, []string{"secret"}) {
 		t.Errorf("outside: got %v, want secret alone", got)
 	}
-	for info := range s.List(t.Context(), "", "") {
-		t.Errorf("list: got %v, want nothing", info)
+	for info, err := range s.List(t.Context(), "", "") {
+		t.Errorf("list: got %v, %v, want nothing", info, err)
 	}
 }
 

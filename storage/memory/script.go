@@ -172,7 +172,7 @@ func (s *Store) add(r *rule) {
 
 // do runs one call: the script's part before it, the work under the lock, the script's part after it.
 func (s *Store) do(ctx context.Context, call Call, work func() error) error {
-	before, after, crash := s.script(call)
+	before, crash, after := s.script(call)
 	err := ctx.Err()
 	if err != nil {
 		err = context.Cause(ctx)
@@ -203,7 +203,7 @@ func (s *Store) do(ctx context.Context, call Call, work func() error) error {
 
 type step = func(ctx context.Context, crash <-chan struct{}) error
 
-func (s *Store) script(call Call) (before []step, after error, crash <-chan struct{}) {
+func (s *Store) script(call Call) (before []step, crash <-chan struct{}, after error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.rules {
@@ -217,7 +217,7 @@ func (s *Store) script(call Call) (before []step, after error, crash <-chan stru
 			after = r.after
 		}
 	}
-	return before, after, s.crash
+	return before, s.crash, after
 }
 
 // bodyRule returns the altered body, or nil if no rule alters it.

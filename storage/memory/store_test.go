@@ -114,7 +114,10 @@ func TestHide(t *testing.T) {
 	m.Replace("a/2", []byte("x"))
 	show := m.Hide("*2")
 	count := func() (n int) {
-		for range m.List(t.Context(), "", "") {
+		for _, err := range m.List(t.Context(), "", "") {
+			if err != nil {
+				t.Error(err)
+			}
 			n++
 		}
 		return n

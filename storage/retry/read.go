@@ -110,7 +110,7 @@ func (r *reader) Read(p []byte) (int, error) {
 		switch {
 		case err == nil && n > 0, err == nil && len(p) == 0:
 			return n, nil
-		case err == io.EOF: //nolint:errorlint // a reader's end is io.EOF itself
+		case err == io.EOF:
 			r.err = io.EOF
 		case err != nil:
 			r.err = r.recover(err)

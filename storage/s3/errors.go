@@ -35,11 +35,11 @@ func (s *Store) fault(ctx context.Context, op string, key storage.Key, err error
 		e.Err = context.Cause(ctx)
 		return e
 	}
-	e.Err, e.Detail = s.classify(ctx, err)
+	e.Detail, e.Err = s.classify(ctx, err)
 	return e
 }
 
-func (s *Store) classify(ctx context.Context, err error) (kind error, detail string) {
+func (s *Store) classify(ctx context.Context, err error) (detail string, kind error) {
 	var noCredentials *credentialsError
 	if errors.As(err, &noCredentials) {
 		return classifyCredentials(noCredentials)
@@ -61,7 +61,7 @@ func (s *Store) classify(ctx context.Context, err error) (kind error, detail str
 			detail += ": " + region
 		}
 	}
-	return kind, detail
+	return detail, kind
 }
 
 func requestOf(response *smithyhttp.ResponseError) *http.Request {
@@ -149,44 +149,44 @@ func classifyStatus(status int) error {
 	}
 }
 
-func classifyCredentials(err *credentialsError) (kind error, detail string) {
+func classifyCredentials(err *credentialsError) (detail string, kind error) {
 	code := codeOf(err)
 	switch {
 	case err.once:
-		return storage.ErrUnavailable, "credentials: " + shorten(err.err)
+		return "credentials: " + shorten(err.err), storage.ErrUnavailable
 	case code != "" && classifyStatus(statusOf(err)) == storage.ErrDenied: //nolint:errorlint // the very sentinel
-		return storage.ErrDenied, "credentials: " + code
+		return "credentials: " + code, storage.ErrDenied
 	case strings.Contains(err.err.Error(), "no EC2 IMDS role found"):
-		return storage.ErrDenied, errNoCredentials.Error()
+		return errNoCredentials.Error(), storage.ErrDenied
 	default:
-		return storage.ErrDenied, "credentials: " + shorten(err.err)
+		return "credentials: " + shorten(err.err), storage.ErrDenied
 	}
 }
 
 // classifyTransport judges an error without an answer of the store.
-func classifyTransport(err error) (kind error, detail string) {
+func classifyTransport(err error) (detail string, kind error) {
 	for _, own := range []error{
 		storage.ErrKey, storage.ErrSpan, storage.ErrNotFound, storage.ErrExists, storage.ErrClosed, storage.ErrUnavailable,
 		errParts, errOrder,
 	} {
 		if errors.Is(err, own) {
-			return err, ""
+			return "", err
 		}
 	}
 	var certificate *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
 	switch {
 	case errors.As(err, &certificate):
-		return errCertificate, shorten(certificate.Err)
+		return shorten(certificate.Err), errCertificate
 	case errors.As(err, &record):
-		return errRefused, "the endpoint does not speak TLS"
+		return "the endpoint does not speak TLS", errRefused
 	case errors.As(err, new(x509.UnknownAuthorityError)):
-		return errCertificate, "unknown authority"
+		return "unknown authority", errCertificate
 	}
 	if isConfiguration(err) {
-		return errRefused, shorten(err)
+		return shorten(err), errRefused
 	}
-	return storage.ErrUnavailable, shorten(err)
+	return shorten(err), storage.ErrUnavailable
 }
 
 // isConfiguration tells whether the SDK failed before it sent anything: no endpoint could be made of

@@ -9,7 +9,7 @@ import (
 	"github.com/pgark/pgark/storage"
 )
 
-var probeBody = "pgark asked here whether a conditional create is honoured\n"
+const probeBody = "pgark asked here whether a conditional create is honoured\n"
 
 // Probe implements storage.Prober: it creates storage.ProbeKey, which stays. If the store says that it
 // exists already, creates are conditional. If not, a second create must be refused. A store that lets

@@ -32,7 +32,7 @@ type Server struct {
 	binary         string
 	cmd            *exec.Cmd
 	output         bytes.Buffer
-	exited         chan error
+	exited         chan string // how the process ended
 }
 
 // StartServer starts an S3 server over plain HTTP on a free loopback port. It is stopped at the end of
@@ -55,7 +55,7 @@ func StartTLSServer(t testing.TB) *Server {
 func start(t testing.TB, s *Server) *Server {
 	t.Helper()
 	s.binary = versitygw(t)
-	dir, err := os.MkdirTemp("", "pgark-s3-")
+	dir, err := os.MkdirTemp("", "pgark-s3-") //nolint:usetesting // below t.TempDir no other user gets in
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,8 +119,8 @@ func (s *Server) Start(ctx context.Context) error {
 	if err := s.cmd.Start(); err != nil {
 		return err
 	}
-	exited := make(chan error, 1)
-	go func(cmd *exec.Cmd) { exited <- cmd.Wait() }(s.cmd) // Stop waits for it
+	exited := make(chan string, 1)
+	go func(cmd *exec.Cmd) { exited <- fmt.Sprint(cmd.Wait()) }(s.cmd) // Stop waits for it
 	s.exited = exited
 	return s.await(ctx)
 }
@@ -139,7 +139,7 @@ func (s *Server) await(ctx context.Context) error {
 		select {
 		case exit := <-s.exited:
 			s.exited <- exit
-			return fmt.Errorf("versitygw ended: %w: %s", exit, s.output.String())
+			return fmt.Errorf("versitygw ended: %s: %s", exit, s.output.String())
 		case <-ctx.Done():
 			return fmt.Errorf("versitygw does not answer: %w: %w", ctx.Err(), err)
 		case <-tick.C:

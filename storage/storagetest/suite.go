@@ -210,7 +210,7 @@ func wantOneWinner(t *testing.T, s storage.Store, key storage.Key, errs []error)
 
 func testNotFound(t *testing.T, s storage.Store) {
 	put(t, s, "dir/there", []byte("x"))
-	for _, key := range []storage.Key{"none", "dir/none", "none/none", "dir", "dir/there/below", "dir/ther"} {
+	for _, key := range []storage.Key{"none", "dir/none", "none/none", "dir", "dir/there/below", "dir/the"} {
 		_, err := s.Get(t.Context(), key, storage.All())
 		wantErr(t, "get "+string(key), err, storage.ErrNotFound)
 		_, err = s.Get(t.Context(), key, storage.Span{Offset: 0, Length: 0})
