@@ -62,6 +62,10 @@ func Backup(ctx context.Context, c config.Cluster, o BackupOptions) (repository.
 	if o.Wait {
 		w.stall = 0
 	}
+	if o.Progress == nil {
+		o.Progress = func(backup.Progress) {}
+	}
+	o.Progress(backup.Progress{Phase: backup.PhaseWAL})
 	if err := w.wait(ctx, system.Timeline, system.Flush); err != nil {
 		return repository.Backup{}, fmt.Errorf("before the backup: %w", err)
 	}

@@ -40,7 +40,7 @@ func takeBackup(s *session) error {
 	b, err := agent.Backup(s.ctx, c, agent.BackupOptions{
 		Wait: s.cli.Bool("wait"), Labels: labels, Logger: s.log,
 		Progress: func(p backup.Progress) {
-			meter.show(progress{phase: string(p.Phase), done: p.Done, total: p.Total, unit: unitBytes})
+			meter.show(backupProgress(p))
 		},
 	})
 	meter.end()
@@ -56,4 +56,19 @@ func takeBackup(s *session) error {
 	s.printf("Backup %s in %s: %s in %s, stored as %s. WAL %s to %s on timeline %d is in the repository.\n",
 		b.ID, elapsed(time.Since(began)), size(b.Plain), count(int(b.Files), "file"), size(b.Stored), b.StartLSN, b.StopLSN, uint32(b.Timeline))
 	return err
+}
+
+// backupProgress says in words what numbers do not.
+func backupProgress(p backup.Progress) progress {
+	shown := progress{phase: string(p.Phase), done: p.Done, total: p.Total}
+	switch p.Phase {
+	case backup.PhaseBegin:
+		shown.text = "the server makes a checkpoint"
+	case backup.PhaseWAL:
+		shown.text = "waiting until the agent archives the WAL"
+	case backup.PhaseCommit:
+		shown.text = "writing the record"
+	case backup.PhaseCopy:
+	}
+	return shown
 }

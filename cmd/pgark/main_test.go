@@ -39,8 +39,8 @@ func TestScripts(t *testing.T) {
 }
 
 // exits runs a command and checks its exit code: exits 2 pgark foo.
-func exits(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 2 {
 		ts.Fatalf("usage: exits CODE COMMAND…")
 	}
 	err := ts.Exec(args[1], args[2:]...)
@@ -233,7 +233,7 @@ func TestCrashOfWalFetchIsNoEndOfWAL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self)
+	cmd := exec.CommandContext(t.Context(), self)
 	cmd.Env = append(os.Environ(), "GOTRACEBACK=none")
 	err = cmd.Run()
 	exit, ok := err.(*exec.ExitError) //nolint:errorlint // Run returns it as it is

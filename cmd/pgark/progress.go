@@ -8,19 +8,10 @@ import (
 	"time"
 )
 
-// unit says what a progress counts.
-type unit uint8
-
-const (
-	unitBytes unit = iota
-	unitItems
-)
-
-// progress is how far a job is. A total of 0 is not known.
+// progress is how far a job is, in bytes. A total of 0 is not known.
 type progress struct {
 	phase       string
 	done, total int64
-	unit        unit
 	// text replaces the numbers where they say little.
 	text string
 }
@@ -98,22 +89,16 @@ func (m *meter) line(p progress, now time.Time) string {
 	if p.text != "" {
 		return name + p.text
 	}
-	amount := func(n int64) string {
-		if p.unit == unitItems {
-			return fmt.Sprint(n)
-		}
-		return size(n)
-	}
 	took := now.Sub(m.began)
 	rate := ""
 	if took > time.Second && p.done > 0 {
-		rate = "   " + amount(int64(float64(p.done)/took.Seconds())) + "/s"
+		rate = "   " + size(int64(float64(p.done)/took.Seconds())) + "/s"
 	}
 	if p.total <= 0 {
 		if p.done == 0 {
 			return strings.TrimRight(name, " ")
 		}
-		return name + amount(p.done) + rate
+		return name + size(p.done) + rate
 	}
 	part := min(1, float64(p.done)/float64(p.total))
 	bar := ""
@@ -129,5 +114,5 @@ func (m *meter) line(p progress, now time.Time) string {
 	if rate != "" && part > 0 && part < 1 {
 		eta = "   eta " + elapsed(time.Duration(float64(took)*(1-part)/part))
 	}
-	return fmt.Sprintf("%s%s%3.0f %%   %s of %s%s%s", name, bar, 100*part, amount(p.done), amount(p.total), rate, eta)
+	return fmt.Sprintf("%s%s%3.0f %%   %s of %s%s%s", name, bar, 100*part, size(p.done), size(p.total), rate, eta)
 }

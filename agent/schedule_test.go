@@ -1,0 +1,125 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pgark/pgark/config"
+)
+
+// shelf is a repository as far as a schedule sees it.
+type shelf struct {
+	last  time.Time
+	taken []time.Duration // since the start
+	fail  int             // how many takes fail first
+	start time.Time
+}
+
+func (s *shelf) schedule(t *testing.T, expression string) schedule {
+	t.Helper()
+	plan, err := parsePlan(config.Cluster{Backup: config.Backup{Schedule: expression, Timezone: "UTC"}}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schedule{
+		plan: plan, logger: slog.New(slog.DiscardHandler),
+		last: func(context.Context) (time.Time, error) { return s.last, nil },
+		take: func(context.Context) error {
+			s.taken = append(s.taken, time.Since(s.start).Round(time.Minute))
+			if s.fail > 0 {
+				s.fail--
+				return errors.New("the server went away")
+			}
+			s.last = time.Now()
+			return nil
+		},
+	}
+}
+
+// run runs a schedule for so long on the bubble's clock, which begins at midnight.
+func (s *shelf) run(t *testing.T, expression string, length time.Duration) {
+	t.Helper()
+	s.start = time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), length)
+	defer cancel()
+	if err := s.schedule(t, expression).run(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSchedule(t *testing.T) {
+	day := 24 * time.Hour
+	for _, test := range []struct {
+		name       string
+		expression string
+		shelf      shelf
+		before     time.Duration // age of the newest backup at the start; 0 is none
+		length     time.Duration
+		want       []time.Duration
+	}{
+		{"the first at once, then daily at two", "0 2 * * *", shelf{}, 0, 2*day + time.Hour, []time.Duration{0, 2 * time.Hour, day + 2*time.Hour}},
+		{"none too early", "0 2 * * *", shelf{}, 10 * time.Hour, 3 * time.Hour, []time.Duration{2 * time.Hour}},
+		{"a missed one is caught up", "0 2 * * *", shelf{}, 3 * day, time.Hour, []time.Duration{0}},
+		{"a failed one is tried again, less and less often", "0 2 * * *", shelf{fail: 3}, 0, time.Hour, []time.Duration{0, time.Minute, 2 * time.Minute, 4 * time.Minute}},
+		{"off", "off", shelf{}, 0, 10 * day, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := test.shelf
+				if test.before > 0 {
+					s.last = time.Now().Add(-test.before)
+				}
+				s.run(t, test.expression, test.length)
+				if len(s.taken) != len(test.want) {
+					t.Fatalf("taken at %v, want %v", s.taken, test.want)
+				}
+				for i := range test.want {
+					// Retries are at 30 s, 90 s, 210 s: to the minute.
+					if diff := s.taken[i] - test.want[i]; diff < -time.Minute || diff > time.Minute {
+						t.Errorf("taken at %v, want %v", s.taken, test.want)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestScheduleOutlivesAStoreThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shelf{}
+		plan := s.schedule(t, "0 2 * * *")
+		calls := 0
+		plan.last = func(context.Context) (time.Time, error) {
+			if calls++; calls < 5 {
+				return time.Time{}, errors.New("no answer")
+			}
+			return s.last, nil
+		}
+		s.start = time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if err := plan.run(ctx); err != nil || len(s.taken) != 1 {
+			t.Errorf("got %v and %d backups, want one", err, len(s.taken))
+		}
+	})
+}
+
+// TestScheduleStopsAtOnce: an agent that stops does not wait for the next backup.
+func TestScheduleStopsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shelf{last: time.Now()}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.schedule(t, "0 2 * * *").run(ctx) }()
+		synctest.Wait()
+		began := time.Now()
+		cancel()
+		if err := <-done; err != nil || time.Since(began) > 0 {
+			t.Errorf("got %v after %s", err, time.Since(began))
+		}
+	})
+}
