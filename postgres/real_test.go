@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -427,4 +428,24 @@ func TestConnectRefused(t *testing.T) {
 			}
 			wantIs(t, err, postgres.ErrTooManyConnections)
 		})
+}
+
+func TestQuery(t *testing.T) {
+	c := postgrestest.Start(t, postgrestest.Need(t, 15), postgrestest.Options{})
+	ctx := deadline(t)
+	rows, err := postgres.Query(ctx, c.ConnString(), "select 1, null, 'a b' union all select 2, 'x', ''")
+	if err != nil || len(rows) != 2 || strings.Join(rows[0], "|") != "1||a b" || strings.Join(rows[1], "|") != "2|x|" {
+		t.Errorf("got %q, %v", rows, err)
+	}
+	var e *postgres.ServerError
+	if _, err := postgres.Query(ctx, c.ConnString(), "select nothing"); !errors.As(err, &e) || e.Code != "42703" {
+		t.Errorf("got %v, want SQLSTATE 42703", err)
+	}
+	_, err = postgres.Query(ctx, c.ConnString()+" user=nobody", "select 1")
+	wantIs(t, err, postgres.ErrAuth)
+	_, err = postgres.Query(ctx, "host=127.0.0.1 port=1 user=u", "select 1")
+	wantIs(t, err, postgres.ErrUnreachable)
+	if _, err = postgres.Query(ctx, "password=hunter2 'x", "select 1"); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("got %v, want an error without the password", err)
+	}
 }

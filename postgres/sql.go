@@ -14,18 +14,18 @@ import (
 func Query(ctx context.Context, conn, sql string) ([][]string, error) {
 	cfg, err := pgconn.ParseConfig(conn)
 	if err != nil {
-		return nil, fmt.Errorf("parse connection string: %w", plain(err))
+		return nil, fmt.Errorf("parse connection string: %w", redact(err))
 	}
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
 	pg, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
-		return nil, queryError("connect", err)
+		return nil, connectError(ctx, &Config{pg: cfg}, err)
 	}
 	defer pg.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is lost with it
 	results, err := pg.Exec(ctx, sql).ReadAll()
 	if err != nil {
-		return nil, queryError("query", err)
+		return nil, queryError(err)
 	}
 	var rows [][]string
 	for _, result := range results {
@@ -42,10 +42,10 @@ func Query(ctx context.Context, conn, sql string) ([][]string, error) {
 
 // queryError makes a *ServerError of what the server said, ErrUnreachable of
 // the rest.
-func queryError(doing string, err error) error {
+func queryError(err error) error {
 	var p *pgconn.PgError
 	if errors.As(err, &p) {
-		return fmt.Errorf("%s: %w", doing, fromPgError(p))
+		return fmt.Errorf("query: %w", fromPgError(p))
 	}
-	return fmt.Errorf("%s: %w: %w", doing, ErrUnreachable, plain(err))
+	return fmt.Errorf("query: %w: %w", ErrUnreachable, plain(err))
 }
