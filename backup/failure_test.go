@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -34,7 +35,7 @@ func checkNone(t *testing.T, what string, c *repository.Cluster) {
 	if all, err := c.Backups(t.Context()); err != nil || len(all) != 0 {
 		t.Fatalf("%s: visible: %v, %v", what, all, err)
 	}
-	src := eventful()
+	src := newSource(files("base/5", 100, 300<<10)...)
 	b, err := backup.Run(t.Context(), src, c, backup.Options{WaitDurable: durable})
 	if err != nil {
 		t.Fatalf("%s: the next backup: %v", what, err)
@@ -79,6 +80,11 @@ func TestRunEachCallFails(t *testing.T) {
 				}
 				if cause := errors.Is(err, storage.ErrDenied) || errors.Is(err, storage.ErrUnavailable); !cause {
 					t.Errorf("call %d, %s %s: got %v", nth, failed.Op, failed.Key, err)
+				}
+				// A record whose answer was lost may be there; then the backup is whole.
+				if all, listErr := c.Backups(t.Context()); listErr == nil && len(all) == 1 && strings.HasSuffix(string(failed.Key), "/record.json") {
+					checkBackup(t, c, all[0], src)
+					continue
 				}
 				checkNone(t, string(failed.Op)+" "+string(failed.Key), c)
 			}
@@ -218,7 +224,7 @@ func TestRunKilled(t *testing.T) {
 func TestRunCancelled(t *testing.T) {
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
-	for range 15 {
+	for range 8 {
 		store := memory.New()
 		c := newCluster(t, store)
 		before := store.Keys()
@@ -278,7 +284,11 @@ func TestRunTwoProcesses(t *testing.T) {
 
 // TestRunHugeFile backs up a file that is far larger than the memory it may take.
 func TestRunHugeFile(t *testing.T) {
-	src := newSource(fakeFile{path: "base/5/16384", kind: repository.TypeFile, size: 3 << 30})
+	size := int64(3 << 30)
+	if testing.Short() {
+		size = 600 << 20 // still larger than a pack
+	}
+	src := newSource(fakeFile{path: "base/5/16384", kind: repository.TypeFile, size: size})
 	store := memory.New()
 	c := newCluster(t, store)
 	var most uint64
@@ -296,7 +306,7 @@ func TestRunHugeFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.Plain < 3<<30 {
+	if b.Plain < size {
 		t.Errorf("plain: got %d", b.Plain)
 	}
 	if most -= min(most, uint64(2*b.Stored)); most > 160<<20 { // the store holds the parts and the object

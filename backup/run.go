@@ -19,9 +19,9 @@ const (
 
 // Run takes one base backup from src into cluster, and returns its record. The server's files are
 // compared with its manifest, size and CRC32C, and one difference fails the backup. The record is
-// written last, when the repository holds the WAL from the backup's start to its stop: a backup that
-// does not return nil or ErrPageChecksums is visible to nobody, and what was stored of it is removed
-// as far as the store allows.
+// written last, when the repository holds the WAL from the backup's start to its stop. After any error
+// but ErrPageChecksums no backup is visible, and what was stored is removed as far as the store allows;
+// only where the answer to the record's own write was lost may the backup be visible, and then it is whole.
 //
 // If the server found pages with wrong checksums, Run stores the backup with the verdict "failed",
 // returns its record and an error that wraps ErrPageChecksums: such a backup may be all there is to
