@@ -61,8 +61,8 @@ func prove(ctx context.Context, s *Server, plan *Plan, o RecoverOptions) (*Recov
 	if a.inRecovery {
 		r.Timeline = plan.Timeline
 	}
-	if e, ok := plan.Stop.Event.(*wal.TransactionEnd); ok && plan.Stop.Rule == StopAfter {
-		r.LastTime = e.Time
+	if c := plan.LastCommit; c != nil && c.Start == plan.Stop.LSN && plan.Stop.Rule == StopAfter {
+		r.LastTime = c.Time // proved by the LSN
 	}
 	if a.inRecovery != (o.Action == ActionPause) {
 		return nil, &ProofError{What: "in recovery", Got: strconv.FormatBool(a.inRecovery), Want: strconv.FormatBool(!a.inRecovery)}
