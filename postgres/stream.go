@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/pgark/pgark/wal"
@@ -61,20 +62,15 @@ type Status struct {
 
 // SQLSTATEs that mean something only where they appear.
 const (
-	undefinedFile         = "58P01" // the WAL or history file is gone
-	internalError         = "XX000" // an error without a code of its own
-	dataCorrupted         = "XX001"
-	objectNotInState      = "55000" // object_not_in_prerequisite_state
-	startRoutine          = "StartReplication"
-	timelineRoutine       = "tliSwitchPoint"
-	slotAcquire           = "ReplicationSlotAcquire"
-	statusLength          = 34
-	dataHeader            = 25
-	keepaliveLength       = 18
-	copyDataHeader        = 5
-	messageData      byte = 'w'
-	messageAlive     byte = 'k'
-	messageStatus    byte = 'r'
+	undefinedFile    = "58P01" // the WAL or history file is gone
+	internalError    = "XX000" // an error without a code of its own
+	dataCorrupted    = "XX001"
+	objectNotInState = "55000" // object_not_in_prerequisite_state
+	startRoutine     = "StartReplication"
+	timelineRoutine  = "tliSwitchPoint"
+	slotAcquire      = "ReplicationSlotAcquire"
+	statusLength     = 34
+	copyDataHeader   = 5
 )
 
 // StartReplication begins to stream WAL from s.LSN on s.Timeline. Errors are
@@ -252,26 +248,37 @@ func (c *Conn) setEnd(m *pgproto3.DataRow) error {
 	return nil
 }
 
-// decode reads a CopyData message of the stream.
+// decode reads a CopyData message of the stream. pglogrepl knows the two
+// messages; what surrounds them is ours, because its status update would send
+// write in place of a flush of 0, and its commands know no SLOT-less start.
 func (c *Conn) decode(b []byte) (Message, error) {
-	switch {
-	case len(b) >= dataHeader && b[0] == messageData:
+	if len(b) == 0 {
+		return nil, errors.New("empty message in the stream")
+	}
+	switch b[0] {
+	case pglogrepl.XLogDataByteID:
+		m, err := pglogrepl.ParseXLogData(b[1:])
+		if err != nil {
+			return nil, fmt.Errorf("WAL in the stream: %w", err)
+		}
 		c.data = Data{
-			Start:      wal.LSN(binary.BigEndian.Uint64(b[1:])),
-			ServerEnd:  wal.LSN(binary.BigEndian.Uint64(b[9:])),
-			ServerTime: wal.Time(binary.BigEndian.Uint64(b[17:])),
-			Bytes:      b[dataHeader:],
+			Start:      wal.LSN(m.WALStart),
+			ServerEnd:  wal.LSN(m.ServerWALEnd),
+			ServerTime: wal.FromGo(m.ServerTime),
+			Bytes:      m.WALData,
 		}
 		return &c.data, nil
-	case len(b) == keepaliveLength && b[0] == messageAlive:
+	case pglogrepl.PrimaryKeepaliveMessageByteID:
+		m, err := pglogrepl.ParsePrimaryKeepaliveMessage(b[1:])
+		if err != nil {
+			return nil, fmt.Errorf("keepalive in the stream: %w", err)
+		}
 		c.keepalive = Keepalive{
-			End:            wal.LSN(binary.BigEndian.Uint64(b[1:])),
-			ServerTime:     wal.Time(binary.BigEndian.Uint64(b[9:])),
-			ReplyRequested: b[17] != 0,
+			End:            wal.LSN(m.ServerWALEnd),
+			ServerTime:     wal.FromGo(m.ServerTime),
+			ReplyRequested: m.ReplyRequested,
 		}
 		return &c.keepalive, nil
-	case len(b) == 0:
-		return nil, errors.New("empty message in the stream")
 	}
 	return nil, fmt.Errorf("message %q of %d bytes in the stream is not known", b[0], len(b))
 }
@@ -284,7 +291,7 @@ func (c *Conn) SendStatus(ctx context.Context, s Status) error {
 	b := make([]byte, 0, copyDataHeader+statusLength)
 	b = append(b, 'd')
 	b = binary.BigEndian.AppendUint32(b, 4+statusLength)
-	b = append(b, messageStatus)
+	b = append(b, pglogrepl.StandbyStatusUpdateByteID)
 	b = binary.BigEndian.AppendUint64(b, uint64(s.Write))
 	b = binary.BigEndian.AppendUint64(b, uint64(s.Flush))
 	b = binary.BigEndian.AppendUint64(b, uint64(s.Apply))
