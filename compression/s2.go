@@ -34,6 +34,7 @@ func (s2Codec) Suffix() string { return s2Suffix }
 func (s2Codec) NewEncoder() FrameEncoder {
 	return &s2Encoder{castagnoli: crc32.MakeTable(crc32.Castagnoli)}
 }
+
 func (s2Codec) NewDecoder() FrameDecoder {
 	return &s2Decoder{castagnoli: crc32.MakeTable(crc32.Castagnoli)}
 }

@@ -1,16 +1,11 @@
 package repository
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
-	"strings"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/pgark/pgark/compression"
 	"github.com/pgark/pgark/storage"
@@ -22,80 +17,6 @@ const (
 	// topLimit bounds the first line of the index in plain bytes: 1 MiB packs with some 250 bytes each.
 	topLimit = 512 << 20
 )
-
-// Backups reads the records of all visible backups, ordered by id: the time they began. A record that cannot be read does not hide the
-// others: they are returned together with an error, which joins a *CorruptError, *FormatError or storage error for each.
-func (c *Cluster) Backups(ctx context.Context) ([]Backup, error) {
-	ids, err := c.backupIDs(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list backups: %w", err)
-	}
-	backups, errs := make([]Backup, len(ids)), make([]error, len(ids))
-	var group errgroup.Group
-	group.SetLimit(recordReads)
-	for i, id := range ids {
-		group.Go(func() error {
-			backups[i], errs[i] = c.Backup(ctx, id)
-			return nil
-		})
-	}
-	_ = group.Wait() // the errors are in errs
-	visible := make([]Backup, 0, len(ids))
-	for i := range ids {
-		switch {
-		case errs[i] == nil:
-			visible = append(visible, backups[i])
-		case errors.Is(errs[i], ErrNoBackup): // not complete, or just expired
-			errs[i] = nil
-		}
-	}
-	return visible, errors.Join(errs...)
-}
-
-// backupIDs lists the ids under which anything lies, with one request for each.
-func (c *Cluster) backupIDs(ctx context.Context) ([]string, error) {
-	prefix := clusterPrefix(c.id) + backupsFolder
-	var ids []string
-	for after := storage.Key(""); ; {
-		info, found, err := first(ctx, c.store, prefix, after)
-		if err != nil || !found {
-			return ids, err
-		}
-		name, _, isFolder := strings.Cut(strings.TrimPrefix(string(info.Key), string(prefix)), "/")
-		after = info.Key
-		if isFolder {
-			after = pastFolder(prefix + storage.Key(name))
-			if _, err := parseStamp(name); err == nil {
-				ids = append(ids, name)
-			}
-		}
-	}
-}
-
-// Backup reads the record of one backup. The error is ErrNoBackup if there is none, a *CorruptError or a *FormatError.
-func (c *Cluster) Backup(ctx context.Context, id string) (Backup, error) {
-	if _, err := parseStamp(id); err != nil {
-		return Backup{}, fmt.Errorf("read backup %q: %w: %w", id, ErrNoBackup, err)
-	}
-	key := recordKey(c.id, id)
-	text, err := storage.ReadAll(ctx, c.store, key, recordLimit)
-	switch {
-	case errors.Is(err, storage.ErrNotFound):
-		return Backup{}, fmt.Errorf("read backup %s: %w: %w", id, ErrNoBackup, err)
-	case errors.Is(err, storage.ErrTooLarge):
-		return Backup{}, &CorruptError{Key: key, Reason: "size", Err: err}
-	case err != nil:
-		return Backup{}, fmt.Errorf("read backup %s: %w", id, err)
-	}
-	b, err := ParseBackup(text)
-	if err != nil {
-		return Backup{}, &CorruptError{Key: key, Reason: "record", Err: err}
-	}
-	if b.ID != id || b.SystemID != c.id {
-		return Backup{}, &CorruptError{Key: key, Reason: fmt.Sprintf("record is that of %s of system %s", b.ID, b.SystemID)}
-	}
-	return b, nil
-}
 
 // BackupReader reads the data of one backup, every byte verified. It is safe for concurrent use.
 type BackupReader struct {
@@ -231,21 +152,6 @@ func (r *BackupReader) ReadRuns(ctx context.Context, t *PackTable, first, n int)
 	return stored, nil
 }
 
-// VerifyPack reads a whole pack and checks its header, the SHA-256 of every run, and that nothing follows. The error is a *CorruptError.
-func (r *BackupReader) VerifyPack(ctx context.Context, t *PackTable) error {
-	h := Header{Pack: uint64(t.Pack.Number)}
-	h.SystemID, h.Timeline, h.SegmentSize = r.backup.SystemID, r.backup.Timeline, r.backup.SegmentSize
-	h.Kind, h.Range.Start = KindPack, r.backup.StartLSN
-	head, err := h.MarshalBinary()
-	if err == nil {
-		err = verifyPack(ctx, r.store, t.Pack.key(r.prefix), head, t)
-	}
-	if err != nil {
-		return fmt.Errorf("verify %s: %w", t.Pack.Name, err)
-	}
-	return nil
-}
-
 // VerifyIndex reads the whole index and compares its SHA-256 with the record: also the seek table, which nothing here needs. The error is a
 // *CorruptError.
 func (r *BackupReader) VerifyIndex(ctx context.Context) error {
@@ -254,54 +160,6 @@ func (r *BackupReader) VerifyIndex(ctx context.Context) error {
 		return fmt.Errorf("verify index: %w", err)
 	}
 	return nil
-}
-
-// verifyPack compares the object key with the header head and the hashes of t.
-func verifyPack(ctx context.Context, store storage.Store, key storage.Key, head []byte, t *PackTable) error {
-	body, err := store.Get(ctx, key, storage.All())
-	if err != nil {
-		return err
-	}
-	err = comparePack(body, key, head, t)
-	return errors.Join(err, body.Close())
-}
-
-func comparePack(body io.Reader, key storage.Key, head []byte, t *PackTable) error {
-	got := make([]byte, len(head))
-	if _, err := io.ReadFull(body, got); err != nil {
-		return packReadError(key, err)
-	}
-	if !bytes.Equal(got, head) {
-		return &CorruptError{Key: key, Reason: "header differs"}
-	}
-	hash := sha256.New()
-	for i, want := range t.Runs {
-		hash.Reset()
-		if _, err := io.CopyN(hash, body, t.RunSpan(i, 1).Length); err != nil {
-			return packReadError(key, err)
-		}
-		if Sum(hash.Sum(nil)) != want {
-			return &CorruptError{Key: key, Reason: fmt.Sprintf("SHA-256 of run %d differs", i)}
-		}
-	}
-	switch n, err := io.CopyN(io.Discard, body, 1); {
-	case n > 0:
-		return &CorruptError{Key: key, Reason: "bytes after the last run"}
-	case !errors.Is(err, io.EOF):
-		return err
-	}
-	return nil
-}
-
-// packReadError tells a pack that is too short from a store that failed.
-func packReadError(key storage.Key, err error) error {
-	if storage.Retryable(err) {
-		return err
-	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return &CorruptError{Key: key, Reason: "cut short", Err: err}
-	}
-	return err
 }
 
 // Manifest reads PostgreSQL's backup_manifest. The error is a *CorruptError if it is not what the record says.

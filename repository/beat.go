@@ -62,7 +62,7 @@ func (c *Cluster) PutBeat(ctx context.Context, b Beat) error {
 	}
 	older, err := c.olderBeats(ctx, key)
 	if err != nil {
-		return nil //nolint:nilerr // the beat is durable, and the next one looks again
+		return nil // the beat is durable, and the next one looks again
 	}
 	for _, k := range older {
 		_ = c.store.Delete(ctx, k) // an older beat does no harm

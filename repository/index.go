@@ -233,8 +233,10 @@ func parseTop(text []byte, end int64, codec compression.Codec) ([]Pack, error) {
 	}
 	packs := make([]Pack, 0, len(top.Packs))
 	for i, j := range top.Packs {
-		p := Pack{Number: i + 1, Name: j.Name, Archive: j.Archive, Plain: j.Plain, Stored: j.Stored,
-			Frames: j.Frames, Files: j.Files, line: j.Line}
+		p := Pack{
+			Number: i + 1, Name: j.Name, Archive: j.Archive, Plain: j.Plain, Stored: j.Stored,
+			Frames: j.Frames, Files: j.Files, line: j.Line,
+		}
 		if err := p.validate(codec); err != nil {
 			return nil, err
 		}

@@ -49,9 +49,9 @@ func TestPackAtPartBorders(t *testing.T) {
 	random := noise("", 2*mib).content
 	for _, frames := range []int{4, 5, 11} {
 		for _, off := range []int{-1, 0, 1} {
-			c, store := cluster(t)
+			store := memory.New()
 			count := &countStore{Store: store}
-			c = openCluster(t, count)
+			c := openCluster(t, count)
 			w, err := c.NewBackup(t.Context(), startBackup(nil))
 			if err != nil {
 				t.Fatal(err)

@@ -51,7 +51,7 @@ func (c *Cluster) checkHeader(e Entry, b []byte) (Header, error) {
 
 // matches returns a *CorruptError if h says another thing than the key and size of e.
 func (c *Cluster) matches(e Entry, h *Header) error {
-	reason := ""
+	var reason string
 	switch {
 	case h.SystemID != c.id:
 		reason = fmt.Sprintf("header says system identifier %s", h.SystemID)

@@ -1,0 +1,86 @@
+package repository
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pgark/pgark/storage"
+)
+
+// Backups reads the records of all visible backups, ordered by id: the time they began. A record that cannot be read does not hide the
+// others: they are returned together with an error, which joins a *CorruptError, *FormatError or storage error for each.
+func (c *Cluster) Backups(ctx context.Context) ([]Backup, error) {
+	ids, err := c.backupIDs(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list backups: %w", err)
+	}
+	backups, errs := make([]Backup, len(ids)), make([]error, len(ids))
+	var group errgroup.Group
+	group.SetLimit(recordReads)
+	for i, id := range ids {
+		group.Go(func() error {
+			backups[i], errs[i] = c.Backup(ctx, id)
+			return nil
+		})
+	}
+	_ = group.Wait() // the errors are in errs
+	visible := make([]Backup, 0, len(ids))
+	for i := range ids {
+		switch {
+		case errs[i] == nil:
+			visible = append(visible, backups[i])
+		case errors.Is(errs[i], ErrNoBackup): // not complete, or just expired
+			errs[i] = nil
+		}
+	}
+	return visible, errors.Join(errs...)
+}
+
+// backupIDs lists the ids under which anything lies, with one request for each.
+func (c *Cluster) backupIDs(ctx context.Context) ([]string, error) {
+	prefix := clusterPrefix(c.id) + backupsFolder
+	var ids []string
+	for after := storage.Key(""); ; {
+		info, found, err := first(ctx, c.store, prefix, after)
+		if err != nil || !found {
+			return ids, err
+		}
+		name, _, isFolder := strings.Cut(strings.TrimPrefix(string(info.Key), string(prefix)), "/")
+		after = info.Key
+		if isFolder {
+			after = pastFolder(prefix + storage.Key(name))
+			if _, err := parseStamp(name); err == nil {
+				ids = append(ids, name)
+			}
+		}
+	}
+}
+
+// Backup reads the record of one backup. The error is ErrNoBackup if there is none, a *CorruptError or a *FormatError.
+func (c *Cluster) Backup(ctx context.Context, id string) (Backup, error) {
+	if _, err := parseStamp(id); err != nil {
+		return Backup{}, fmt.Errorf("read backup %q: %w: %w", id, ErrNoBackup, err)
+	}
+	key := recordKey(c.id, id)
+	text, err := storage.ReadAll(ctx, c.store, key, recordLimit)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		return Backup{}, fmt.Errorf("read backup %s: %w: %w", id, ErrNoBackup, err)
+	case errors.Is(err, storage.ErrTooLarge):
+		return Backup{}, &CorruptError{Key: key, Reason: "size", Err: err}
+	case err != nil:
+		return Backup{}, fmt.Errorf("read backup %s: %w", id, err)
+	}
+	b, err := ParseBackup(text)
+	if err != nil {
+		return Backup{}, &CorruptError{Key: key, Reason: "record", Err: err}
+	}
+	if b.ID != id || b.SystemID != c.id {
+		return Backup{}, &CorruptError{Key: key, Reason: fmt.Sprintf("record is that of %s of system %s", b.ID, b.SystemID)}
+	}
+	return b, nil
+}
