@@ -93,6 +93,12 @@ func (s *server) end() wal.LSN {
 	return s.system.Flush
 }
 
+func (s *server) connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.connects
+}
+
 // promote begins timeline tli at the LSN at, its parent the present one.
 func (s *server) promote(tli wal.TimelineID, at wal.LSN) {
 	s.change(func() {

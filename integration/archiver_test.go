@@ -180,8 +180,32 @@ func (a *archiving) sameAsServer(t testing.TB, c *postgrestest.Cluster, tli wal.
 			counted = e.Range.End
 		}
 	}
+	if want := endsInWAL(t, c, size, tli, cover.Spans[0]); ends != want {
+		t.Errorf("headers tell of %d transaction ends, pg_wal holds %d", ends, want)
+	}
 	if len(cover.Spans) != 1 || cover.Spans[0].End < end {
 		t.Fatalf("archive of timeline %s: got %v, want one span to %s", tli, cover.Spans, end)
+	}
+	return ends
+}
+
+// endsInWAL counts the transaction ends in the server's pg_wal.
+func endsInWAL(t testing.TB, c *postgrestest.Cluster, size wal.SegmentSize, tli wal.TimelineID, r wal.Range) (ends uint32) {
+	t.Helper()
+	d := wal.NewDecoder(size, r.Start, wal.EventsOnly)
+	for at := r.Start; at < r.End; at = size.End(size.Number(at)) {
+		b, err := os.ReadFile(filepath.Join(c.DataDir, "pg_wal", size.FileName(size.Segment(tli, at))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Write(b[:min(uint64(len(b)), uint64(r.End-at))]); err != nil {
+			t.Fatal(err)
+		}
+		for rec, ok := d.Next(); ok; rec, ok = d.Next() {
+			if _, ok := rec.Event.(*wal.TransactionEnd); ok {
+				ends++
+			}
+		}
 	}
 	return ends
 }
