@@ -24,7 +24,11 @@ func joinParts(parts []part) (uint32, bool) {
 		if p.offset != at {
 			return 0, false
 		}
-		crc = joinCRC(crc, p.crc, p.length)
+		if at == 0 {
+			crc = p.crc // most files have one part
+		} else {
+			crc = joinCRC(crc, p.crc, p.length)
+		}
 		at += p.length
 	}
 	return crc, true

@@ -9,9 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// syncFolder makes all that was written to the file system of folder durable,
-// with one syncfs: a file at a time took five times as long. Since Linux 5.8
-// it reports write errors.
+// syncFolder makes all that was written to the file system of folder durable
+// with one syncfs: 550 MB in 2,300 files took 5.0 s so, and 5.5 s with an fsync
+// for each file (means of three pairs, on a busy machine). Since Linux 5.8 it
+// reports write errors.
 func syncFolder(folder *os.File) error {
 	if err := unix.Syncfs(int(folder.Fd())); err != nil {
 		return fmt.Errorf("sync %s: %w", folder.Name(), err)

@@ -20,6 +20,7 @@ type Inventory struct {
 	Beat        *repository.Beat               // the newest coverage beat; nil if there is none
 	Facts       map[Question]Fact              // what was read from the WAL itself
 	Free        uint64                         // bytes free where the cluster is to lie; 0 is unknown
+	Notes       []string                       // what a person should know of the archive
 }
 
 // Ask says what a Question wants found.

@@ -218,7 +218,7 @@ func (w *way) plan(backup repository.Backup, stop Stop, until wal.LSN) *Plan {
 		Stop:     stop,
 		Until:    until,
 		Free:     w.inv.Free,
-		Notes:    w.notes,
+		Notes:    slices.Concat(w.inv.Notes, w.notes),
 	}
 	plan.Legs = w.legs(h, wal.Range{Start: w.inv.SegmentSize.Floor(backup.StartLSN), End: until})
 	for _, leg := range plan.Legs {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/user"
 	"strconv"
 	"strings"
 	"time"
@@ -79,10 +81,7 @@ func prove(ctx context.Context, s *Server, plan *Plan, o RecoverOptions) (*Recov
 // ask runs proofSQL as the first user that is let in. A server that has just
 // opened may still turn connections away.
 func ask(ctx context.Context, s *Server, o RecoverOptions) (rows [][]string, conn string, err error) {
-	users := o.Users
-	if len(users) == 0 {
-		users = []string{"postgres"}
-	}
+	users := o.users()
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -104,6 +103,22 @@ func ask(ctx context.Context, s *Server, o RecoverOptions) (rows [][]string, con
 		case <-tick.C:
 		}
 	}
+}
+
+// users returns the database users to try. One of them was named at initdb.
+func (o RecoverOptions) users() []string {
+	if len(o.Users) > 0 {
+		return o.Users
+	}
+	uid := os.Geteuid()
+	if o.Owner != nil {
+		uid = o.Owner.UID
+	}
+	list := []string{"postgres"}
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil && u.Username != "postgres" {
+		list = append(list, u.Username)
+	}
+	return list
 }
 
 // unixEpoch is 1970-01-01 in PostgreSQL's time, in microseconds.

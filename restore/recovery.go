@@ -24,7 +24,8 @@ type RecoverOptions struct {
 	Port      int
 	// Action must be that of the cluster's LayOptions.
 	Action Action
-	// Users are the database users to try for the proof, in order; empty: postgres.
+	// Users are the database users to try for the proof, in order; empty:
+	// postgres and the user the server runs as.
 	Users []string
 	// Owner is the user to run the server as, which takes root; nil is ours.
 	Owner *Owner

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/wal"
@@ -284,17 +285,34 @@ func (p *Plan) findLater(ctx context.Context, cluster *repository.Cluster, inv *
 		all[i] = i
 	}
 	active := map[wal.XID]bool{}
-	return s.records(ctx, all, func(r wal.Record) bool {
+	var behind wal.Time
+	err = s.records(ctx, all, func(r wal.Record) bool {
 		if r.End <= kept {
 			active[r.XID] = true
 			return true
 		}
-		if e, ok := r.Event.(*wal.TransactionEnd); ok && active[e.XID] && e.XID == r.XID && e.Kind == wal.Commit {
+		e, ok := r.Event.(*wal.TransactionEnd)
+		if !ok {
+			return true
+		}
+		if p.Target.Kind == TargetTime {
+			behind = max(behind, p.Target.Time-e.Time)
+		}
+		if active[e.XID] && e.XID == r.XID && e.Kind == wal.Commit {
 			p.Later = append(p.Later, e.XID)
 		}
 		return len(p.Later) < laterKept
 	})
+	if behind > setBack {
+		p.Notes = append(p.Notes, fmt.Sprintf("the server's clock was set back: transactions behind the stop carry times up to %s before the target",
+			time.Duration(behind)*time.Microsecond))
+	}
+	return err
 }
+
+// setBack is how far times in WAL run backwards without a clock that was set:
+// 2.9 ms were seen under load. In microseconds.
+const setBack = 1_000_000
 
 // String returns the stop in words.
 func (s Stop) String() string {

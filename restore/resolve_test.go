@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"testing"
 
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/restore"
+	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/storage/memory"
 	"github.com/pgark/pgark/wal"
 )
@@ -248,17 +248,54 @@ func TestResolveLater(t *testing.T) {
 	if got := fmt.Sprint(plan.Later); got != "[101]" || plan.LastCommit == nil || plan.LastCommit.XID != 100 {
 		t.Errorf("got later %s, last commit %v; want [101], 100", got, plan.LastCommit)
 	}
-	// Bytes behind the stop that cannot be read keep no one from restoring.
-	o := store.Clone()
-	for _, key := range o.Keys() {
-		if strings.Contains(string(key), "/wal/") {
-			b := o.Bytes(key)
-			b[len(b)-3] ^= 1
-			o.Replace(key, b)
+}
+
+// A clock that was set back makes a time mean two states: the plan says so.
+func TestResolveClockSetBack(t *testing.T) {
+	for _, minutes := range []float64{0, 30} {
+		store := memory.New()
+		repo, err := repository.Create(t.Context(), store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := repo.Cluster(fakeSystem)
+		m := newWALMaker(mib, lsn(2))
+		begin := m.filler(100, 10)
+		m.end(0, 101, at(60))
+		stop := m.end(0, 102, at(62))
+		m.end(0, 103, at(61-minutes))
+		m.end(0, 104, at(63))
+		m.archive(t, c, nil, nil)
+		inv, err := restore.Survey(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inv.Backups = []repository.Backup{{ID: "b", Timeline: 1, StartLSN: begin.Start, StopLSN: begin.End, SegmentSize: mib, Stopped: at(50).Go()}}
+		plan, err := restore.Resolve(t.Context(), c, inv, restore.Target{Kind: restore.TargetTime, Time: at(61)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if plan.Stop.LSN != stop.Start || (len(plan.Notes) > 0) != (minutes > 0) {
+			t.Errorf("set back %v minutes: got stop %s, notes %q", minutes, plan.Stop, plan.Notes)
 		}
 	}
-	if _, err := restore.Resolve(t.Context(), clusterIn(t, o), inv, restore.Target{Kind: restore.TargetTime, Time: at(1)}); err == nil {
-		t.Log("the flipped bit did not matter")
+}
+
+// A backup record that cannot be read does not keep from using the others; a
+// store that fails does.
+func TestSurveyBadRecord(t *testing.T) {
+	store, plan := fakeBackup(t, nil, pack{"base", dataDirectory()})
+	archiveRaw(t, clusterIn(t, store), 1, lsn(2), make([]byte, 100))
+	key := storage.Key(fmt.Sprintf("%s/backups/20261120T130000Z/record.json", fakeSystem))
+	store.Replace(key, []byte("{}"))
+	inv, err := restore.Survey(t.Context(), clusterIn(t, store))
+	if err != nil || len(inv.Backups) != 1 || inv.Backups[0].ID != plan.Backup.ID || len(inv.Notes) != 1 {
+		t.Errorf("got %v, %v, want one backup and a note", inv, err)
+	}
+	c := clusterIn(t, store)
+	store.Fail(memory.Get, string(key), 0, storage.ErrUnavailable)
+	if _, err := restore.Survey(t.Context(), c); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("got error %v, want ErrUnavailable", err)
 	}
 }
 

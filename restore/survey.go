@@ -30,7 +30,10 @@ func Survey(ctx context.Context, cluster *repository.Cluster) (*Inventory, error
 	}
 	// Records before the data they name: what is listed later may only be more.
 	if inv.Backups, err = cluster.Backups(ctx); err != nil {
-		return nil, fmt.Errorf("survey archive: %w", err)
+		if !onlyBad(err) {
+			return nil, fmt.Errorf("survey archive: %w", err)
+		}
+		inv.Notes = append(inv.Notes, fmt.Sprintf("a backup cannot be used: %v", err))
 	}
 	beat, found, err := cluster.NewestBeat(ctx)
 	if err != nil {
@@ -49,6 +52,23 @@ func Survey(ctx context.Context, cluster *repository.Cluster) (*Inventory, error
 		return nil, fmt.Errorf("survey archive: %w", err)
 	}
 	return inv, nil
+}
+
+// onlyBad reports whether err says of records that they are corrupt or of a
+// newer format, and nothing else. They do not keep from using the others; a
+// store that does not answer does.
+func onlyBad(err error) bool {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the parts are judged one by one
+		for _, e := range joined.Unwrap() {
+			if e != nil && !onlyBad(e) {
+				return false
+			}
+		}
+		return true
+	}
+	var corrupt *repository.CorruptError
+	var format *repository.FormatError
+	return errors.As(err, &corrupt) || errors.As(err, &format)
 }
 
 // learnHistories adds the ancestry that backup records hold.
