@@ -65,16 +65,14 @@ func cut(t *testing.T, limit int64, stream []byte) []made {
 func generated(sizes ...int) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	random := rand.New(rand.NewPCG(1, 2))
+	random := rand.NewChaCha8([32]byte{1})
 	for i, size := range sizes {
 		if i%3 == 0 {
 			_ = w.WriteHeader(&tar.Header{Name: fmt.Sprintf("d%d/", i), Mode: 0o700, Typeflag: tar.TypeDir, Format: tar.FormatUSTAR})
 		}
 		_ = w.WriteHeader(&tar.Header{Name: fmt.Sprintf("d/%d", i), Size: int64(size), Mode: 0o600, Typeflag: tar.TypeReg, Format: tar.FormatUSTAR})
 		content := make([]byte, size)
-		for j := range content {
-			content[j] = byte(random.Uint32())
-		}
+		_, _ = random.Read(content)
 		_, _ = w.Write(content)
 	}
 	_ = w.Flush()

@@ -21,9 +21,14 @@ import (
 	"github.com/pgark/pgark/wal"
 )
 
-// eventful is a source whose backup makes every kind of storage call: two packs, one of them in parts.
+// eventful is a source whose backup makes every kind of storage call: two packs, one of them in parts; with -short
+// there is no need of parts.
 func eventful() *fakeSource {
-	src := newSource(append(files("base/5", 100, 300<<10), fakeFile{path: "base/5/noise", kind: repository.TypeFile, size: 17 << 20, noise: true})...)
+	size := int64(17 << 20)
+	if testing.Short() {
+		size = 2 << 20
+	}
+	src := newSource(append(files("base/5", 100, 300<<10), fakeFile{path: "base/5/noise", kind: repository.TypeFile, size: size, noise: true})...)
 	src.start.Tablespaces = []repository.Tablespace{{OID: 16400, Path: "/srv/one"}}
 	src.archives = append([]fakeArchive{{tablespace: 16400, files: files("PG_15_202209061", 5)}}, src.archives...)
 	return src
@@ -53,7 +58,7 @@ func TestRunEachCallFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	calls := len(store.Calls())
-	if calls < 10 {
+	if calls < 7 {
 		t.Fatalf("the backup made %d calls only", calls)
 	}
 	kinds := map[string]func(s *memory.Store, nth int){
@@ -208,7 +213,7 @@ func TestRunKilled(t *testing.T) {
 		_, err := backup.Run(t.Context(), eventful(), c, backup.Options{WaitDurable: durable})
 		store.Crash()
 		if err == nil {
-			if calls < 10 {
+			if calls < 7 {
 				t.Errorf("only %d calls were made", calls)
 			}
 			return
@@ -229,7 +234,10 @@ func TestRunCancelled(t *testing.T) {
 		c := newCluster(t, store)
 		before := store.Keys()
 		ctx, cancel := context.WithCancel(t.Context())
-		after := random.Int64N(17 << 20)
+		after := random.Int64N(2 << 20)
+		if !testing.Short() {
+			after = random.Int64N(17 << 20)
+		}
 		_, err := backup.Run(ctx, eventful(), c, backup.Options{
 			WaitDurable: durable,
 			Progress: func(p backup.Progress) {
@@ -286,7 +294,7 @@ func TestRunTwoProcesses(t *testing.T) {
 func TestRunHugeFile(t *testing.T) {
 	size := int64(3 << 30)
 	if testing.Short() {
-		size = 600 << 20 // still larger than a pack
+		size = 520 << 20 // still larger than a pack
 	}
 	src := newSource(fakeFile{path: "base/5/16384", kind: repository.TypeFile, size: size})
 	store := memory.New()
