@@ -71,10 +71,10 @@ func (a *Archiver) run(ctx context.Context) error {
 		conn = next
 		switch {
 		case fence(err):
-			a.drop(conn)
+			drop(ctx, conn)
 			return err
 		case ctx.Err() != nil:
-			a.drop(conn)
+			drop(ctx, conn)
 			return nil
 		case ended(err), errors.Is(err, errCompare):
 			continue
@@ -83,18 +83,18 @@ func (a *Archiver) run(ctx context.Context) error {
 		}
 		a.progress.enter(Waiting, err)
 		if pause(ctx, attempt) != nil {
-			a.drop(conn)
+			drop(ctx, conn)
 			return nil
 		}
 	}
 }
 
 // drop closes a connection that nobody needs.
-func (a *Archiver) drop(conn Conn) {
+func drop(ctx context.Context, conn Conn) {
 	if conn == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
 	defer cancel()
 	_ = conn.Close(ctx)
 }
@@ -129,12 +129,12 @@ func (a *Archiver) session(ctx context.Context, conn Conn) (Conn, error) {
 	a.progress.enter(Connecting, nil)
 	p, err := a.prepare(ctx, conn)
 	if err != nil {
-		a.drop(conn)
+		drop(ctx, conn)
 		return nil, err
 	}
 	start := postgres.Start{Slot: a.options.Slot, Timeline: p.from.timeline, LSN: p.from.start}
 	if err := conn.StartReplication(ctx, start); err != nil {
-		a.drop(conn)
+		drop(ctx, conn)
 		return nil, a.gone(p, p.from.start, err)
 	}
 	s := newStream(a, p, conn)

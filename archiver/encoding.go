@@ -94,6 +94,11 @@ func (s *stream) encodeSegment(ctx context.Context, g *segment, before <-chan st
 		return err
 	}
 	defer func() { s.encoders <- e }()
+	select {
+	case body := <-s.bodies:
+		e.Reset(body)
+	default:
+	}
 	for {
 		select {
 		case sl, ok := <-g.slots:

@@ -40,7 +40,6 @@ type server struct {
 	failStart  error // of the next StartReplication
 	cutAfter   int   // the connection breaks after so many messages; 0 never
 	mute       bool  // the stream sends nothing more
-	stoppedAt  time.Time
 	changed    chan struct{}
 	conns      []*conn
 	connects   int

@@ -2,7 +2,6 @@ package archiver_test
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -72,14 +71,22 @@ func TestEveryStorageCallFailsInTurn(t *testing.T) {
 	}
 }
 
+// moment is when a process dies.
+type moment string
+
+const (
+	beforePut moment = "before the put"
+	afterPut  moment = "after the put"
+)
+
 // mortal is a store through which a process speaks that dies at its nth call:
 // before the call does anything, or after it did and before the answer came.
 type mortal struct {
 	storage.Store
 
-	left  *atomic.Int64
-	after bool
-	die   func()
+	left *atomic.Int64
+	when moment
+	die  func()
 }
 
 func (m mortal) Put(ctx context.Context, key storage.Key, body []byte) error {
@@ -87,7 +94,7 @@ func (m mortal) Put(ctx context.Context, key storage.Key, body []byte) error {
 	switch {
 	case left > 0:
 		return m.Store.Put(ctx, key, body)
-	case left == 0 && m.after:
+	case left == 0 && m.when == afterPut:
 		_ = m.Store.Put(ctx, key, body)
 	}
 	m.die()
@@ -98,16 +105,16 @@ func (m mortal) Put(ctx context.Context, key storage.Key, body []byte) error {
 // Killed before or after every put, with whatever else was in flight: a new archiver goes
 // on with what the repository and the server have, and nothing is missing.
 func TestKilledBetweenAnyTwoPuts(t *testing.T) {
-	for _, after := range []bool{false, true} {
-		t.Run(fmt.Sprintf("applied %v", after), func(t *testing.T) {
+	for _, when := range []moment{beforePut, afterPut} {
+		t.Run(string(when), func(t *testing.T) {
 			for nth := 2; nth <= 10; nth++ { // 1 is the repository's marker
-				synctest.Test(t, func(t *testing.T) { killAt(t, nth, after) })
+				synctest.Test(t, func(t *testing.T) { killAt(t, nth, when) })
 			}
 		})
 	}
 }
 
-func killAt(t *testing.T, nth int, after bool) {
+func killAt(t *testing.T, nth int, when moment) {
 	l := newLab(t)
 	dead := make(chan struct{})
 	var left atomic.Int64
@@ -117,7 +124,7 @@ func killAt(t *testing.T, nth int, after bool) {
 	opts.StopTimeout = 1 // a dead process uploads nothing more
 	open := func(ctx context.Context) (*repository.Repository, error) {
 		return repository.Create(ctx, mortal{
-			Store: recorder{Store: l.store, log: l.log}, left: &left, after: after,
+			Store: recorder{Store: l.store, log: l.log}, left: &left, when: when,
 			die: sync.OnceFunc(func() { close(dead) }),
 		})
 	}
@@ -136,9 +143,11 @@ func killAt(t *testing.T, nth int, after bool) {
 	}
 	l.server.kill() // what a dead process says does not reach the server
 	cancel()
-	<-done
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
 	l.log.judge(t, l.anchor)
-	if nth == 2 && !after {
+	if nth == 2 && when == beforePut {
 		l.anchor = l.server.end() &^ (1<<20 - 1) // died before anything was archived
 	}
 	l.start()

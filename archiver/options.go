@@ -62,7 +62,7 @@ const (
 	// probeAfter is how long the server waits for a confirmation before it is
 	// probed, and probeEvery how often.
 	probeAfter = 1500 * time.Millisecond
-	probeEvery = time.Second
+	probeEvery = 2 * time.Second
 	// probeTimeout bounds one probe, and callTimeout other single calls.
 	probeTimeout = 2 * time.Second
 	callTimeout  = 30 * time.Second

@@ -15,8 +15,9 @@ import (
 type prepared struct {
 	cluster *repository.Cluster
 	system  postgres.System
-	server  wal.History // the server's
-	history wal.History // of the timeline to stream
+	slot    postgres.Slot // as it was found; zero if it was made now
+	server  wal.History   // the server's
+	history wal.History   // of the timeline to stream
 	from    resumption
 	entries []repository.Entry // that hold what is compared
 	pieces  map[wal.SegmentNumber]struct{}
@@ -38,14 +39,15 @@ func (a *Archiver) prepare(ctx context.Context, conn Conn) (prepared, error) {
 	if err != nil {
 		return prepared{}, err
 	}
-	if err := a.ensureSlot(ctx, conn); err != nil {
+	slot, err := a.ensureSlot(ctx, conn)
+	if err != nil {
 		return prepared{}, err
 	}
 	// Once more: what is reserved by the slot is before this position.
 	if system, err = conn.System(ctx); err != nil {
 		return prepared{}, err
 	}
-	p := prepared{cluster: cluster, system: system, pieces: make(map[wal.SegmentNumber]struct{})}
+	p := prepared{cluster: cluster, system: system, slot: slot, pieces: make(map[wal.SegmentNumber]struct{})}
 	if p.server, err = putHistories(ctx, conn, cluster, system.Timeline); err != nil {
 		return prepared{}, err
 	}
@@ -55,7 +57,7 @@ func (a *Archiver) prepare(ctx context.Context, conn Conn) (prepared, error) {
 	if err := p.list(ctx); err != nil {
 		return prepared{}, err
 	}
-	a.options.Logger.Info("archiving goes on", "system_id", system.ID.String(),
+	a.options.Logger.InfoContext(ctx, "archiving goes on", "system_id", system.ID.String(),
 		"timeline", p.from.timeline.String(), "lsn", p.from.durable.String())
 	return p, nil
 }
@@ -89,19 +91,19 @@ func (a *Archiver) cluster(ctx context.Context, system postgres.System) (*reposi
 }
 
 // ensureSlot makes the slot, with its WAL reserved, if there is none.
-func (a *Archiver) ensureSlot(ctx context.Context, conn Conn) error {
+func (a *Archiver) ensureSlot(ctx context.Context, conn Conn) (postgres.Slot, error) {
 	slot, known, err := conn.Slot(ctx, a.options.Slot)
 	if err != nil || known && slot.Exists {
-		return err
+		return slot, err
 	}
 	err = conn.CreateSlot(ctx, a.options.Slot)
 	if errors.Is(err, postgres.ErrSlotExists) {
-		return nil
+		return postgres.Slot{}, nil
 	}
 	if err == nil {
-		a.options.Logger.Info("replication slot created", "slot", a.options.Slot)
+		a.options.Logger.InfoContext(ctx, "replication slot created", "slot", a.options.Slot)
 	}
-	return err
+	return postgres.Slot{}, err
 }
 
 // putHistories puts the history file of the server's timeline and those of
@@ -143,7 +145,7 @@ func (a *Archiver) locate(ctx context.Context, conn Conn, p *prepared) error {
 	if errors.As(err, &ahead) {
 		// A standby that was started again has, for a while, less than it had.
 		if v, showErr := conn.Setting(ctx, "in_hot_standby"); showErr == nil && v == "on" {
-			return fmt.Errorf("%w: %s", errStandbyBehind, ahead)
+			return fmt.Errorf("%w: %s", errStandbyBehind, ahead.Error()) // no fence
 		}
 	}
 	if err != nil {
@@ -167,12 +169,16 @@ func (a *Archiver) inventory(ctx context.Context, p *prepared) (archived, error)
 	var have archived
 	for _, tli := range slices.Backward(timelines) {
 		if !p.server.Contains(tli) {
-			if have.newest == 0 && hasWAL(ctx, p.cluster, tli) {
-				have.newest = tli
+			found, err := hasWAL(ctx, p.cluster, tli)
+			if err != nil {
+				return archived{}, err
+			}
+			if found {
+				have.newest = max(have.newest, tli)
 			}
 			continue
 		}
-		v, err := p.cluster.Coverage(ctx, tli, a.known(tli, p.system.SegmentSize))
+		v, err := a.coverage(ctx, p, tli)
 		if err != nil {
 			return archived{}, err
 		}
@@ -184,14 +190,21 @@ func (a *Archiver) inventory(ctx context.Context, p *prepared) (archived, error)
 	return have, nil
 }
 
-// known returns an LSN from which on it is enough to list a timeline: what
-// was durable before is not looked at again.
-func (a *Archiver) known(tli wal.TimelineID, size wal.SegmentSize) wal.LSN {
-	at := a.Durable()
-	if at.Timeline != tli || at.LSN < wal.LSN(size) {
-		return 0
+// coverage lists the end of a timeline's coverage: its last span, and of that
+// at least the last whole segment. It need not look at what the slot no longer
+// keeps, which is durable; where nothing is found there it lists all.
+func (a *Archiver) coverage(ctx context.Context, p *prepared, tli wal.TimelineID) (repository.Coverage, error) {
+	from := p.slot.RestartLSN
+	if at := a.Durable(); at.Timeline == tli {
+		from = max(from, at.LSN)
 	}
-	return at.LSN - wal.LSN(size)
+	if size := wal.LSN(p.system.SegmentSize); from > size {
+		v, err := p.cluster.Coverage(ctx, tli, from-size)
+		if err != nil || len(v.Spans) > 0 {
+			return v, err
+		}
+	}
+	return p.cluster.Coverage(ctx, tli, 0)
 }
 
 // tellOrphan warns once of WAL on a branch that the server left.
@@ -228,13 +241,12 @@ func (p *prepared) list(ctx context.Context) error {
 	return nil
 }
 
-// hasWAL reports whether the repository holds WAL of a timeline; an error
-// counts as yes, and comes up again where it matters.
-func hasWAL(ctx context.Context, cluster *repository.Cluster, tli wal.TimelineID) bool {
-	for range cluster.ListWAL(ctx, tli, 0) {
-		return true
+// hasWAL reports whether the repository holds WAL of a timeline.
+func hasWAL(ctx context.Context, cluster *repository.Cluster, tli wal.TimelineID) (bool, error) {
+	for _, err := range cluster.ListWAL(ctx, tli, 0) {
+		return err == nil, err
 	}
-	return false
+	return false, nil
 }
 
 // historyOf returns the history of an ancestor of h.

@@ -26,20 +26,12 @@ type reading struct {
 	open     repository.Summary // of the segment that holds at
 	segments map[wal.SegmentNumber]repository.Summary
 	parts    []partSummary // read and not in a piece yet, ascending
-	last     lastCommit
 }
 
 // partSummary is the summary of one part, which ends at end.
 type partSummary struct {
 	end     wal.LSN
 	summary repository.Summary
-}
-
-// lastCommit is the last transaction end that was read.
-type lastCommit struct {
-	end  wal.LSN
-	xid  wal.XID
-	time wal.Time
 }
 
 // found is what the archiver acts on while WAL is read.
@@ -63,16 +55,13 @@ func (r *reading) read(ctx context.Context, p part) (found, error) {
 	if err := r.durable.check(ctx, p.at, p.bytes); err != nil {
 		return found{}, err
 	}
-	summary, last, f := r.decode(p)
+	summary, f := r.decode(p)
 	end := p.at + wal.LSN(len(p.bytes))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.at = end
 	r.open = merge(r.open, summary)
 	r.parts = append(r.parts, partSummary{end: end, summary: summary})
-	if last.end != 0 {
-		r.last = last
-	}
 	if r.size.Offset(end) == 0 {
 		r.segments[r.size.Number(p.at)], r.open = r.open, repository.Summary{}
 	}
@@ -84,11 +73,10 @@ func (r *reading) read(ctx context.Context, p part) (found, error) {
 // decode sums up the records that end in p. Where they cannot be read the
 // decoder begins again with the next segment: the bytes are archived as they
 // are, and their objects say that they are not counted in full.
-func (r *reading) decode(p part) (repository.Summary, lastCommit, found) {
+func (r *reading) decode(p part) (repository.Summary, found) {
 	var (
-		s    repository.Summary
-		last lastCommit
-		f    found
+		s repository.Summary
+		f found
 	)
 	if p.at >= r.broken.End && r.broken.End > r.decoder.Pos() {
 		r.decoder = wal.NewDecoder(r.size, r.broken.End, wal.EventsOnly)
@@ -101,14 +89,11 @@ func (r *reading) decode(p part) (repository.Summary, lastCommit, found) {
 	}
 	for rec, ok := r.decoder.Next(); ok; rec, ok = r.decoder.Next() {
 		s.Add(rec)
-		if e, ok := rec.Event.(*wal.TransactionEnd); ok {
-			last = lastCommit{end: rec.End, xid: e.XID, time: e.Time}
-		}
 	}
 	f.shutdown = s.ShutdownCheckpoint
 	head := r.decoder.Head()
 	s.HeadUnknown = r.broken.Contains(p.at) || r.decoder.SkippedHead() && head.End > p.at
-	return s, last, f
+	return s, f
 }
 
 // wait returns when every byte before lsn was read.
@@ -128,11 +113,11 @@ func (r *reading) wait(ctx context.Context, lsn wal.LSN) error {
 	}
 }
 
-// position returns how far WAL was read, and the last transaction end.
-func (r *reading) position() (wal.LSN, lastCommit) {
+// position returns how far WAL was read.
+func (r *reading) position() wal.LSN {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.at, r.last
+	return r.at
 }
 
 // piece takes the summary of the bytes of a piece, all of which were read.

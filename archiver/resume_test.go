@@ -63,7 +63,7 @@ func TestResume(t *testing.T) {
 	if _, err := resume(server, three, archived{newest: 2}); !errors.As(err, &gap) || gap.To != 9*mb {
 		t.Errorf("nothing of the server's history: got %v", err)
 	}
-	for _, err := range []error{ahead, gap, timeline, &ForeignError{}, &SegmentSizeError{}, &ConflictError{}, &timelineEnd{}} {
+	for _, err := range []error{ahead, gap, timeline, &ForeignError{}, &SegmentSizeError{}, &ConflictError{}, &timelineEndError{}} {
 		if err.Error() == "" || fence(err) == ended(err) {
 			t.Errorf("%T %q: fence %v", err, err, fence(err))
 		}

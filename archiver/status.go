@@ -63,6 +63,7 @@ type progress struct {
 	mu      sync.Mutex
 	status  Status
 	history wal.History   // of Durable.Timeline
+	told    [2]string     // state and error that the log was told last
 	moved   chan struct{} // closed when Durable moves or the archiver ends
 	err     error         // why it ended
 }
@@ -90,7 +91,6 @@ func (p *progress) enter(state State, err error) {
 	if err != nil {
 		text = err.Error()
 	}
-	same := s.State == state && s.Error == text
 	if s.State != state {
 		s.State, s.Since = state, time.Now()
 	}
@@ -101,10 +101,10 @@ func (p *progress) enter(state State, err error) {
 	if err != nil || state != Connecting {
 		s.Error = text
 	}
-	if same || state == Connecting {
-		return
+	if now := [2]string{string(state), text}; state != Connecting && p.told != now {
+		p.told = now
+		p.tell(state, err)
 	}
-	p.tell(state, err)
 }
 
 // tell logs one change of state. Called with mu held.
@@ -113,12 +113,12 @@ func (p *progress) tell(state State, err error) {
 		"state", string(state), "system_id", p.status.SystemID.String(),
 		"timeline", p.status.Durable.Timeline.String(), "lsn", p.status.Durable.LSN.String(),
 	}
-	switch {
-	case state == Fenced:
+	switch state {
+	case Fenced:
 		p.log.Error("archiver is fenced", append(attrs, "error", err)...)
-	case state == Waiting:
+	case Waiting:
 		p.log.Warn("archiver lost the server", append(attrs, "error", err)...)
-	default:
+	case Connecting, CatchingUp, Streaming, Stopping, Stopped:
 		p.log.Info("archiver changed state", attrs...)
 	}
 }

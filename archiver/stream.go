@@ -34,6 +34,7 @@ type stream struct {
 	encoders      chan *encoder
 	pieceEncoders chan *encoder
 	results       chan result
+	bodies        chan []byte // memory for encoded segments
 
 	current *segment // of the receiver alone
 
@@ -63,6 +64,13 @@ type stream struct {
 	cause      error     // why the wire ended
 }
 
+// lastCommit is the last transaction end of an object.
+type lastCommit struct {
+	end  wal.LSN // of the object
+	xid  wal.XID
+	time wal.Time
+}
+
 // mark says when a byte came.
 type mark struct {
 	lsn  wal.LSN
@@ -86,7 +94,7 @@ func newStream(a *Archiver, p prepared, conn Conn) *stream {
 		from: p.from, size: size, whole: size.Floor(p.from.durable),
 		wire: newWire(conn), news: newNews(p.from.start),
 		parts: make(chan part, 256), encoders: make(chan *encoder, o.Workers), pieceEncoders: make(chan *encoder, 1),
-		results: make(chan result), segments: make(map[wal.SegmentNumber]*segment), before: make(chan struct{}),
+		results: make(chan result), bodies: make(chan []byte, o.Uploads), segments: make(map[wal.SegmentNumber]*segment), before: make(chan struct{}),
 		hasPieces: p.pieces, received: p.from.start, mayDelete: true,
 		beats: beats{every: o.BeatEvery},
 	}
@@ -124,7 +132,7 @@ func (s *stream) run(ctx context.Context, dial func(context.Context) (Conn, erro
 	})
 	l := &loop{stream: s, group: g, hangUp: hangUp, ended: ended, dial: dial}
 	err := l.run(ctx, work)
-	if err == nil {
+	if err == nil && l.assembler.drained() {
 		l.lastBeat(work)
 	}
 	hangUp(errFinish)
@@ -253,7 +261,7 @@ func (l *loop) look(work context.Context) {
 		l.assembler.flush(now)
 	}
 	if n.corrupt != nil {
-		l.options.Logger.Error("WAL cannot be read, it is archived as it is",
+		l.options.Logger.ErrorContext(work, "WAL cannot be read, it is archived as it is",
 			"timeline", l.from.timeline.String(), "lsn", l.received.String(), "error", n.corrupt)
 	}
 	if n.overflow != 0 && n.overflow-1 == l.size.Number(l.received) {
@@ -281,7 +289,7 @@ func (l *loop) verify() {
 	if l.verified {
 		return
 	}
-	if at, _ := l.reading.position(); at >= l.from.durable {
+	if l.reading.position() >= l.from.durable {
 		l.verified = true
 		l.settle()
 	}
@@ -289,7 +297,7 @@ func (l *loop) verify() {
 
 // settle takes the durable position over to those who wait for it.
 func (l *loop) settle() {
-	if at, _ := l.reading.position(); at >= l.from.durable {
+	if l.reading.position() >= l.from.durable {
 		l.verified = true
 	}
 	if !l.verified {

@@ -35,8 +35,21 @@ func (s *stream) uploadPiece(ctx context.Context, c cut, parts []part) error {
 func (s *stream) upload(ctx context.Context, c cut, o *object) error {
 	err := s.put(ctx, o.encoded)
 	s.window.charge(-o.charged)
+	s.recycle(c, o)
 	s.send(ctx, result{cut: c, object: o.encoded, err: err})
 	return nil
+}
+
+// recycle keeps the memory of a segment's object for the next. Nobody reads
+// the bytes after the upload.
+func (s *stream) recycle(c cut, o *object) {
+	if c.kind != cutSegment || int64(cap(o.encoded.Body)) > s.options.Buffer/8 {
+		return
+	}
+	select {
+	case s.bodies <- o.encoded.Body:
+	default:
+	}
 }
 
 // put puts an object until it is durable. What can pass by itself was tried
@@ -51,7 +64,7 @@ func (s *stream) put(ctx context.Context, e *repository.EncodedWAL) error {
 		}
 		s.progress.stored(err)
 		if attempt == 0 {
-			s.options.Logger.Error("repository refused WAL", "timeline", s.from.timeline.String(),
+			s.options.Logger.ErrorContext(ctx, "repository refused WAL", "timeline", s.from.timeline.String(),
 				"lsn", e.Header.Range.Start.String(), "key", string(e.Key), "error", err)
 		}
 		if err := pause(ctx, attempt); err != nil {
@@ -82,10 +95,10 @@ func (l *loop) handle(work context.Context, r result) error {
 		l.deadline = time.Now().Add(l.options.StopTimeout)
 	case r.denied:
 		l.mayDelete = false
-		l.options.Logger.Info("pieces may not be deleted, they are left to expiry", "error", r.err)
+		l.options.Logger.InfoContext(work, "pieces may not be deleted, they are left to expiry", "error", r.err)
 	case r.probe:
 		l.probing = false
-		l.probed(r.err, time.Now())
+		l.probed(work, r.err)
 	case r.err != nil:
 		return r.err
 	default:
@@ -230,13 +243,14 @@ func (l *loop) waits(now time.Time) bool {
 // probed takes the answer of a probe. A server that shuts down waits until all
 // its WAL is confirmed (WalSndDone, src/backend/replication/walsender.c), so
 // what can be made safe is made safe now, and then it is left.
-func (l *loop) probed(err error, now time.Time) {
+func (l *loop) probed(work context.Context, err error) {
 	if !errors.Is(err, postgres.ErrShuttingDown) || !l.shutdownBy.IsZero() {
 		return
 	}
+	now := time.Now()
 	l.shutdownBy = now.Add(l.options.ShutdownTimeout)
 	l.assembler.flush(now)
-	l.options.Logger.Warn("server shuts down while WAL is not durable yet",
+	l.options.Logger.WarnContext(work, "server shuts down while WAL is not durable yet",
 		"timeline", l.from.timeline.String(), "lsn", l.assembler.durable.String())
 }
 
@@ -267,7 +281,7 @@ func (s *stream) putBeat(ctx context.Context, k keepalive) {
 	defer cancel()
 	b := repository.Beat{Time: k.time.Go(), Timeline: s.from.timeline, LSN: k.end}
 	if err := s.cluster.PutBeat(ctx, b); err != nil {
-		s.options.Logger.Warn("coverage beat was not put",
+		s.options.Logger.WarnContext(ctx, "coverage beat was not put",
 			"timeline", b.Timeline.String(), "lsn", b.LSN.String(), "error", err)
 	}
 }

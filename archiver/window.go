@@ -30,6 +30,9 @@ type window struct {
 	splits map[wal.SegmentNumber]struct{} // nor have these
 }
 
+// freeSlots is how many slots are kept for later use.
+const freeSlots = 32
+
 // slot is one frame of a segment, filled in order.
 type slot struct {
 	start   wal.LSN
@@ -188,7 +191,9 @@ func (w *window) release() {
 			kept = append(kept, s)
 			continue
 		}
-		w.free = append(w.free, s.buf[:0])
+		if len(w.free) < freeSlots {
+			w.free = append(w.free, s.buf[:0])
+		}
 		w.used -= frameSize
 	}
 	if len(kept) == len(w.slots) {

@@ -44,17 +44,17 @@ var (
 	errHungUp = errors.New("server shuts down and the repository does not answer in time")
 )
 
-// timelineEnd is the end of the stream where the server's history leaves the
+// timelineEndError is the end of the stream where the server's history leaves the
 // timeline.
-type timelineEnd struct{ postgres.EndOfTimeline }
+type timelineEndError struct{ postgres.EndOfTimeline }
 
-func (e *timelineEnd) Error() string {
+func (e *timelineEndError) Error() string {
 	return fmt.Sprintf("timeline ended at %s, timeline %d follows", e.At, e.Next)
 }
 
 // ended reports whether err is the end of a timeline.
 func ended(err error) bool {
-	var end *timelineEnd
+	var end *timelineEndError
 	return errors.As(err, &end)
 }
 
@@ -165,7 +165,7 @@ func (s *stream) receive(ctx context.Context) error {
 				s.wire.tell()
 			}
 		case *postgres.EndOfTimeline:
-			return &timelineEnd{*m}
+			return &timelineEndError{*m}
 		}
 	}
 }

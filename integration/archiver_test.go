@@ -486,6 +486,22 @@ func BenchmarkArchive64Segments(b *testing.B) {
 		b.ReportMetric(float64(s.BytesReceived)/float64(s.BytesStored), "ratio")
 		a.finish(b)
 	}
+	b.ReportMetric(peakMemory(b), "peak-MiB")
+}
+
+// peakMemory returns the most memory this process has held, MiB.
+func peakMemory(t testing.TB) float64 {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	kB := 0.0
+	if _, err := fmt.Sscanf(rest, "%g kB", &kB); err != nil {
+		t.Fatal(err)
+	}
+	return kB / 1024
 }
 
 func archivingInto(b *testing.B, c *postgrestest.Cluster, dir string) *archiving {

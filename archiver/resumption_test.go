@@ -1,0 +1,215 @@
+package archiver_test
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pgark/pgark/archiver"
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage/memory"
+	"github.com/pgark/pgark/wal"
+)
+
+// A new archiver compares, and goes on where the one before was killed.
+func TestResume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.start()
+		l.server.write(1_500_000)
+		l.await()
+		l.finish()
+		for range 5 {
+			l.start()
+			l.server.write(333_333)
+			l.await()
+			l.finish()
+		}
+		// To a segment's end, where the segment before is compared.
+		l.server.write(wal.LSN(segSize) - l.server.end()%wal.LSN(segSize))
+		l.start()
+		l.await()
+		l.finish()
+		l.start()
+		l.server.write(10)
+		l.await()
+		l.finish()
+		// The server has only what the slot keeps: nothing to compare with.
+		l.server.write(wal.LSN(segSize) - l.server.end()%wal.LSN(segSize))
+		l.start()
+		l.await()
+		l.finish()
+		l.server.removed = l.server.end()
+		l.start()
+		l.server.write(10)
+		l.await()
+		l.finish()
+		l.compare(1, l.anchor, l.server.end())
+	})
+}
+
+func TestTimelineSwitch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.start()
+		l.server.write(1_500_000)
+		l.await()
+		at := l.server.end() + 100_000
+		l.server.write(100_000)
+		l.server.promote(2, at)
+		l.server.write(200_000)
+		l.await()
+		l.awaitLSN(1, at)
+		// Several promotions while nobody looks.
+		l.finish()
+		second := l.server.end()
+		l.server.promote(3, second)
+		l.server.write(2_000_000)
+		third := l.server.end()
+		l.server.promote(5, third)
+		l.server.write(50_000)
+		l.start()
+		l.await()
+		l.awaitLSN(2, second)
+		if err := l.archiver.WaitDurable(t.Context(), 2, second+1); err == nil {
+			t.Error("waiting past the end of a timeline: got nil")
+		}
+		l.finish()
+		l.compare(1, l.anchor, at)
+		l.compare(2, at&^(1<<20-1), second)
+		l.compare(3, second&^(1<<20-1), third)
+		l.compare(5, third&^(1<<20-1), l.server.end())
+		histories, err := l.cluster().Histories(t.Context())
+		if err != nil || len(histories) != 3 {
+			t.Errorf("histories: got %v, %v, want 2, 3 and 5", histories, err)
+		}
+	})
+}
+
+// The promoted standby lacked what the archive holds: the rest stays as a branch.
+func TestArchiveBeyondTheSwitch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.start()
+		l.server.write(1_500_000)
+		l.await()
+		l.finish()
+		at := l.server.end() - 400_000
+		l.server.promote(2, at)
+		l.start()
+		l.server.write(1_000_000)
+		l.await()
+		l.finish()
+		l.compare(2, at&^(1<<20-1), l.server.end())
+		if !bytes.Contains(l.logged.Bytes(), []byte("bytes=400000")) {
+			t.Error("nobody was told of the branch")
+		}
+	})
+}
+
+// What must stop the archiver, and stay stopped.
+func TestFences(t *testing.T) {
+	var (
+		conflict *archiver.ConflictError
+		ahead    *archiver.AheadError
+		foreign  *archiver.ForeignError
+		size     *archiver.SegmentSizeError
+		timeline *archiver.TimelineError
+		gap      *archiver.GapError
+		stored   *repository.ConflictError
+	)
+	tests := []struct {
+		name   string
+		change func(l *lab)
+		want   any
+	}{
+		{"other bytes under a durable piece", func(l *lab) { l.server.seed[l.anchor+1_100_000] = 1 }, &conflict},
+		{"server set back", func(l *lab) { l.server.system.Flush -= 1000 }, &ahead},
+		{"foreign server", func(l *lab) { l.server.system.ID = 42 }, &foreign},
+		{"other segment size", func(l *lab) { l.server.system.SegmentSize = 2 << 20 }, &size},
+		{"older timeline", func(l *lab) {
+			l.server.promote(2, l.server.end())
+			l.start()
+			l.await()
+			l.finish()
+			l.server.system.Timeline = 1
+		}, &timeline},
+		{"other history under the same name", func(l *lab) {
+			l.server.promote(2, l.server.end())
+			l.start()
+			l.await()
+			l.finish()
+			l.server.raw[2] = append([]byte("# edited\n"), l.server.raw[2]...)
+		}, &stored},
+		{"WAL removed", func(l *lab) { l.server.removed = l.server.end() + 5000; l.server.system.Flush += 2 << 20 }, &gap},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLab(t)
+				l.start()
+				l.server.write(1_500_000)
+				l.await()
+				l.finish()
+				test.change(l)
+				puts := l.store.Count(memory.Put, "*")
+				l.start()
+				err := <-l.done
+				if !errors.As(err, test.want) {
+					t.Fatalf("run: got %v, want %T\n%s", err, test.want, l.logged.String())
+				}
+				if got := l.store.Count(memory.Put, "*"); got != puts && test.want != any(&stored) {
+					t.Errorf("puts: got %d more, want none", got-puts)
+				}
+				if s := l.archiver.Status(); s.State != archiver.Fenced || s.Error == "" {
+					t.Errorf("status: %+v", s)
+				}
+				if err := l.archiver.WaitDurable(t.Context(), 1, l.server.end()+1<<30); !errors.Is(err, archiver.ErrStopped) {
+					t.Errorf("wait: got %v, want ErrStopped", err)
+				}
+				l.log.judge(t, l.anchor)
+			})
+		})
+	}
+}
+
+func TestForeignServerMayBeAdopted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.start()
+		l.server.write(1_500_000)
+		l.await()
+		l.finish()
+		l.server.system.ID = 42
+		l.opts.Adopt = 42
+		l.start()
+		l.server.write(10)
+		l.await()
+		l.stop()
+		if err := <-l.done; err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// A standby that was started again has less than the archive for a while: no fence.
+func TestStandbyMayBeBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.server.standby = true
+		l.start()
+		l.server.write(1_500_000)
+		l.await()
+		l.finish()
+		end := l.server.end()
+		l.server.system.Flush -= 1000
+		l.start()
+		time.Sleep(time.Minute)
+		l.server.change(func() { l.server.system.Flush = end + 50 })
+		l.await()
+		l.finish()
+		l.compare(1, l.anchor, l.server.end())
+	})
+}
