@@ -89,6 +89,17 @@ func dataDirectory() []member {
 	return list
 }
 
+// smallDirectory has the kinds of files and places, and few bytes.
+func smallDirectory() []member {
+	var list []member
+	for _, m := range dataDirectory() {
+		if len(m.content) <= 2*repository.OwnFrameSize {
+			list = append(list, m)
+		}
+	}
+	return append(list, noise("base/5/large", 5*repository.FrameSize+1))
+}
+
 // packer cuts members into frames as docs/FORMAT.md, section 5.1, says.
 type packer struct {
 	t       testing.TB

@@ -26,9 +26,8 @@ import (
 // part of 5, timeline 2 left it in segment 4 and has 4 to 6, 6 in part.
 // Segment 8 on timeline 1 lies behind a hole.
 type fetched struct {
-	store *memory.Store
-	one   []byte // from the start of segment 2
-	two   []byte // from the start of segment 4
+	one []byte // from the start of segment 2
+	two []byte // from the start of segment 4
 }
 
 const historyTwo = "1\t0/480000\tno recovery target specified\n"
@@ -36,7 +35,7 @@ const historyTwo = "1\t0/480000\tno recovery target specified\n"
 func newFetched(t testing.TB, c *repository.Cluster) *fetched {
 	t.Helper()
 	f := &fetched{}
-	one := newWALMaker(mib, lsn(2))
+	one := newWALMaker(lsn(2))
 	for one.pos() < lsn(5.5) {
 		one.filler(7, 50_000)
 	}
@@ -45,7 +44,7 @@ func newFetched(t testing.TB, c *repository.Cluster) *fetched {
 	if err := c.PutHistory(t.Context(), 2, []byte(historyTwo)); err != nil {
 		t.Fatal(err)
 	}
-	two := newWALMaker(mib, lsn(4))
+	two := newWALMaker(lsn(4))
 	two.tli = 2
 	two.bytes = bytes.Clone(one.bytes[lsn(4)-lsn(2) : lsn(4.5)-lsn(2)])
 	two.bytes = append(two.bytes, make([]byte, lsn(6.25)-two.pos())...)
@@ -61,8 +60,10 @@ func archiveRaw(t testing.TB, c *repository.Cluster, tli wal.TimelineID, start w
 	encoder := repository.NewWALEncoder(compression.Zstd())
 	for len(b) > 0 {
 		n := min(len(b), int(mib))
-		o := repository.WALObject{SystemID: fakeSystem, Timeline: tli, SegmentSize: mib, Kind: repository.KindSegment,
-			Range: wal.Range{Start: start, End: start + wal.LSN(n)}}
+		o := repository.WALObject{
+			SystemID: fakeSystem, Timeline: tli, SegmentSize: mib, Kind: repository.KindSegment,
+			Range: wal.Range{Start: start, End: start + wal.LSN(n)},
+		}
 		if n < int(mib) {
 			o.Kind = repository.KindPiece
 		}
@@ -331,8 +332,10 @@ func TestPrefetch(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "pg_wal"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	plan := &restore.Plan{Backup: repository.Backup{SegmentSize: mib}, Until: lsn(5.4), Timeline: 1,
-		Legs: []restore.Leg{{Timeline: 1, Range: wal.Range{Start: lsn(2), End: lsn(5.4)}, Segments: 4}}}
+	plan := &restore.Plan{
+		Backup: repository.Backup{SegmentSize: mib}, Until: lsn(5.4), Timeline: 1,
+		Legs: []restore.Leg{{Timeline: 1, Range: wal.Range{Start: lsn(2), End: lsn(5.4)}, Segments: 4}},
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	done := make(chan error, 1)
@@ -364,8 +367,10 @@ func TestFetchFromS3(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return retry.New(store, retry.Options{MinWait: time.Millisecond, MaxWait: 10 * time.Millisecond, MaxElapsed: 200 * time.Millisecond,
-			AttemptTimeout: 300 * time.Millisecond})
+		return retry.New(store, retry.Options{
+			MinWait: time.Millisecond, MaxWait: 10 * time.Millisecond, MaxElapsed: 200 * time.Millisecond,
+			AttemptTimeout: 300 * time.Millisecond,
+		})
 	}
 	repo, err := repository.Create(t.Context(), open())
 	if err != nil {

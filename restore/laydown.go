@@ -150,8 +150,10 @@ func (l *layer) extract(ctx context.Context, packs []repository.Pack) error {
 	})
 	for range jobs {
 		g.Go(func() error {
-			w := &worker{layer: l, decoder: l.reader.Codec().NewDecoder(), table: crcTable(), done: &l.written,
-				buffer: make([]byte, 0, repository.FrameSize)}
+			w := &worker{
+				layer: l, decoder: l.reader.Codec().NewDecoder(), table: crcTable(), done: &l.written,
+				buffer: make([]byte, 0, repository.FrameSize),
+			}
 			for t := range tasks {
 				if err := w.run(ctx, t); err != nil {
 					return err

@@ -250,8 +250,10 @@ func TestLayDownRefuses(t *testing.T) {
 			must(os.Mkdir(o.Dir, 0o700))
 			must(os.WriteFile(filepath.Join(o.Dir, "postmaster.pid"), fmt.Appendf(nil, "%d\n/x\n", os.Getpid()), 0o600))
 		}},
-		{"tablespaces without a place", "--tablespace 16400=DIR (was /srv/fast) --tablespace 16401=DIR (was /srv/slow disk)",
-			func(o *restore.LayOptions) { o.Tablespaces = nil }},
+		{
+			"tablespaces without a place", "--tablespace 16400=DIR (was /srv/fast) --tablespace 16401=DIR (was /srv/slow disk)",
+			func(o *restore.LayOptions) { o.Tablespaces = nil },
+		},
 		{"a tablespace that is not there", "no such tablespace", func(o *restore.LayOptions) { o.Tablespaces["999"] = "/x" }},
 		{"a relative place", "absolute", func(o *restore.LayOptions) { o.Tablespaces["16400"] = "a" }},
 		{"a place with a line break", "absolute", func(o *restore.LayOptions) { o.Tablespaces["16400"] = "/a\nb" }},
@@ -302,11 +304,11 @@ func TestLayDownDiskFull(t *testing.T) {
 		t.Skip("a small file system can only be mounted by root")
 	}
 	small := t.TempDir()
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", small).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", small).CombinedOutput(); err != nil {
 		t.Fatalf("mount: %v: %s", err, out)
 	}
 	t.Cleanup(func() {
-		if out, err := exec.Command("umount", small).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(context.WithoutCancel(t.Context()), "umount", small).CombinedOutput(); err != nil {
 			t.Errorf("umount: %v: %s", err, out)
 		}
 	})
@@ -380,16 +382,15 @@ func TestLayDownCorrupt(t *testing.T) {
 
 // A byte that changed anywhere in what is stored is found.
 func TestLayDownBitFlips(t *testing.T) {
-	members := dataDirectory()
-	store, plan := fakeBackup(t, nil, pack{"base", members[:len(members)-1]})
+	store, plan := fakeBackup(t, nil, pack{"base", smallDirectory()})
 	for _, key := range store.Keys() {
 		if !strings.Contains(string(key), "/backups/") || strings.HasSuffix(string(key), "record.json") ||
 			strings.Contains(string(key), "manifest") {
 			continue // the record is read before, the manifest not at all
 		}
 		whole := store.Bytes(key)
-		for i := range 25 {
-			place := len(whole) * i / 25
+		for i := range 16 {
+			place := len(whole) * i / 16
 			if strings.Contains(string(key), ".tar") && place < repository.HeaderSize {
 				continue // its header is not needed: runs are verified against the index
 			}
@@ -421,7 +422,8 @@ func seekTable[K ~string](key K, place, size int) bool {
 
 // Each call to the store fails in turn; then the same restore runs clean.
 func TestLayDownEachCallFails(t *testing.T) {
-	store, plan := fakeBackup(t, nil, pack{"base", dataDirectory()})
+	members := smallDirectory()
+	store, plan := fakeBackup(t, nil, pack{"base", members[:5]}, pack{"base", members[5:15]}, pack{"base", members[15:]})
 	o := layInto(t)
 	boom := errors.New("boom")
 	failed := 0
@@ -447,7 +449,7 @@ func TestLayDownEachCallFails(t *testing.T) {
 	if failed < 5 {
 		t.Errorf("only %d calls were made to fail", failed)
 	}
-	checkFiles(t, o.Dir, dataDirectory())
+	checkFiles(t, o.Dir, members)
 }
 
 // An interrupted restore leaves only the partial folder, and the next starts clean.

@@ -83,7 +83,7 @@ func (s *site) archive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(context.Background())
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
 	system, err := conn.System(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ func (s *site) backup(t *testing.T) repository.Backup {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(context.Background())
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
 	b, err := backup.Run(t.Context(), backup.Stream(conn, backup.StreamOptions{Fast: true}), s.cluster, backup.Options{WaitDurable: s.agent.WaitDurable})
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +107,7 @@ func (s *site) backup(t *testing.T) repository.Backup {
 }
 
 // durable waits until all WAL that the server wrote by now is archived.
-func (s *site) durable(t *testing.T) wal.LSN {
+func (s *site) durable(t *testing.T) {
 	t.Helper()
 	lsn, err := wal.ParseLSN(s.server.Text(t, "select pg_current_wal_flush_lsn()"))
 	if err != nil {
@@ -118,7 +118,6 @@ func (s *site) durable(t *testing.T) wal.LSN {
 	if err := s.agent.WaitDurable(ctx, s.agent.Durable().Timeline, lsn); err != nil {
 		t.Fatal(err)
 	}
-	return lsn
 }
 
 // now returns the server's clock.

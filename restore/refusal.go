@@ -4,14 +4,13 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/wal"
 )
 
-// pastEnd says that the target lies behind the WAL that goes on from backup b
-// and ends at end, proved until proved if that is not 0: in a hole if there is
+// pastEnd says that the target lies behind the WAL that goes on without a hole
+// to end, proved until proved if that is not 0: in a hole if there is
 // more WAL behind it.
-func (w *way) pastEnd(b repository.Backup, end wal.LSN, proved wal.Time) error {
+func (w *way) pastEnd(end wal.LSN, proved wal.Time) error {
 	e := w.refuse(ReasonTooLate, "")
 	e.NearestBefore = &Instant{Time: proved, LSN: end}
 	if w.branch.end() <= end {

@@ -44,7 +44,7 @@ func draw(t *testing.T, seed uint64) *drawn {
 		t.Fatal(err)
 	}
 	d := &drawn{store: store, cluster: repo.Cluster(fakeSystem)}
-	m := newWALMaker(mib, lsn(2))
+	m := newWALMaker(lsn(2))
 	now, xid := at(0), wal.XID(1000)
 	for m.pos() < lsn(6)+wal.LSN(rng.IntN(1<<19)) {
 		now += wal.Time(rng.IntN(1000))
@@ -86,8 +86,10 @@ func draw(t *testing.T, seed uint64) *drawn {
 			stopped = max(stopped, r.time)
 		}
 	}
-	d.backup = repository.Backup{ID: "b", SystemID: fakeSystem, PGVersionNum: 150000, SegmentSize: mib, Timeline: 1,
-		StartLSN: d.records[0].span.Start, StopLSN: stop.span.End, Stopped: stopped.Go()}
+	d.backup = repository.Backup{
+		ID: "b", SystemID: fakeSystem, PGVersionNum: 150000, SegmentSize: mib, Timeline: 1,
+		StartLSN: d.records[0].span.Start, StopLSN: stop.span.End, Stopped: stopped.Go(),
+	}
 	if d.inv, err = restore.Survey(t.Context(), d.cluster); err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +228,7 @@ func TestResolveLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := repo.Cluster(fakeSystem)
-	m := newWALMaker(mib, lsn(2))
+	m := newWALMaker(lsn(2))
 	begin := m.filler(100, 10)
 	m.filler(103, 10)
 	stop := m.filler(101, 10)
@@ -259,7 +261,7 @@ func TestResolveClockSetBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := repo.Cluster(fakeSystem)
-		m := newWALMaker(mib, lsn(2))
+		m := newWALMaker(lsn(2))
 		begin := m.filler(100, 10)
 		m.end(0, 101, at(60))
 		stop := m.end(0, 102, at(62))

@@ -104,7 +104,7 @@ func launch(ctx context.Context, s *Server, o RecoverOptions) error {
 	if err != nil {
 		return fmt.Errorf("start server: %w", err)
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // the server has its own
 	for _, path := range []string{s.SocketDir, hba, ident, s.Log} {
 		if o.Owner == nil {
 			break
@@ -119,11 +119,23 @@ func launch(ctx context.Context, s *Server, o RecoverOptions) error {
 	}
 	args := []string{"-D", s.DataDir}
 	for _, set := range [][2]string{
-		{"data_directory", s.DataDir}, {"hba_file", hba}, {"ident_file", ident}, {"external_pid_file", filepath.Join(s.SocketDir, "server.pid")},
-		{"listen_addresses", ""}, {"port", strconv.Itoa(s.Port)}, {"unix_socket_directories", s.SocketDir},
-		{"unix_socket_permissions", "0700"}, {"ssl", "off"}, {"archive_mode", "off"}, {"hot_standby", hot},
-		{"logging_collector", "off"}, {"log_destination", "stderr"}, {"log_min_messages", "warning"},
-		{"log_line_prefix", "%m [%p] "}, {"lc_messages", "C"}, {"restart_after_crash", "off"},
+		{"data_directory", s.DataDir},
+		{"hba_file", hba},
+		{"ident_file", ident},
+		{"external_pid_file", filepath.Join(s.SocketDir, "server.pid")},
+		{"listen_addresses", ""},
+		{"port", strconv.Itoa(s.Port)},
+		{"unix_socket_directories", s.SocketDir},
+		{"unix_socket_permissions", "0700"},
+		{"ssl", "off"},
+		{"archive_mode", "off"},
+		{"hot_standby", hot},
+		{"logging_collector", "off"},
+		{"log_destination", "stderr"},
+		{"log_min_messages", "warning"},
+		{"log_line_prefix", "%m [%p] "},
+		{"lc_messages", "C"},
+		{"restart_after_crash", "off"},
 	} {
 		args = append(args, "-c", set[0]+"="+set[1])
 	}

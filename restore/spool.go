@@ -164,11 +164,11 @@ func (s *spool) fill(ctx context.Context, r reader, id wal.SegmentID) error {
 	if err != nil {
 		return fmt.Errorf("read ahead: %w", err)
 	}
-	defer lock.Close()
+	defer func() { _ = lock.Close() }()
 	if ours, err := lockFile(lock); !ours || err != nil {
 		return err
 	}
-	defer os.Remove(path)
+	defer func() { _ = os.Remove(path) }()
 	if err := s.give(path); err != nil {
 		return fmt.Errorf("read ahead: %w", err)
 	}

@@ -73,7 +73,7 @@ func (w *way) atTime() (b repository.Backup, stop Stop, until wal.LSN, err error
 		case f.covers(t) || w.beatCovers(t, known.End):
 			return b, Stop{Rule: StopAfter, LSN: f.Last.Start}, f.Last.End, nil
 		}
-		return b, stop, 0, w.pastEnd(b, known.End, w.coveredTo(b, f, known.End))
+		return b, stop, 0, w.pastEnd(known.End, w.coveredTo(b, f, known.End))
 	}
 	return b, stop, 0, w.tooEarly()
 }
@@ -115,7 +115,7 @@ func (w *way) atLSN() (b repository.Backup, stop Stop, until wal.LSN, err error)
 		}
 		end := w.reach(b)
 		if lsn > end {
-			return b, stop, 0, w.pastEnd(b, end, 0)
+			return b, stop, 0, w.pastEnd(end, 0)
 		}
 		f, err := w.ask(Question{Ask: AskRecord, Range: wal.Range{Start: lsn, End: end}})
 		switch {
@@ -220,7 +220,7 @@ func (w *way) atEnd() (b repository.Backup, stop Stop, until wal.LSN, err error)
 		}
 		end := w.reach(b)
 		if end < w.branch.end() {
-			return b, stop, 0, w.pastEnd(b, end, 0)
+			return b, stop, 0, w.pastEnd(end, 0)
 		}
 		return w.lastBefore(b, end)
 	}

@@ -58,7 +58,7 @@ func Survey(ctx context.Context, cluster *repository.Cluster) (*Inventory, error
 // newer format, and nothing else. They do not keep from using the others; a
 // store that does not answer does.
 func onlyBad(err error) bool {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the parts are judged one by one
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range joined.Unwrap() {
 			if e != nil && !onlyBad(e) {
 				return false

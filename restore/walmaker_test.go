@@ -20,8 +20,8 @@ type walMaker struct {
 	prev  wal.LSN
 }
 
-func newWALMaker(size wal.SegmentSize, start wal.LSN) *walMaker {
-	return &walMaker{size: size, tli: 1, start: start}
+func newWALMaker(start wal.LSN) *walMaker {
+	return &walMaker{size: mib, tli: 1, start: start}
 }
 
 func (m *walMaker) pos() wal.LSN { return m.start + wal.LSN(len(m.bytes)) }
@@ -107,8 +107,10 @@ func (m *walMaker) archive(t testing.TB, c *repository.Cluster, cuts, blind map[
 		for at+n < len(m.bytes) && m.size.Offset(begin+wal.LSN(n)) != 0 && !cuts[begin+wal.LSN(n)] {
 			n++
 		}
-		o := repository.WALObject{SystemID: fakeSystem, Timeline: m.tli, SegmentSize: m.size, Kind: repository.KindPiece,
-			Range: wal.Range{Start: begin, End: begin + wal.LSN(n)}}
+		o := repository.WALObject{
+			SystemID: fakeSystem, Timeline: m.tli, SegmentSize: m.size, Kind: repository.KindPiece,
+			Range: wal.Range{Start: begin, End: begin + wal.LSN(n)},
+		}
 		if n == int(m.size) {
 			o.Kind = repository.KindSegment
 		}

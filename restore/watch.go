@@ -67,7 +67,6 @@ type watch struct {
 	shutDown bool
 	fatal    []string // the last FATAL or PANIC and what belongs to it
 	last     []string // the last lines
-	logged   wal.Time // "last completed transaction was at log time"
 }
 
 const lastLines = 5
