@@ -113,9 +113,21 @@ func (l *lab) compare(tli wal.TimelineID, from, to wal.LSN) {
 	}
 }
 
+// objects counts the objects of a timeline, and drops the store's script.
 func (l *lab) objects(tli wal.TimelineID) (segments, pieces int) {
 	l.t.Helper()
-	for e, err := range l.cluster().ListWAL(context.Background(), tli, 0) {
+	l.store.Reset()
+	return l.listed(tli)
+}
+
+// listed counts the objects of a timeline.
+func (l *lab) listed(tli wal.TimelineID) (segments, pieces int) {
+	l.t.Helper()
+	r, err := repository.Open(context.Background(), l.store)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for e, err := range r.Cluster(systemID).ListWAL(context.Background(), tli, 0) {
 		if err != nil {
 			l.t.Fatal(err)
 		}

@@ -40,6 +40,10 @@ type assemblerConfig struct {
 	interval time.Duration // between pieces; 0 cuts whenever a slot is free
 	maxPiece wal.LSN       // bytes of the largest piece, a multiple of frameSize
 	slots    int           // objects that may be in flight
+	// fresh says that nothing of this timeline is archived yet. The first
+	// object goes alone then, so that what is archived begins at the start
+	// also when the process dies with later objects put and the first not.
+	fresh bool
 }
 
 // cutKind says what kind of object a cut becomes.
@@ -101,7 +105,7 @@ func (a *assembler) isSplit(n wal.SegmentNumber) bool {
 
 // nextCut returns the object to cut now, if there is one.
 func (a *assembler) nextCut(now time.Time) (cut, bool) {
-	if a.next >= a.received || a.busy >= a.config.slots {
+	if a.next >= a.received || a.busy >= a.slots() {
 		return cut{}, false
 	}
 	n := a.number(a.next)
@@ -163,10 +167,18 @@ func (a *assembler) add(kind cutKind, bytes wal.Range) cut {
 	return c
 }
 
+// slots returns how many objects may be in flight now.
+func (a *assembler) slots() int {
+	if a.config.fresh {
+		return 1
+	}
+	return a.config.slots
+}
+
 // wake returns when the next piece becomes due if nothing else happens
 // before; false if only an event can make one due.
 func (a *assembler) wake() (time.Time, bool) {
-	if a.next >= a.received || a.busy >= a.config.slots {
+	if a.next >= a.received || a.busy >= a.slots() {
 		return time.Time{}, false
 	}
 	return a.last.Add(a.config.interval), true
@@ -180,6 +192,7 @@ func (a *assembler) confirm(id uint64) {
 		if a.cuts[i].id == id && !a.cuts[i].confirmed {
 			a.cuts[i].confirmed = true
 			a.busy--
+			a.config.fresh = false
 		}
 	}
 	for a.advance() {

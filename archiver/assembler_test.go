@@ -158,6 +158,8 @@ func (s *scenario) create(t *testing.T, words []string) {
 				t.Fatal(err)
 			}
 			config.interval = d
+		case "fresh":
+			config.fresh = value == "true"
 		case "start":
 			start = lsn(t, value)
 			durable = max(start, durable)

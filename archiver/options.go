@@ -19,7 +19,7 @@ type Options struct {
 	// what is lost when host and disks are. 0 means 1 s; below 0 a piece goes
 	// whenever an upload ends, for synchronous commits.
 	Interval time.Duration
-	// Uploads is how many objects may be in flight. 0 means 4.
+	// Uploads is how many objects may be in flight, at most 64. 0 means 4.
 	Uploads int
 	// Buffer bounds the received bytes that are not durable yet, plain and
 	// encoded together; more stays on the server. 0 means 64 MiB, the least
@@ -84,6 +84,7 @@ func (o Options) withDefaults() Options {
 	if o.Uploads <= 0 {
 		o.Uploads = 4
 	}
+	o.Uploads = min(o.Uploads, mostUploads)
 	if o.Buffer <= 0 {
 		o.Buffer = 64 << 20
 	}

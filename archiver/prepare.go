@@ -190,9 +190,10 @@ func (a *Archiver) inventory(ctx context.Context, p *prepared) (archived, error)
 	return have, nil
 }
 
-// coverage lists the end of a timeline's coverage: its last span, and of that
-// at least the last whole segment. It need not look at what the slot no longer
-// keeps, which is durable; where nothing is found there it lists all.
+// coverage lists the end of a timeline's coverage, at least its last whole
+// segment and everything past the first hole that a dead process may have
+// left. It need not look at what the slot no longer keeps: that is durable
+// without a hole. Where nothing is found there it lists all.
 func (a *Archiver) coverage(ctx context.Context, p *prepared, tli wal.TimelineID) (repository.Coverage, error) {
 	from := p.slot.RestartLSN
 	if at := a.Durable(); at.Timeline == tli {

@@ -23,7 +23,7 @@ type resumption struct {
 	// fallback is where to stream from if the server no longer has the segment
 	// at start: that is durable as a whole and was to be compared only.
 	fallback wal.LSN
-	anchor   bool // the repository is empty: archiving begins here
+	fresh    bool // nothing of the timeline is in the repository
 }
 
 // resume decides where the stream goes on. It is pure. Errors are
@@ -39,28 +39,44 @@ func resume(server postgres.System, history wal.History, have archived) (resumpt
 	}
 	floor := size.Floor(server.Flush)
 	if have.newest == 0 {
-		return resumption{timeline: tli, start: floor, durable: floor, fallback: floor, anchor: true}, nil
+		return resumption{timeline: tli, start: floor, durable: floor, fallback: floor, fresh: true}, nil
 	}
 	v := have.coverage
 	if v.Timeline == 0 || len(v.Spans) == 0 {
 		return resumption{}, &GapError{Timeline: tli, To: floor}
 	}
-	last := v.Spans[len(v.Spans)-1]
+	last := frontier(size, v.Spans)
 	if v.Timeline != tli {
 		end, _ := history.SwitchOf(v.Timeline)
 		if last.End >= end {
 			// The ancestor is complete, or more than complete: what lies past
 			// the switch belongs to a branch that the server left.
 			start := size.Floor(end)
-			return resumption{timeline: history.TimelineAt(end), start: start, durable: start, fallback: start}, nil
+			return resumption{timeline: history.TimelineAt(end), start: start, durable: start, fallback: start, fresh: true}, nil
 		}
-	} else if last.End > server.Flush {
-		return resumption{}, &AheadError{Timeline: tli, Archive: last.End, Server: server.Flush}
+	} else if end := v.Spans[len(v.Spans)-1].End; end > server.Flush {
+		return resumption{}, &AheadError{Timeline: tli, Archive: end, Server: server.Flush}
 	}
 	return goOn(size, v.Timeline, last), nil
 }
 
-// goOn resumes at the end of the last span of a timeline.
+// mostUploads is the most objects that are ever in flight: so many may lie
+// past a hole when a process died, each at most a segment. Never made smaller.
+const mostUploads = 64
+
+// frontier returns the span at whose end archiving goes on. Uploads end in any
+// order, so when a process died the last spans may lie past a hole; that is
+// filled first. A hole further back is none that was left so.
+func frontier(size wal.SegmentSize, spans []wal.Range) wal.Range {
+	i := len(spans) - 1
+	end := spans[i].End
+	for i > 0 && end-spans[i].Start <= mostUploads*wal.LSN(size) {
+		i--
+	}
+	return spans[i]
+}
+
+// goOn resumes at the end of a span of a timeline.
 func goOn(size wal.SegmentSize, tli wal.TimelineID, last wal.Range) resumption {
 	r := resumption{timeline: tli, durable: last.End, fallback: size.Floor(last.End)}
 	r.start = r.fallback

@@ -30,12 +30,15 @@ func TestResume(t *testing.T) {
 		{"at a segment's end: compare the one before", 9 * mb, one, cover(1, span(2*mb, 5*mb)), resumption{1, 4 * mb, 5 * mb, 5 * mb, false}},
 		{"nothing before to compare", 9 * mb, one, cover(1, span(4*mb+8, 5*mb)), resumption{1, 5 * mb, 5 * mb, 5 * mb, false}},
 		{"the server has exactly this", 5 * mb, one, cover(1, span(2*mb, 5*mb)), resumption{1, 4 * mb, 5 * mb, 5 * mb, false}},
-		{"after a gap the last span counts", 9 * mb, one, cover(1, span(mb, 2*mb), span(3*mb, 3*mb+10)), resumption{1, 3 * mb, 3*mb + 10, 3 * mb, false}},
+		{"a hole that uploads in flight left is filled", 9 * mb, one, cover(1, span(mb, 2*mb+7), span(3*mb, 4*mb), span(5*mb, 6*mb)), resumption{1, 2 * mb, 2*mb + 7, 2 * mb, false}},
+		{"the farthest such hole", 900 * mb, one, cover(1, span(mb, 100*mb), span(101*mb, 165*mb)), resumption{1, 99 * mb, 100 * mb, 100 * mb, false}},
+		{"a hole further back is an old one", 900 * mb, one, cover(1, span(mb, 100*mb), span(101*mb, 166*mb)), resumption{1, 165 * mb, 166 * mb, 166 * mb, false}},
+		{"an ancestor with a hole before the switch", 9 * mb, three, cover(1, span(2*mb, 4*mb), span(5*mb, 5*mb+500)), resumption{1, 3 * mb, 4 * mb, 4 * mb, false}},
 		{"a span within a segment is sent again", 9 * mb, one, cover(1, span(3*mb+5, 3*mb+10)), resumption{1, 3 * mb, 3 * mb, 3 * mb, false}},
 		{"ancestor to be finished", 9 * mb, three, cover(1, span(2*mb, 4*mb+9)), resumption{1, 4 * mb, 4*mb + 9, 4 * mb, false}},
-		{"ancestor complete", 9 * mb, three, cover(1, span(2*mb, 5*mb+500)), resumption{2, 5 * mb, 5 * mb, 5 * mb, false}},
-		{"more than the switch", 9 * mb, three, cover(1, span(2*mb, 7*mb)), resumption{2, 5 * mb, 5 * mb, 5 * mb, false}},
-		{"switch at a segment's border", 9 * mb, three, cover(2, span(5*mb, 8*mb)), resumption{3, 8 * mb, 8 * mb, 8 * mb, false}},
+		{"ancestor complete", 9 * mb, three, cover(1, span(2*mb, 5*mb+500)), resumption{2, 5 * mb, 5 * mb, 5 * mb, true}},
+		{"more than the switch", 9 * mb, three, cover(1, span(2*mb, 7*mb)), resumption{2, 5 * mb, 5 * mb, 5 * mb, true}},
+		{"switch at a segment's border", 9 * mb, three, cover(2, span(5*mb, 8*mb)), resumption{3, 8 * mb, 8 * mb, 8 * mb, true}},
 		{"a branch that the server never knew", 9 * mb, three, archived{newest: 2, coverage: cover(1, span(2*mb, 4*mb+9)).coverage}, resumption{1, 4 * mb, 4*mb + 9, 4 * mb, false}},
 	}
 	for _, test := range tests {
@@ -56,6 +59,9 @@ func TestResume(t *testing.T) {
 	)
 	if _, err := resume(server, three, cover(3, span(8*mb, 9*mb+1))); !errors.As(err, &ahead) || ahead.Archive != 9*mb+1 {
 		t.Errorf("server set back: got %v", err)
+	}
+	if _, err := resume(server, three, cover(3, span(8*mb, 8*mb+5), span(9*mb, 10*mb))); !errors.As(err, &ahead) || ahead.Archive != 10*mb {
+		t.Errorf("server set back behind a hole: got %v", err)
 	}
 	if _, err := resume(server, three, cover(4, span(8*mb, 9*mb))); !errors.As(err, &timeline) {
 		t.Errorf("younger timeline in the archive: got %v", err)

@@ -50,6 +50,61 @@ func TestResume(t *testing.T) {
 	})
 }
 
+// Uploads end in any order. A process that dies with a later segment put and an earlier one not leaves a hole:
+// the next one fills it. (I2)
+func TestHoleOfUploadsInFlightIsFilled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.opts.StopTimeout = 1 // dies with what is in flight
+		l.start()
+		l.server.write(100)
+		l.await()
+		l.store.Hang(memory.Put, "*/000000010000000000000004.*")
+		l.server.write(4_500_000)
+		time.Sleep(5 * time.Second)
+		if segments, _ := l.listed(1); segments < 2 {
+			t.Fatalf("segments past the hole: got %d, want some", segments)
+		}
+		if got := l.archiver.Durable().LSN; got > l.anchor+2<<20 {
+			t.Fatalf("durable: got %s past a hole", got)
+		}
+		l.finish()
+		l.store.Reset()
+		l.start()
+		l.server.write(1000)
+		l.await()
+		l.finish()
+		l.compare(1, l.anchor, l.server.end())
+	})
+}
+
+// On a timeline with nothing archived the first object goes alone: nothing may be there that begins later.
+func TestFirstObjectOfATimelineGoesAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.start()
+		l.server.write(1_500_000)
+		l.await()
+		l.finish()
+		at := l.server.end()
+		l.server.promote(2, at)
+		l.server.write(4_000_000)
+		l.opts.StopTimeout = 1
+		l.store.Hang(memory.Put, "*/000000020000000000000004.*")
+		l.start()
+		time.Sleep(5 * time.Second)
+		if segments, pieces := l.listed(2); segments+pieces != 0 {
+			t.Errorf("objects that begin after the timeline does: %d segments, %d pieces", segments, pieces)
+		}
+		l.finish()
+		l.store.Reset()
+		l.start()
+		l.await()
+		l.finish()
+		l.compare(2, at&^(1<<20-1), l.server.end())
+	})
+}
+
 func TestTimelineSwitch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t)

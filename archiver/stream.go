@@ -108,7 +108,7 @@ func newStream(a *Archiver, p prepared, conn Conn) *stream {
 	}
 	s.pieceEncoders <- newEncoder(o.Codec, s.window)
 	s.assembler = newAssembler(assemblerConfig{
-		size: size, interval: o.Interval, maxPiece: o.maxPiece(), slots: o.Uploads,
+		size: size, interval: o.Interval, maxPiece: o.maxPiece(), slots: o.Uploads, fresh: p.from.fresh,
 	}, p.from.start, p.from.durable)
 	return s
 }
