@@ -51,7 +51,7 @@ func TestResume(t *testing.T) {
 }
 
 // Uploads end in any order. A process that dies with a later segment put and an earlier one not leaves a hole:
-// the next one fills it. (I2)
+// the next one fills it (I2).
 func TestHoleOfUploadsInFlightIsFilled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t)
