@@ -142,9 +142,13 @@ func TestRealActions(t *testing.T) {
 	t.Run("pause", func(t *testing.T) {
 		r := s.restore(t, restore.Target{}, func(lay *restore.LayOptions, run *restore.RecoverOptions) {
 			lay.Action, run.Action = restore.ActionPause, restore.ActionPause
+			run.SocketDir = "" // in the data directory
 		})
 		if !r.result.InRecovery || r.result.Timeline != 1 {
 			t.Errorf("got %+v, want it in recovery on timeline 1", r.result)
+		}
+		if dir := r.result.Server.SocketDir; dir != filepath.Join(r.laid.Dir, "pgark-socket") {
+			t.Errorf("got socket folder %s", dir)
 		}
 		if got := r.text(t, "select count(*), pg_get_wal_replay_pause_state() from t group by 2"); got != "1|paused" {
 			t.Errorf("got %q", got)

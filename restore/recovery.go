@@ -18,8 +18,9 @@ import (
 type RecoverOptions struct {
 	// BinDir holds the server's programs; empty: FindBinaries looks for them.
 	BinDir string
-	// SocketDir is made if it is not there, for its user alone; empty: a new
-	// folder for temporary files. Port is that in the socket's name, 0 for 5433.
+	// SocketDir is made if it is not there, for its user alone; empty: a folder
+	// in the data directory, or where its path is too long for a socket a new
+	// temporary one. Port is that in the socket's name, 0 for 5433.
 	SocketDir string
 	Port      int
 	// Action must be that of the cluster's LayOptions.
@@ -81,7 +82,11 @@ func (e *ServerError) Error() string {
 }
 
 const (
-	logName     = "pgark-recovery.log"
+	logName    = "pgark-recovery.log"
+	socketName = "pgark-socket"
+	// maxSocketDir leaves room for "/.s.PGSQL.65535.lock" in sun_path, 108 bytes.
+	maxSocketDir = 87
+
 	defaultPort = 5433
 	superviseAt = 100 * time.Millisecond
 )
@@ -142,6 +147,9 @@ func newServer(ctx context.Context, dataDir string, o RecoverOptions) (*Server, 
 		s.Port = defaultPort
 	}
 	if s.SocketDir == "" {
+		s.SocketDir = filepath.Join(dir, socketName)
+	}
+	if o.SocketDir == "" && len(s.SocketDir) > maxSocketDir {
 		s.SocketDir, err = os.MkdirTemp("", "pgark-")
 		return s, err
 	}
