@@ -43,7 +43,7 @@ func TestRestoreByHand(t *testing.T) {
 	s.server.Exec(t, "create tablespace elsewhere location '"+space+"'")
 	s.server.Exec(t, "create table moved tablespace elsewhere as select generate_series(1, 10000) g")
 	agent := s.tool.start(t, "run", s.url)
-	s.waitBackup(t, 1)
+	s.waitBackup(t)
 	ctx, stop := context.WithTimeout(t.Context(), 3*time.Second)
 	defer stop()
 	if err := l.run(ctx); err != nil {
@@ -58,7 +58,7 @@ func TestRestoreByHand(t *testing.T) {
 	ends := s.truth(t, end)
 	target := ends[len(ends)-len(ends)/4].time
 
-	dir := s.byHand(t, scripts, utcStamp(target))
+	dir := s.byHand(t, scripts, target.UTC().Format("2006-01-02 15:04:05.999999")+"+00")
 	server := postgrestest.StartFrom(t, s.server.Version, dir)
 	server.WaitReady(t)
 	eventually(t, time.Minute, "the end of recovery", func() bool { return server.Text(t, "select count(*) where not pg_is_in_recovery()") == "1" })
@@ -109,7 +109,7 @@ func (s *site) byHand(t *testing.T, scripts map[string]string, target string) st
 // shell runs a script that must end well and returns what it printed.
 func shell(t testing.TB, script string, env map[string]string) string {
 	t.Helper()
-	cmd := exec.Command("/bin/sh", "-euc", script)
+	cmd := exec.CommandContext(t.Context(), "/bin/sh", "-euc", script)
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin", "LC_ALL=C.UTF-8"}
 	for k, v := range env {

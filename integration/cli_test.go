@@ -124,7 +124,7 @@ func TestTourOfTheCommands(t *testing.T) {
 		t.Errorf("check left something: %v", found)
 	}
 	agent := p.start(t, "run", s.url)
-	s.waitBackup(t, 1)
+	s.waitBackup(t)
 	s.waitArchived(t)
 	if out := p.must(ctx, t, "check", s.url); !strings.Contains(out, "read back identical") || strings.Contains(out, "no agent") || !strings.Contains(out, "0 errors") {
 		t.Errorf("check beside the agent:\n%s", out)
@@ -230,7 +230,7 @@ func TestBackupWithoutAgent(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, postgrestest.Need(t, 15), onFile, postgrestest.Options{})
 	agent := s.tool.start(t, "run", s.url)
-	s.waitBackup(t, 1)
+	s.waitBackup(t)
 	agent.stop(t)
 	s.server.Exec(t, "create table later as select generate_series(1, 1000) n")
 	refusal{"backup, no agent", nil, []string{"backup", s.url}, 1, "no agent archives"}.check(t, s.tool, s.folder)
@@ -241,7 +241,7 @@ func TestCtrlC(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, postgrestest.Need(t, 15), onFile, postgrestest.Options{})
 	agent := s.tool.start(t, "run", s.url)
-	s.waitBackup(t, 1)
+	s.waitBackup(t)
 	interrupt(t, agent)
 	s.server.Exec(t, "create table later as select generate_series(1, 1000) n")
 	waiting := s.tool.start(t, "backup", "--wait", "-v", s.url)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -42,17 +44,27 @@ func TestRestoreInstants(t *testing.T) {
 		for _, kind := range []storeKind{onFile, onS3} {
 			t.Run(v.String()+"/"+string(kind), func(t *testing.T) {
 				t.Parallel()
-				testInstants(t, v, kind)
+				testInstants(t, v, kind, wal.DefaultSegmentSize)
 			})
 		}
 	}
 }
 
-func testInstants(t *testing.T, v postgrestest.Version, kind storeKind) {
+// TestRestoreSegmentSizes is the same with the smallest usual segments and with large ones.
+func TestRestoreSegmentSizes(t *testing.T) {
+	for _, size := range []wal.SegmentSize{1 << 20, 64 << 20} {
+		t.Run(fmt.Sprint(size>>20, "MB"), func(t *testing.T) {
+			t.Parallel()
+			testInstants(t, postgrestest.Need(t, 17), onFile, size)
+		})
+	}
+}
+
+func testInstants(t *testing.T, v postgrestest.Version, kind storeKind, size wal.SegmentSize) {
 	seed := seed(t)
-	s := newSite(t, v, kind, postgrestest.Options{})
+	s := newSite(t, v, kind, postgrestest.Options{SegmentSize: size})
 	agent := s.tool.start(t, "run", s.url)
-	s.waitBackup(t, 1)
+	s.waitBackup(t)
 
 	l := newLedger(t.Context(), t, s.server.ConnString(), 6, seed)
 	begin := s.backups(t)[0]
@@ -85,16 +97,30 @@ func (s *site) truth(t testing.TB, end wal.LSN) []txEnd {
 	if s.server.Version.Major < 15 { // has no pg_walinspect
 		return truthFromFiles(t, s.server.DataDir, end)
 	}
-	// The oldest segment the server keeps begins its history: wal_keep_size is far above what the test writes.
-	ends, err := truth(t.Context(), s.server.ConnString(), firstRecord, end)
+	ends, err := truth(t.Context(), s.server.ConnString(), s.oldestWAL(t), end)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return ends
 }
 
-// firstRecord is where the WAL of a new cluster begins, with segments of 16 MiB: initdb leaves segment 1 as the first.
-const firstRecord = wal.LSN(0x1000028)
+// oldestWAL is where the WAL begins that the server still has: all since initdb but the first segments, for wal_keep_size is far above what the
+// test writes. PostgreSQL's decoder looks for the first record from there by itself.
+func (s *site) oldestWAL(t testing.TB) wal.LSN {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(s.server.DataDir, "pg_wal", "00000001*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no WAL: %v", err)
+	}
+	id, err := s.segmentSize.ParseFileName(filepath.Base(slices.Min(files)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.segmentSize.Start(id.Number) + longHeader
+}
+
+// longHeader is the length of the first page's header of a segment (SizeOfXLogLongPHD, xlog_internal.h).
+const longHeader = 40
 
 // instant is one target: the flags that ask for it and the cut that it means.
 type instant struct {
@@ -122,7 +148,7 @@ func drawTargets(ends []txEnd, after wal.LSN, seed, n uint64) []instant {
 	}
 	for uint64(len(targets)) < n {
 		e := ends[draw()]
-		switch rng.IntN(6) {
+		switch rng.IntN(7) {
 		case 0:
 			targets = append(targets, atTime("at a transaction's end", e.time))
 		case 1:
@@ -134,6 +160,10 @@ func drawTargets(ends []txEnd, after wal.LSN, seed, n uint64) []instant {
 				name: "xid", flags: []string{"--to-xid", fmt.Sprint(e.xid)}, cut: untilXID(e.xid),
 			})
 		case 3:
+			targets = append(targets, instant{
+				name: "before an xid", flags: []string{"--to-xid", fmt.Sprint(e.xid), "--before"}, cut: beforeXID(e.xid),
+			})
+		case 4:
 			targets = append(targets, instant{
 				name: "LSN, exclusive", flags: []string{"--to-lsn", e.end.String(), "--before"}, cut: beforeLSN(e.end),
 			})

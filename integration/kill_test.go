@@ -26,12 +26,12 @@ func TestAgentKilled(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	s := newSite(t, postgrestest.Need(t, 15), onFile, postgrestest.Options{})
 	judge := &flushJudge{t: t, site: s}
-	proxy := newWire(t, "tcp", fmt.Sprintf("127.0.0.1:%d", s.server.Port), judge.observe)
+	proxy := newWire(t, fmt.Sprintf("127.0.0.1:%d", s.server.Port), judge.observe)
 	direct := s.tool
 	s.tool.env = append(s.tool.env[:len(s.tool.env):len(s.tool.env)], "PGHOST=127.0.0.1", fmt.Sprintf("PGPORT=%d", proxy.port()), "PGSSLMODE=disable")
 
 	agent := s.tool.start(t, "run", s.url)
-	s.waitBackup(t, 1)
+	s.waitBackup(t)
 	l := newLedger(t.Context(), t, s.server.ConnString(), 4, seed)
 	load, endLoad := context.WithCancel(t.Context())
 	group := new(errgroup.Group)
@@ -194,7 +194,7 @@ func (j *flushJudge) held() (wal.LSN, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer store.Close()
+	defer func() { _ = store.Close() }() // only read
 	r, err := repository.Open(ctx, store)
 	if err != nil {
 		return 0, err

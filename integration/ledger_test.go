@@ -63,7 +63,7 @@ func newLedger(ctx context.Context, t testing.TB, conn string, workers int, seed
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close(ctx)
+	defer hangUp(ctx, c)
 	_, err = c.Exec(ctx, `
 		create table acct (id int primary key, bal bigint not null);
 		insert into acct select g, 1000 from generate_series(1, `+fmt.Sprint(accounts)+`) g;
@@ -95,6 +95,9 @@ func (l *ledger) run(ctx context.Context) error {
 	}
 	return g.Wait()
 }
+
+// hangUp closes a session; the server notices by itself if it cannot.
+func hangUp(ctx context.Context, c *pgx.Conn) { _ = c.Close(ctx) }
 
 // passing reports whether err is what a client sees of a server that stops, crashes or starts.
 func passing(err error) bool {
@@ -228,7 +231,7 @@ func (l *ledger) fill(ctx context.Context, c *pgx.Conn, tr transfer, kind shape,
 		batch.Queue("create table " + name + " as select g as id, repeat('x', 100) as filler from generate_series(1, 20) g")
 	case withLargeObject:
 		batch.Queue("insert into lobs values ($1, $2, lo_from_bytea(0, convert_to(repeat('large object ', 300), 'UTF8')))", tr.worker, tr.seq)
-	default:
+	case plain, prepared, rolledBack, preparedRolledBack:
 	}
 	if err := c.SendBatch(ctx, batch).Close(); err != nil {
 		return 0, err
@@ -263,9 +266,9 @@ func (l *ledger) finish(ctx context.Context, c *pgx.Conn, tr transfer, kind shap
 			return err
 		}
 		return l.commit(ctx, c, tr, "commit prepared '"+gid+"'")
-	default:
-		return l.commit(ctx, c, tr, "commit")
+	case plain, savepoint, withTable, withLargeObject:
 	}
+	return l.commit(ctx, c, tr, "commit")
 }
 
 func (l *ledger) commit(ctx context.Context, c *pgx.Conn, tr transfer, sql string) error {
@@ -336,7 +339,7 @@ func readState(ctx context.Context, conn string) (state, error) {
 	if err != nil {
 		return state{}, err
 	}
-	defer c.Close(ctx)
+	defer hangUp(ctx, c)
 	s := state{rows: map[rowKey]uint64{}}
 	rows, err := c.Query(ctx, "select worker, seq, xid::text::bigint from ledger")
 	if err != nil {

@@ -31,12 +31,12 @@ func truth(ctx context.Context, conn string, from, to wal.LSN) ([]txEnd, error) 
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close(ctx)
+	defer hangUp(ctx, c)
 	if _, err := c.Exec(ctx, "create extension if not exists pg_walinspect"); err != nil {
 		return nil, err
 	}
 	rows, err := c.Query(ctx, `
-		select start_lsn::text, end_lsn::text, xid::text, record_type, description
+		select start_lsn::text as start, end_lsn::text, xid::text, record_type, description
 		from pg_get_wal_records_info($1::text::pg_lsn, $2::text::pg_lsn)
 		where resource_manager = 'Transaction' and record_type in ('COMMIT', 'ABORT', 'COMMIT_PREPARED', 'ABORT_PREPARED')
 		order by start_lsn`, from.String(), to.String())
@@ -88,6 +88,7 @@ func parseEnd(xid, kind, description string) (txEnd, error) {
 type cut func(e txEnd) (stop, includeIt bool)
 
 func untilTime(t time.Time) cut { return func(e txEnd) (bool, bool) { return e.time.After(t), false } }
+
 func untilBeforeTime(t time.Time) cut {
 	return func(e txEnd) (bool, bool) { return !e.time.Before(t), false }
 }

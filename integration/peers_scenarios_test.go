@@ -159,6 +159,7 @@ func (b *bench) walPgark(round int, seed, to string) {
 	f := stop()
 	f.wall, f.stored = wall, b.stored(name)-before
 	b.keep("wal", "pgark", f)
+	b.t.Logf("agent:\n%s", b.read(filepath.Join(b.dir, "agent.log")))
 	b.must(os.RemoveAll(filepath.Join(b.dir, "s3root", "bench", name)))
 	b.sql("select pg_drop_replication_slot('" + name + "')")
 }
@@ -177,6 +178,9 @@ func (b *bench) walReceivewal(round int, to string) {
 func (b *bench) walPgBackRest(round int, from, to string) {
 	name := fmt.Sprintf("pgbackrest-wal%d", round)
 	b.run("/usr/bin/pgbackrest", b.pgbackrest(name, "stanza-create")...)
+	// The archiver rests while the segments are marked as new again.
+	b.sql("alter system set archive_command = ''")
+	b.sql("select pg_reload_conf()")
 	status := filepath.Join(b.dir, "pgdata", "pg_wal", "archive_status")
 	done, err := os.ReadDir(status)
 	b.must(err)

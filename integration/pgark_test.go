@@ -127,7 +127,7 @@ type process struct {
 func (p tool) start(t testing.TB, args ...string) *process {
 	t.Helper()
 	cmd := p.command(context.WithoutCancel(t.Context()), args...)
-	log, err := os.CreateTemp("", "pgark-log-")
+	log, err := os.CreateTemp(t.TempDir(), "pgark-log-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,15 +180,6 @@ func (p *process) stop(t testing.TB) {
 	case <-time.After(60 * time.Second):
 		p.kill()
 		t.Errorf("pgark did not stop within a minute:\n%s", p.output())
-	}
-}
-
-func (p *process) running() bool {
-	select {
-	case <-p.done:
-		return false
-	default:
-		return true
 	}
 }
 

@@ -21,7 +21,7 @@ import (
 func TestRecoveryNeverShort(t *testing.T) {
 	s := newSite(t, postgrestest.Need(t, 15), onS3, postgrestest.Options{})
 	agent := s.tool.start(t, "run", s.url)
-	s.waitBackup(t, 1)
+	s.waitBackup(t)
 	s.server.Exec(t, "create table t (n int)")
 	for n := range 4 { // some segments
 		s.server.Exec(t, fmt.Sprintf("insert into t values (%d)", n))
@@ -46,7 +46,8 @@ func TestRecoveryNeverShort(t *testing.T) {
 		{name: "503", rules: []storagetest.Rule{{Op: storagetest.Get, Path: wal, Fault: storagetest.Answer(503, "SlowDown")}}},
 		{name: "404 that lies", rules: []storagetest.Rule{{Op: storagetest.Get, Path: wal, Fault: storagetest.Answer(404, "NoSuchKey")}}},
 		{name: "404 and an empty list", rules: []storagetest.Rule{
-			{Op: storagetest.Get, Path: wal, Fault: storagetest.Answer(404, "NoSuchKey")}, {Op: storagetest.List, Fault: storagetest.HideKeys("*")}}},
+			{Op: storagetest.Get, Path: wal, Fault: storagetest.Answer(404, "NoSuchKey")}, {Op: storagetest.List, Fault: storagetest.HideKeys("*")},
+		}},
 		{name: "corrupt", rules: []storagetest.Rule{{Op: storagetest.Get, Path: wal, Fault: storagetest.FlipBit(300)}}},
 		{name: "cut short", rules: []storagetest.Rule{{Op: storagetest.Get, Path: wal, Fault: storagetest.Truncate(300)}}},
 		{name: "helper killed", command: "kill -9 $$"},
@@ -159,7 +160,7 @@ func (s *site) recovers(t *testing.T, dir string, d time.Duration, query ...stri
 				t.Error(err)
 				continue
 			}
-			fmt.Fprintf(&out, "answer: %s\n", strings.Join(rows[0], " "))
+			_, _ = fmt.Fprintf(&out, "answer: %s\n", strings.Join(rows[0], " "))
 		}
 		cancel()
 		<-done

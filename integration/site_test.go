@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/pgark/pgark/postgres/postgrestest"
 	"github.com/pgark/pgark/storage/storagetest"
 	"github.com/pgark/pgark/wal"
@@ -30,6 +32,8 @@ type site struct {
 	tool   tool
 	s3     *storagetest.Server // nil on file
 	folder string              // of the repository's files, behind the S3 server too
+
+	segmentSize wal.SegmentSize
 }
 
 // newRepository makes an empty repository of the kind and the environment to reach it with.
@@ -62,7 +66,10 @@ func newSite(t testing.TB, v postgrestest.Version, kind storeKind, o postgrestes
 	if o.Settings == nil {
 		o.Settings = ledgerSettings()
 	}
-	s := &site{server: postgrestest.Start(t, v, o)}
+	s := &site{server: postgrestest.Start(t, v, o), segmentSize: wal.DefaultSegmentSize}
+	if o.SegmentSize != 0 {
+		s.segmentSize = o.SegmentSize
+	}
 	var env []string
 	s.url, s.folder, s.s3, env = newRepository(t, kind)
 	s.tool = newTool(t, append(env,
@@ -108,10 +115,10 @@ func (b backupFact) stop(t testing.TB) wal.LSN {
 	return l
 }
 
-// waitBackup waits until the repository holds n base backups.
-func (s *site) waitBackup(t testing.TB, n int) {
+// waitBackup waits until the repository holds a base backup.
+func (s *site) waitBackup(t testing.TB) {
 	t.Helper()
-	eventually(t, 2*time.Minute, fmt.Sprintf("base backup %d", n), func() bool { return len(s.backups(t)) >= n })
+	eventually(t, 2*time.Minute, "the first base backup", func() bool { return len(s.backups(t)) > 0 })
 }
 
 // flushed is the server's flush position now.
@@ -161,7 +168,7 @@ func (s *site) restore(ctx context.Context, t testing.TB, flags ...string) (rest
 		}
 		r.conn = fmt.Sprintf("host=%s port=%d user=postgres dbname=postgres", report.Result.Socket, report.Result.Port)
 	}
-	t.Cleanup(func() { r.stop(t) })
+	t.Cleanup(func() { r.stop(t) }) //nolint:contextcheck // the test's context has ended by then
 	return r, o
 }
 
@@ -180,4 +187,18 @@ func (r restored) stop(t testing.TB) {
 		}
 	}
 	_ = os.RemoveAll(r.dir)
+}
+
+// query returns the one value that sql gives.
+func query(t testing.TB, conn, sql string) (value string) {
+	t.Helper()
+	c, err := pgx.Connect(t.Context(), conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hangUp(t.Context(), c)
+	if err := c.QueryRow(t.Context(), sql).Scan(&value); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return value
 }

@@ -1,12 +1,15 @@
 package integration_test
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/pgark/pgark/wal"
 )
@@ -18,7 +21,6 @@ type statusUpdate struct{ write, flush, apply wal.LSN }
 // can judge, at that very moment, whether what the server is about to be told is true.
 type wire struct {
 	listener net.Listener
-	network  string
 	upstream string
 	observe  func(statusUpdate)
 
@@ -27,20 +29,22 @@ type wire struct {
 	done  sync.WaitGroup
 }
 
-// newWire listens on a free loopback port in front of the server at network and address. observe is called from one goroutine a connection.
-func newWire(t testing.TB, network, address string, observe func(statusUpdate)) *wire {
+// newWire listens on a free loopback port in front of the server at address. observe is called from one goroutine a connection.
+func newWire(t testing.TB, address string, observe func(statusUpdate)) *wire {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &wire{listener: l, network: network, upstream: address, observe: observe}
+	w := &wire{listener: l, upstream: address, observe: observe}
 	w.done.Go(w.accept)
 	t.Cleanup(w.close)
 	return w
 }
 
-func (w *wire) port() int { return w.listener.Addr().(*net.TCPAddr).Port }
+func (w *wire) port() int {
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(w.listener.Addr().String())).Port
+}
 
 func (w *wire) accept() {
 	for {
@@ -48,7 +52,7 @@ func (w *wire) accept() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial(w.network, w.upstream)
+		server, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(context.Background(), "tcp", w.upstream)
 		if err != nil {
 			_ = client.Close()
 			continue
