@@ -76,11 +76,6 @@ func (b *run) take(ctx context.Context) (repository.Backup, error) {
 	if err == nil {
 		return record, nil
 	}
-	var foreign *repository.CorruptError
-	if errors.As(err, &foreign) {
-		// Another process writes under the same id: what lies there may be its own.
-		return repository.Backup{}, fmt.Errorf("backup %s: %w", w.ID(), err)
-	}
 	clearing, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()
 	if left := w.Abort(clearing); left != nil {

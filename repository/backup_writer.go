@@ -52,6 +52,10 @@ type BackupWriter struct {
 	ended  bool          // Commit or Abort was called
 	sealed bool          // the record was sent: it may be visible whatever the answer was
 	broken error         // the first failure
+
+	// Whose the objects are matters where two processes began a backup within one second and share its id.
+	created []storage.Key // this writer made them and knows it
+	adopted []storage.Key // equal ones were there: of another writer, or its own after a lost answer
 }
 
 // writtenPack is what is kept of a closed pack.
@@ -218,10 +222,13 @@ func (w *BackupWriter) commit(ctx context.Context, rec *Backup, manifest []byte)
 	if again, err := ParseBackup(text); err != nil || again.ID != rec.ID { // what is written can be read
 		return errors.Join(errRecordField, err)
 	}
-	if err := putEqual(ctx, w.cluster.store, w.prefix+indexName, index); err != nil {
+	if err := w.put(ctx, w.prefix+indexName, index); err != nil {
 		return err
 	}
-	if err := putEqual(ctx, w.cluster.store, w.prefix+manifestName, stored); err != nil {
+	if err := w.put(ctx, w.prefix+manifestName, stored); err != nil {
+		return err
+	}
+	if err := w.checkAdopted(ctx); err != nil {
 		return err
 	}
 	w.mu.Lock()
@@ -232,42 +239,4 @@ func (w *BackupWriter) commit(ctx context.Context, rec *Backup, manifest []byte)
 
 func storedObject(body []byte) StoredObject {
 	return StoredObject{Size: int64(len(body)), SHA256: sha256.Sum256(body)}
-}
-
-// Abort removes what the backup wrote. No PackWriter may be in use; those that are open were aborted. It works, for a while, also after
-// ctx has ended. What it cannot remove is no backup, and is left to expiry. If Commit had come as far as sending the record, it removes
-// nothing: the record may be visible, now or when the store gets to it, and then the backup is whole.
-func (w *BackupWriter) Abort(ctx context.Context) error {
-	w.mu.Lock()
-	w.ended = true
-	sealed := w.sealed
-	w.mu.Unlock()
-	if sealed {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTime)
-	defer cancel()
-	if err := w.cluster.DeleteBackup(ctx, w.start.ID); err != nil {
-		return fmt.Errorf("abort: %w", err)
-	}
-	return nil
-}
-
-// DeleteBackup deletes the record of a backup and then all its data. If the record cannot be deleted the data stay.
-func (c *Cluster) DeleteBackup(ctx context.Context, id string) error {
-	if _, err := parseStamp(id); err != nil {
-		return fmt.Errorf("delete backup: %w", err)
-	}
-	if err := c.store.Delete(ctx, recordKey(c.id, id)); err != nil {
-		return fmt.Errorf("delete backup %s: %w", id, err)
-	}
-	for info, err := range c.store.List(ctx, backupPrefix(c.id, id), "") {
-		if err != nil {
-			return fmt.Errorf("delete backup %s: %w", id, err)
-		}
-		if err := c.store.Delete(ctx, info.Key); err != nil {
-			return fmt.Errorf("delete backup %s: %w", id, err)
-		}
-	}
-	return nil
 }

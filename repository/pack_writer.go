@@ -233,12 +233,16 @@ func (p *PackWriter) finish(ctx context.Context) error {
 			err = p.upload.Commit(ctx)
 		}
 	}
+	if err == nil {
+		p.backup.own(key)
+	}
 	if !errors.Is(err, storage.ErrExists) {
 		return err
 	}
 	if err := verifyPack(ctx, store, key, p.head, &p.table); err != nil {
 		return fmt.Errorf("compare with the one that exists: %w", err)
 	}
+	p.backup.adopt(key)
 	if p.upload != nil {
 		return abortUpload(ctx, p.upload) // the parts of the second copy
 	}

@@ -91,6 +91,11 @@ func putEqual(ctx context.Context, store storage.Store, key storage.Key, body []
 	if !errors.Is(err, storage.ErrExists) {
 		return err
 	}
+	return compareObject(ctx, store, key, body)
+}
+
+// compareObject returns a *ConflictError if the object key does not hold body.
+func compareObject(ctx context.Context, store storage.Store, key storage.Key, body []byte) error {
 	found, err := storage.ReadAll(ctx, store, key, int64(len(body)))
 	if err != nil && !errors.Is(err, storage.ErrTooLarge) {
 		return fmt.Errorf("compare with the one that exists: %w", err)
