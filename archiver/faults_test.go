@@ -57,9 +57,13 @@ func TestEveryStorageCallFailsInTurn(t *testing.T) {
 		"denied":      func(s *memory.Store, nth int) { s.Fail(memory.Any, "", nth, storage.ErrDenied) },
 		"answer lost": func(s *memory.Store, nth int) { s.LoseResponse(memory.Any, "", nth) },
 	}
+	step := 1
+	if testing.Short() {
+		step = 5
+	}
 	for name, fail := range ways {
 		t.Run(name, func(t *testing.T) {
-			for nth := 1; nth <= calls; nth++ {
+			for nth := 1 + len(name)%step; nth <= calls; nth += step { // other calls in each way
 				synctest.Test(t, func(t *testing.T) {
 					l := newLab(t)
 					fail(l.store, nth)
@@ -107,7 +111,11 @@ func (m mortal) Put(ctx context.Context, key storage.Key, body []byte) error {
 func TestKilledBetweenAnyTwoPuts(t *testing.T) {
 	for _, when := range []moment{beforePut, afterPut} {
 		t.Run(string(when), func(t *testing.T) {
-			for nth := 2; nth <= 10; nth++ { // 1 is the repository's marker
+			step := 1
+			if testing.Short() {
+				step = 4
+			}
+			for nth := 2; nth <= 10; nth += step { // 1 is the repository's marker
 				synctest.Test(t, func(t *testing.T) { killAt(t, nth, when) })
 			}
 		})

@@ -17,10 +17,14 @@ import (
 func TestEachStorageCallFails(t *testing.T) {
 	small := smallDirectory()
 	large := append(smallDirectory(), noise("base/4", storage.MinPart+mib/4)) // more than a part
+	step := 1
+	if testing.Short() {
+		step = 4
+	}
 	for _, mode := range []string{"fail", "lose"} {
 		for op, members := range map[memory.Op][]member{memory.Any: small, memory.Begin: large, memory.Part: large, memory.Commit: large} {
 			nth := 1
-			for ; storageCallFails(t, mode, op, nth, members); nth++ {
+			for ; storageCallFails(t, mode, op, nth, members); nth += step {
 				if t.Failed() {
 					t.Fatalf("%s of call %d of %q", mode, nth, op)
 				}

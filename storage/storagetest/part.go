@@ -13,9 +13,12 @@ import (
 
 // versitygw returns the path of the server's binary, .parts/versitygw under the module's root. It is
 // built there, as tools.mod pins it, if it is missing or was built from another tools.mod. If it cannot
-// be had the test is skipped, or fails where REQUIRE_ALL=1.
+// be had the test is skipped, or fails where REQUIRE_ALL=1. With -short it is always skipped.
 func versitygw(t testing.TB) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("a real S3 server is not for -short")
+	}
 	root, err := moduleRoot()
 	if err != nil {
 		t.Fatal(err)

@@ -55,6 +55,14 @@ func Run(t *testing.T, open func(t *testing.T) storage.Store) {
 	}
 }
 
+// some returns the first n cases with -short, and otherwise all.
+func some[T any](n int, cases []T) []T {
+	if testing.Short() {
+		return cases[:n]
+	}
+	return cases
+}
+
 // Random returns n bytes that depend only on n and seed and do not repeat.
 func Random(n int, seed uint64) []byte {
 	var key [32]byte
