@@ -129,6 +129,7 @@ func (s *Store) Get(ctx context.Context, key storage.Key, span storage.Span) (io
 	}
 	r := &reader{body: out.Body, want: want}
 	r.fault = func(err error) error { return s.fault(ctx, "get", key, err) }
+	r.ended = ctx.Err
 	return r, nil
 }
 
@@ -183,12 +184,17 @@ type reader struct {
 	want  int64
 	got   int64
 	fault func(error) error
+	ended func() error // the error of the context of the Get
 }
 
 // Read implements io.Reader.
 func (r *reader) Read(p []byte) (int, error) {
 	if r.got == r.want {
 		return 0, io.EOF
+	}
+	if err := r.ended(); err != nil {
+		// The transport notices by itself, but only after what is buffered: a small rest would still come.
+		return 0, r.fault(err)
 	}
 	n, err := r.body.Read(p[:min(int64(len(p)), r.want-r.got)])
 	r.got += int64(n)
