@@ -87,6 +87,9 @@ func (p *progress) enter(state State, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := &p.status
+	if s.State == Stopping && (state == Streaming || state == CatchingUp) {
+		return // an upload of the tail has ended; that streams no more
+	}
 	text := ""
 	if err != nil {
 		text = err.Error()
