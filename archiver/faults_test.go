@@ -59,7 +59,7 @@ func TestEveryStorageCallFailsInTurn(t *testing.T) {
 	}
 	step := 1
 	if testing.Short() {
-		step = 5
+		step = 8
 	}
 	for name, fail := range ways {
 		t.Run(name, func(t *testing.T) {
@@ -113,7 +113,7 @@ func TestKilledBetweenAnyTwoPuts(t *testing.T) {
 		t.Run(string(when), func(t *testing.T) {
 			step := 1
 			if testing.Short() {
-				step = 4
+				step = 8 // the first and the last
 			}
 			for nth := 2; nth <= 10; nth += step { // 1 is the repository's marker
 				synctest.Test(t, func(t *testing.T) { killAt(t, nth, when) })

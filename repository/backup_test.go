@@ -22,6 +22,9 @@ var modTime = time.Date(2026, 11, 21, 2, 40, 0, 0, time.UTC)
 func TestBackupRoundTrip(t *testing.T) {
 	for _, codec := range []compression.Codec{compression.Zstd(), compression.S2()} {
 		t.Run(codec.Name(), func(t *testing.T) {
+			if testing.Short() && codec.Name() == compression.Zstd().Name() {
+				t.Skip("-short takes the codec that the other tests do not")
+			}
 			c, store := cluster(t)
 			rec, tars, err := writeBackup(t, c, codec, dataDirectory())
 			if err != nil {

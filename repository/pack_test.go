@@ -48,6 +48,9 @@ func (u countUpload) Part(ctx context.Context, n int, body []byte) error {
 func TestPackAtPartBorders(t *testing.T) {
 	random := noise("", 2*mib).content
 	for _, frames := range []int{4, 5, 11} {
+		if testing.Short() && frames == 11 {
+			break
+		}
 		for _, off := range []int{-1, 0, 1} {
 			store := memory.New()
 			count := &countStore{Store: store}
@@ -201,6 +204,9 @@ func TestAbortWhileThePartsHang(t *testing.T) {
 
 // TestFileStore writes and reads all kinds of objects through the file store, and puts a segment that is large enough to go up in parts.
 func TestFileStore(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a segment of 64 MiB is not for -short")
+	}
 	store, err := filestore.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)

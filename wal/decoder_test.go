@@ -133,7 +133,11 @@ func TestDecoderCutShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for cut := range b {
+	step := 1
+	if testing.Short() {
+		step = 7 // odd, so that all places within eight bytes come
+	}
+	for cut := 0; cut < len(b); cut += step {
 		records, _, err := decode(t, start, b[:cut], len(b))
 		if err != nil {
 			t.Fatalf("cut at %d: %v", cut, err)
