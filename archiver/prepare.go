@@ -19,6 +19,7 @@ type prepared struct {
 	server  wal.History   // the server's
 	history wal.History   // of the timeline to stream
 	from    resumption
+	first   bool               // nothing of the server is archived yet
 	entries []repository.Entry // that hold what is compared
 	pieces  map[wal.SegmentNumber]struct{}
 }
@@ -57,8 +58,12 @@ func (a *Archiver) prepare(ctx context.Context, conn Conn) (prepared, error) {
 	if err := p.list(ctx); err != nil {
 		return prepared{}, err
 	}
-	a.options.Logger.InfoContext(ctx, "archiving goes on", "system_id", system.ID.String(),
-		"timeline", p.from.timeline.String(), "lsn", p.from.durable.String())
+	attrs := []any{"system_id", system.ID.String(), "timeline", p.from.timeline.String(), "lsn", p.from.durable.String()}
+	if p.first {
+		a.options.Logger.InfoContext(ctx, "archiving begins", attrs...)
+	} else {
+		a.options.Logger.InfoContext(ctx, "archiving goes on", attrs...)
+	}
 	return p, nil
 }
 
@@ -154,6 +159,7 @@ func (a *Archiver) locate(ctx context.Context, conn Conn, p *prepared) error {
 	if (a.uncompared == Position{Timeline: p.from.timeline, LSN: p.from.durable}) {
 		p.from.start = p.from.fallback
 	}
+	p.first = have.newest == 0
 	p.history = historyOf(p.server, p.from.timeline)
 	a.tellOrphan(p, have)
 	return nil

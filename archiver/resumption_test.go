@@ -268,3 +268,20 @@ func TestStandbyMayBeBehind(t *testing.T) {
 		l.compare(1, l.anchor, l.server.end())
 	})
 }
+
+// TestBeginsAndGoesOn: the log tells the first start of an archive, which an operator should know of, from every later one.
+func TestBeginsAndGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		for _, want := range []string{"archiving begins", "archiving goes on"} {
+			l.logged.Reset()
+			l.start()
+			l.server.write(5000)
+			l.await()
+			l.finish()
+			if !bytes.Contains(l.logged.Bytes(), []byte(want)) {
+				t.Errorf("log: want %q in it:\n%s", want, l.logged.String())
+			}
+		}
+	})
+}
