@@ -117,7 +117,8 @@ func (w *walk) names(base string) ([]string, error) {
 		return nil, err
 	}
 	entries, err := d.ReadDir(-1)
-	if err := errors.Join(err, d.Close()); err != nil {
+	// A folder that is deleted while it is open answers "no such file" (getdents(2)); it was empty then.
+	if err := errors.Join(ignoreMissing(err), d.Close()); err != nil {
 		return nil, err
 	}
 	names := make([]string, 0, len(entries))

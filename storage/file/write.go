@@ -62,17 +62,23 @@ func (s *Store) Put(ctx context.Context, key storage.Key, body []byte) error {
 // temp creates the temporary file for key and the folders it needs.
 func (s *Store) temp(root *os.Root, key storage.Key) (*temp, error) {
 	name := tempName(key)
+	gone := errGone
 	for range 10 { // a Delete may remove the folder, empty as it still is
 		f, err := root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return &temp{f, name}, err
 		}
 		err = root.MkdirAll(path.Dir(name), dirMode)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		switch {
+		case err == nil, errors.Is(err, fs.ErrNotExist):
+			gone = errGone
+		case errors.Is(err, fs.ErrExist):
+			gone = err // a folder that another Put made at this moment and a Delete took away, or a file in the way
+		default:
 			return nil, err
 		}
 	}
-	return nil, errGone
+	return nil, gone
 }
 
 // publish brings the temporary file to disk and gives it its name. The file is not closed.
