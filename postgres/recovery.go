@@ -104,11 +104,14 @@ func (s RecoverySettings) settings() []Setting {
 		{"restore_command", s.RestoreCommand}, {"archive_cleanup_command", ""}, {"recovery_end_command", ""},
 	}
 	for _, target := range []TargetSetting{TargetImmediate, TargetName, TargetTime, TargetXID, TargetLSN} {
-		value := ""
-		if target == s.Target {
-			value = s.TargetValue
+		if target != s.Target {
+			list = append(list, Setting{string(target), ""})
 		}
-		list = append(list, Setting{string(target), value})
+	}
+	if s.Target != TargetNone {
+		// Last: PostgreSQL takes an empty target after another for a second one and does not start
+		// (assign_recovery_target_xid and its like, xlogrecovery.c).
+		list = append(list, Setting{string(s.Target), s.TargetValue})
 	}
 	list = append(list,
 		Setting{"recovery_target_inclusive", inclusive}, Setting{"recovery_target_timeline", timeline},
