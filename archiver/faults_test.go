@@ -59,7 +59,7 @@ func TestEveryStorageCallFailsInTurn(t *testing.T) {
 	}
 	step := 1
 	if testing.Short() {
-		step = 8
+		step = 20
 	}
 	for name, fail := range ways {
 		t.Run(name, func(t *testing.T) {

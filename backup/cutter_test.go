@@ -99,6 +99,9 @@ func TestCutter(t *testing.T) {
 		"many small in packs": {mib, bytesOf(3000, 1000), 5},
 		"empty in packs":      {repository.PackSize, bytesOf(3000, 0), 2},
 	} {
+		if testing.Short() && len(test.sizes) > 100 {
+			continue // thousands of members are for the full form
+		}
 		t.Run(name, func(t *testing.T) {
 			stream := generated(test.sizes...)
 			packs := cut(t, test.limit, stream)
