@@ -55,7 +55,9 @@ func guardPlumbing() { debug.SetTraceback("crash") }
 func (p *program) fetchCode(err error) int {
 	code := restore.ExitCode(p.fetched, err)
 	if code == exitFetchUnknown && err != nil {
-		_ = p.report(err)
+		f := p.explain(err)
+		f.Code = code // what PostgreSQL is told, whatever another command would say
+		p.printFailure(f, outputFormat(err))
 	}
 	return code
 }

@@ -223,6 +223,8 @@ func TestWalFetchNeverExitsLow(t *testing.T) {
 	} {
 		if _, stderr, code := call(t, nil, args...); code != exitFetchUnknown {
 			t.Errorf("%q: exit %d, want 200: %s", args, code, stderr)
+		} else if strings.Contains(stderr, "code ") && !strings.Contains(stderr, "code 200") {
+			t.Errorf("%q: exits 200 and prints another code: %s", args, stderr)
 		}
 	}
 }

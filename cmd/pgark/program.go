@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -180,6 +181,23 @@ func atMostOne(args []string) error {
 	return nil
 }
 
+// lateFlag refuses a flag after an argument and shows the line in the right order.
+func lateFlag(command string, args []string) error {
+	for i, a := range args {
+		if len(a) < 2 || a[0] != '-' {
+			continue
+		}
+		line := []string{command, "…"}
+		for _, word := range append(slices.Clone(args[i:]), args[:i]...) {
+			line = append(line, quoteWord(word))
+		}
+		late := usagef("flag %s stands after an argument: put flags before arguments", a)
+		late.fix = strings.Join(line, " ")
+		return late
+	}
+	return nil
+}
+
 // command completes a leaf: common flags, argument check, session. The flag package stops at the
 // first argument, so that a flag after it would be silently ignored: that is refused.
 func (p *program) command(c *cli.Command, rule argumentRule, run func(*session) error) *cli.Command {
@@ -189,10 +207,8 @@ func (p *program) command(c *cli.Command, rule argumentRule, run func(*session) 
 	c.Action = func(ctx *cli.Context) error {
 		p.ran = strings.TrimSpace(ctx.Command.HelpName)
 		args := ctx.Args().Slice()
-		for _, a := range args {
-			if len(a) > 1 && a[0] == '-' {
-				return inFormat(ctx, usagef("flag %s stands after an argument: put flags before arguments", a))
-			}
+		if err := lateFlag(p.ran, args); err != nil {
+			return inFormat(ctx, err)
 		}
 		if err := rule(args); err != nil {
 			return inFormat(ctx, err)
