@@ -194,11 +194,15 @@ func axis(v status.Interval) string {
 		layout = "15:04:05"
 	}
 	line := []byte(strings.Repeat(" ", status.StripWidth))
-	for quarter := range 4 {
-		at := v.From.Add(v.Until.Sub(v.From) * time.Duration(quarter) / 4)
-		copy(line[quarter*status.StripWidth/4:], at.UTC().Format(layout))
-	}
 	end := v.Until.UTC().Format(layout)
+	for quarter := range 4 {
+		at := v.From.Add(v.Until.Sub(v.From) * time.Duration(quarter) / 4).UTC().Format(layout)
+		start := quarter * status.StripWidth / 4
+		if start+len(at)+1 > status.StripWidth-len(end) {
+			break // it would run into the last one
+		}
+		copy(line[start:], at)
+	}
 	copy(line[status.StripWidth-len(end):], end)
 	return string(line)
 }
