@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"hash/crc32"
 
 	"github.com/pgark/pgark/compression"
 	"github.com/pgark/pgark/storage"
@@ -25,9 +26,10 @@ type WALEncoder struct {
 	codec   compression.Codec
 	encoder compression.FrameEncoder
 	decoder compression.FrameDecoder
-	hash    hash.Hash
-	frame   []byte // plain bytes that are no frame yet
-	check   []byte // what was decoded again
+	hash    hash.Hash // of the stored bytes
+	crc     uint32    // of the plain bytes
+	frame   []byte    // plain bytes that are no frame yet
+	check   []byte    // what was decoded again
 	body    []byte
 	plain   uint64
 	err     error
@@ -52,7 +54,7 @@ func NewWALEncoder(codec compression.Codec) *WALEncoder {
 // Reset drops what was written and begins a new object. Its body will use buf's memory as far as that goes.
 func (e *WALEncoder) Reset(buf []byte) {
 	e.hash.Reset()
-	e.frame, e.plain, e.err = e.frame[:0], 0, nil
+	e.frame, e.plain, e.crc, e.err = e.frame[:0], 0, 0, nil
 	e.body = append(buf[:0], make([]byte, HeaderSize)...)
 }
 
@@ -81,10 +83,11 @@ func (e *WALEncoder) Write(p []byte) (int, error) {
 
 // encode appends one frame and checks it.
 func (e *WALEncoder) encode(plain []byte) {
-	e.hash.Write(plain)
+	e.crc = crc32.Update(e.crc, castagnoli, plain)
 	e.plain += uint64(len(plain))
 	from := len(e.body)
 	e.body = e.encoder.EncodeFrame(e.body, plain)
+	e.hash.Write(e.body[from:])
 	again, err := e.decoder.DecodeFrame(e.check[:0], e.body[from:], frameSize)
 	switch {
 	case err != nil:
@@ -104,7 +107,7 @@ func (e *WALEncoder) Finish(o WALObject) (*EncodedWAL, error) {
 	if e.err != nil {
 		return nil, fmt.Errorf("encode WAL %s: %w", o.Range, e.err)
 	}
-	h := Header{WALObject: o, Plain: e.plain, Stored: uint64(len(e.body) - HeaderSize)}
+	h := Header{WALObject: o, CRC32C: e.crc, Plain: e.plain, Stored: uint64(len(e.body) - HeaderSize)}
 	e.hash.Sum(h.SHA256[:0])
 	if o.Kind != KindSegment && o.Kind != KindPiece {
 		return nil, fmt.Errorf("encode WAL %s: %w: %s", o.Range, errHeaderField, o.Kind)

@@ -90,7 +90,8 @@ type WALObject struct {
 type Header struct {
 	WALObject
 
-	SHA256 Sum    // of the plain bytes; zero for a pack
+	SHA256 Sum    // of the stored bytes after the header; zero for a pack
+	CRC32C uint32 // of the plain bytes; 0 for a pack
 	Plain  uint64 // bytes; 0 for a pack
 	Stored uint64 // bytes after the header; 0 for a pack
 	Pack   uint64 // number of the pack in its backup, from 1; 0 for other kinds
@@ -136,6 +137,7 @@ func (h *Header) MarshalBinary() ([]byte, error) {
 	le.PutUint64(b[128:], uint64(s.MinTime))
 	le.PutUint64(b[136:], uint64(s.MaxTime))
 	le.PutUint64(b[144:], h.Pack)
+	le.PutUint32(b[152:], h.CRC32C)
 	le.PutUint32(b[172:], headerCRC(b))
 	return b, nil
 }
@@ -168,6 +170,7 @@ func (h *Header) UnmarshalBinary(b []byte) error {
 		ShutdownCheckpoint: b[15]&flagShutdownCheckpoint != 0,
 	}
 	d.Pack = le.Uint64(b[144:])
+	d.CRC32C = le.Uint32(b[152:])
 	if err := d.Validate(); err != nil {
 		return fmt.Errorf("decode header: %w", err)
 	}
@@ -193,16 +196,19 @@ func checkHeader(b []byte) error {
 	case b[15]&^(flagHeadUnknown|flagShutdownCheckpoint) != 0:
 		return fmt.Errorf("%w: flags %#02x", errHeaderZero, b[15])
 	}
-	for i, c := range b[152:172] {
+	for i, c := range b[156:172] {
 		if c != 0 {
-			return fmt.Errorf("%w: byte %d", errHeaderZero, 152+i)
+			return fmt.Errorf("%w: byte %d", errHeaderZero, 156+i)
 		}
 	}
 	return nil
 }
 
+// castagnoli is the table of CRC32C, the checksum PostgreSQL has for its WAL and in backup manifests.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 func headerCRC(b []byte) uint32 {
-	return crc32.Checksum(b[8:172], crc32.MakeTable(crc32.Castagnoli))
+	return crc32.Checksum(b[8:172], castagnoli)
 }
 
 // Validate returns an error that names the first field that cannot be.
@@ -250,8 +256,8 @@ func (h *Header) validateBackup() error {
 		return fmt.Errorf("%w: pack number %d", errHeaderField, h.Pack)
 	case h.Kind != KindPack:
 		return h.validateStored()
-	case h.SHA256 != Sum{} || h.Plain != 0 || h.Stored != 0:
-		return fmt.Errorf("%w: a pack with hash or lengths", errHeaderField)
+	case h.SHA256 != Sum{} || h.CRC32C != 0 || h.Plain != 0 || h.Stored != 0:
+		return fmt.Errorf("%w: a pack with checksums or lengths", errHeaderField)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"slices"
 
 	"github.com/pgark/pgark/compression"
@@ -23,27 +24,25 @@ func (w *BackupWriter) encodeIndex() (index []byte, top int64, err error) {
 	text = append(text, '\n')
 	line := compression.Zstd().NewEncoder().EncodeFrame(nil, text)
 	h := w.header(KindIndex)
-	hash := sha256.New()
-	hash.Write(text)
-	h.Plain = uint64(len(text))
+	h.Plain, h.CRC32C = uint64(len(text)), crc32.Checksum(text, castagnoli)
 	table := seekTable(nil, len(line), len(text))
 	index = append(make([]byte, HeaderSize), line...)
 	top = int64(len(index))
 	decoder := compression.Zstd().NewDecoder()
 	for _, p := range w.packs {
-		// The plain bytes are needed for the hash; decoding is the self-check as well.
+		// The plain bytes are needed for the checksum; decoding is the self-check as well.
 		plain, err := decoder.DecodeFrame(nil, p.line, int(p.pack.line.Plain))
 		if err != nil {
 			return nil, 0, fmt.Errorf("line of %s: %w", p.pack.Name, err)
 		}
-		hash.Write(plain)
+		h.CRC32C = crc32.Update(h.CRC32C, castagnoli, plain)
 		h.Plain += uint64(len(plain))
 		table = seekTable(table, len(p.line), len(plain))
 		index = append(index, p.line...)
 	}
 	index = append(index, sealSeekTable(table)...)
 	h.Stored = uint64(len(index) - HeaderSize)
-	hash.Sum(h.SHA256[:0])
+	h.SHA256 = sha256.Sum256(index[HeaderSize:])
 	head, err := h.MarshalBinary()
 	copy(index, head)
 	return index, top, err
@@ -78,13 +77,13 @@ func (w *BackupWriter) encodeManifest(manifest []byte) ([]byte, error) {
 		return nil, errors.New("backup manifest is empty")
 	}
 	h := w.header(KindManifest)
-	h.Plain, h.SHA256 = uint64(len(manifest)), sha256.Sum256(manifest)
+	h.Plain, h.CRC32C = uint64(len(manifest)), crc32.Checksum(manifest, castagnoli)
 	body := make([]byte, HeaderSize)
 	encoder := compression.Zstd().NewEncoder()
 	for frame := range slices.Chunk(manifest, frameSize) {
 		body = encoder.EncodeFrame(body, frame)
 	}
-	h.Stored = uint64(len(body) - HeaderSize)
+	h.Stored, h.SHA256 = uint64(len(body)-HeaderSize), sha256.Sum256(body[HeaderSize:])
 	head, err := h.MarshalBinary()
 	if err != nil {
 		return nil, err

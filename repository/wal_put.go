@@ -11,7 +11,7 @@ import (
 )
 
 // PutWAL creates the object. When it returns nil the store holds it durably, put now or before: an object that exists already
-// is read back, verified, and compared by SHA-256 of the plain bytes. It returns a *ConflictError if that differs, and a
+// is read back, verified, and its plain bytes are compared, since another encoder may have stored the same otherwise. It returns a *ConflictError if that differs, and a
 // *CorruptError if what exists cannot be verified.
 func (c *Cluster) PutWAL(ctx context.Context, e *EncodedWAL) error {
 	if e.Header.SystemID != c.id {
@@ -31,11 +31,21 @@ func (c *Cluster) PutWAL(ctx context.Context, e *EncodedWAL) error {
 // compareWAL returns nil if the object that exists has the content of e.
 func (c *Cluster) compareWAL(ctx context.Context, e *EncodedWAL) error {
 	h := &e.Header
-	found, _, err := c.readObject(ctx, Entry{Key: e.Key, Kind: h.Kind, Timeline: h.Timeline, Range: h.Range})
+	found, theirs, err := c.readObject(ctx, Entry{Key: e.Key, Kind: h.Kind, Timeline: h.Timeline, Range: h.Range})
 	if err != nil {
 		return fmt.Errorf("compare with the one that exists: %w", err)
 	}
-	if found.SHA256 != h.SHA256 || found.SegmentSize != h.SegmentSize {
+	if found.SegmentSize != h.SegmentSize {
+		return &ConflictError{Key: e.Key, Range: h.Range}
+	}
+	if found.SHA256 == h.SHA256 {
+		return nil
+	}
+	ours, err := decodePayload(e.Key, h, e.Body[HeaderSize:])
+	if err != nil {
+		return fmt.Errorf("compare with the one that exists: %w", err)
+	}
+	if !bytes.Equal(ours, theirs) {
 		return &ConflictError{Key: e.Key, Range: h.Range}
 	}
 	return nil

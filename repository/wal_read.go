@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 
 	"github.com/pgark/pgark/compression"
@@ -69,7 +70,7 @@ func (c *Cluster) matches(e Entry, h *Header) error {
 	return &CorruptError{Key: e.Key, Reason: reason}
 }
 
-// ReadWAL reads a WAL object and returns its plain bytes, all of them verified: header against key, lengths, SHA-256. The
+// ReadWAL reads a WAL object and returns its plain bytes, all of them verified: header against key, lengths, checksums. The
 // error is ErrNoWAL if the object is gone, or a *CorruptError.
 func (c *Cluster) ReadWAL(ctx context.Context, e Entry) ([]byte, error) {
 	_, plain, err := c.readObject(ctx, e)
@@ -93,10 +94,14 @@ func (c *Cluster) readObject(ctx context.Context, e Entry) (Header, []byte, erro
 	return h, plain, err
 }
 
-// decodePayload decodes what follows the header h and verifies lengths and SHA-256. The error is a *CorruptError.
+// decodePayload decodes what follows the header h. Lengths and checksums are verified, the SHA-256 before a decoder sees a byte. The error is a
+// *CorruptError.
 func decodePayload(key storage.Key, h *Header, stored []byte) ([]byte, error) {
 	if uint64(len(stored)) != h.Stored {
 		return nil, &CorruptError{Key: key, Reason: fmt.Sprintf("%d bytes after the header, which says %d", len(stored), h.Stored)}
+	}
+	if sha256.Sum256(stored) != h.SHA256 {
+		return nil, &CorruptError{Key: key, Reason: "SHA-256 of the stored bytes differs"}
 	}
 	codec, err := compression.BySuffix(string(key))
 	if err != nil {
@@ -108,8 +113,8 @@ func decodePayload(key storage.Key, h *Header, stored []byte) ([]byte, error) {
 		return nil, &CorruptError{Key: key, Reason: "content", Err: err}
 	case uint64(len(plain)) != h.Plain:
 		return nil, &CorruptError{Key: key, Reason: fmt.Sprintf("%d plain bytes, header says %d", len(plain), h.Plain), Err: io.ErrUnexpectedEOF}
-	case sha256.Sum256(plain) != h.SHA256:
-		return nil, &CorruptError{Key: key, Reason: "SHA-256 of the plain bytes differs"}
+	case crc32.Checksum(plain, castagnoli) != h.CRC32C:
+		return nil, &CorruptError{Key: key, Reason: "CRC32C of the plain bytes differs"}
 	}
 	return plain, nil
 }
