@@ -153,7 +153,7 @@ func (b *bench) walPgark(round int, seed, to string) {
 	start := time.Now()
 	stop := b.agent("s3://bench/"+name, "--slot", name)
 	b.waitFor("pgark to flush", func() bool {
-		return b.sql("select coalesce(max(flush_lsn) >= '"+to+"', false) from pg_stat_replication where application_name like 'pgark%'") == "t"
+		return b.ask("select coalesce(max(flush_lsn) >= '" + to + "', false) from pg_stat_replication where application_name like 'pgark%'")
 	})
 	wall := time.Since(start)
 	f := stop()
@@ -208,7 +208,7 @@ func (b *bench) walPgBackRest(round int, from, to string) {
 	b.sql("alter system set archive_command = '" + command + "'")
 	b.sql("select pg_reload_conf()")
 	b.waitFor("pgBackRest to archive", func() bool {
-		return b.sql(fmt.Sprintf("select archived_count >= %s + %d from pg_stat_archiver", before, n)) == "t"
+		return b.ask(fmt.Sprintf("select archived_count >= %s + %d from pg_stat_archiver", before, n))
 	})
 	f := figure{wall: time.Since(start), stored: b.stored(name)}
 	b.sql("alter system set archive_command = '/bin/true'")
