@@ -67,6 +67,9 @@ func FindBinaries(ctx context.Context, major int, hint string) (string, error) {
 	e := &BinariesError{Major: major}
 	for _, folder := range folders {
 		out, err := exec.CommandContext(ctx, filepath.Join(folder, "postgres"), "--version").Output()
+		if ctx.Err() != nil {
+			return "", fmt.Errorf("look for server programs: %w", ctx.Err())
+		}
 		if err != nil {
 			e.Tried = append(e.Tried, folder+" has none")
 			continue
@@ -78,6 +81,19 @@ func FindBinaries(ctx context.Context, major int, hint string) (string, error) {
 		e.Tried = append(e.Tried, folder+" has "+version)
 	}
 	return "", e
+}
+
+// ServerVersion returns the version of the server programs in a folder, such as "17.6".
+func ServerVersion(ctx context.Context, folder string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, filepath.Join(folder, "postgres"), "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("ask %s/postgres for its version: %w", folder, err)
+	}
+	_, version, _ := strings.Cut(strings.TrimSpace(string(out)), "(PostgreSQL) ")
+	version, _, _ = strings.Cut(version, " ")
+	return version, nil
 }
 
 // majorOf returns the major version in "postgres (PostgreSQL) 17.6 (Debian …)", or 0.
