@@ -81,7 +81,11 @@ type SpaceError struct {
 
 // Error names both sizes.
 func (e *SpaceError) Error() string {
-	return fmt.Sprintf("restore needs %d bytes in %q, %d are free", e.Needed, e.Dir, e.Free)
+	where := "where it is to lie"
+	if e.Dir != "" {
+		where = "in " + e.Dir
+	}
+	return fmt.Sprintf("restore needs %d bytes %s, %d are free", e.Needed, where, e.Free)
 }
 
 // PlanRestore decides how target is restored from what inv holds. It returns

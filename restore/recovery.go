@@ -59,6 +59,7 @@ type Progress struct {
 // Recovered is what the server itself proved after recovery.
 type Recovered struct {
 	Server     *Server // nil with ActionShutdown: it has ended
+	User       string  // database user that the server let in; empty with ActionShutdown
 	Timeline   wal.TimelineID
 	InRecovery bool     // paused at the stop
 	Replayed   wal.LSN  // end of the last record applied
@@ -147,9 +148,9 @@ func newServer(ctx context.Context, dataDir string, o RecoverOptions) (*Server, 
 		s.Port = defaultPort
 	}
 	if s.SocketDir == "" {
-		s.SocketDir = filepath.Join(dir, socketName)
+		s.SocketDir = DefaultSocketDir(dir)
 	}
-	if o.SocketDir == "" && len(s.SocketDir) > maxSocketDir {
+	if s.SocketDir == "" {
 		s.SocketDir, err = os.MkdirTemp("", "pgark-")
 		return s, err
 	}
@@ -160,6 +161,15 @@ func newServer(ctx context.Context, dataDir string, o RecoverOptions) (*Server, 
 		return nil, fmt.Errorf("make socket folder: %w", err)
 	}
 	return s, os.Chmod(s.SocketDir, 0o700)
+}
+
+// DefaultSocketDir returns where Recover puts the socket of a server on the
+// data directory dataDir, which is absolute, or "" if that is a temporary folder.
+func DefaultSocketDir(dataDir string) string {
+	if dir := filepath.Join(dataDir, socketName); len(dir) <= maxSocketDir {
+		return dir
+	}
+	return ""
 }
 
 // forget removes the socket's folder, if it was made for this server.

@@ -1,0 +1,160 @@
+package restore
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/pgark/pgark/repository"
+)
+
+// Site is where a restored cluster is to lie, looked at before anything is written.
+type Site struct {
+	Dir         string           // data directory, absolute
+	Tablespaces []SiteTablespace // those that lie outside of the data directory
+	FileSystems []FileSystem     // that of the data directory first
+}
+
+// SiteTablespace is a tablespace of the backup and where it goes.
+type SiteTablespace struct {
+	OID      uint32
+	From, To string // To is empty where no place was given
+}
+
+// FileSystem is what a restore needs of one file system.
+type FileSystem struct {
+	Mount        string // where it is mounted
+	Needed, Free uint64 // bytes
+}
+
+// Partial returns the folder that LayDown writes a data directory or
+// tablespace dir into until all of it is there.
+func Partial(dir string) string { return dir + partialSuffix }
+
+// Look says where LayDown would write with these options, of which Dir,
+// Tablespaces and Owner count. Its error is what LayDown would refuse, a
+// *RefusedError or *SpaceError; the site is then returned too, as far as it is known.
+func Look(ctx context.Context, cluster *repository.Cluster, plan *Plan, options LayOptions) (*Site, error) {
+	dir, err := filepath.Abs(options.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("restore into %s: %w", options.Dir, err)
+	}
+	site := &Site{Dir: dir}
+	for _, t := range plan.Backup.Tablespaces {
+		oid := strconv.FormatUint(uint64(t.OID), 10)
+		if t.Path != "pg_tblspc/"+oid {
+			_, to := mappedTo(options.Tablespaces, oid, t.Path)
+			site.Tablespaces = append(site.Tablespaces, SiteTablespace{OID: t.OID, From: t.Path, To: to})
+		}
+	}
+	plain, err := plainOf(ctx, cluster, plan)
+	if err != nil {
+		return site, err
+	}
+	if site.FileSystems, err = site.fileSystems(plain); err != nil {
+		return site, err
+	}
+	list, err := places(dir, plan.Backup.Tablespaces, options.Tablespaces)
+	if err != nil {
+		return site, err
+	}
+	uid := os.Geteuid()
+	if options.Owner != nil {
+		uid = options.Owner.UID
+	}
+	for _, p := range list {
+		if p.prefix != "" {
+			continue
+		}
+		if err := p.check(dir, uid); err != nil {
+			return site, err
+		}
+	}
+	for _, fs := range site.FileSystems {
+		if fs.Needed > fs.Free {
+			return site, &SpaceError{Dir: fs.Mount, Needed: fs.Needed, Free: fs.Free}
+		}
+	}
+	return site, nil
+}
+
+// plainOf returns the bytes of each archive of the plan's backup by its name,
+// the WAL that recovery keeps at once with the data directory.
+func plainOf(ctx context.Context, cluster *repository.Cluster, plan *Plan) (map[string]uint64, error) {
+	if len(plan.Backup.Tablespaces) == 0 {
+		return map[string]uint64{"base": plan.Needed}, nil
+	}
+	reader, err := cluster.OpenBackup(ctx, plan.Backup)
+	if err != nil {
+		return nil, fmt.Errorf("read the index of backup %s: %w", plan.Backup.ID, err)
+	}
+	plain := map[string]uint64{"base": plan.Needed - min(plan.Needed, uint64(max(plan.Backup.Plain, 0)))}
+	for _, pack := range reader.Packs() {
+		plain[pack.Archive] += uint64(max(pack.Plain, 0))
+	}
+	return plain, nil
+}
+
+// fileSystems adds up what each file system is to hold. An archive without a
+// place of its own counts with the data directory.
+func (s *Site) fileSystems(plain map[string]uint64) ([]FileSystem, error) {
+	type demand struct {
+		dir    string
+		needed uint64
+	}
+	demands := []demand{{dir: s.Dir}}
+	for _, t := range s.Tablespaces {
+		oid := strconv.FormatUint(uint64(t.OID), 10)
+		if filepath.IsAbs(t.To) {
+			demands = append(demands, demand{t.To, plain[oid]})
+			delete(plain, oid)
+		}
+	}
+	for _, n := range plain {
+		demands[0].needed += n
+	}
+	devices := map[uint64]int{}
+	var list []FileSystem
+	for _, d := range demands {
+		mount, free, device, err := fileSystemOf(d.dir)
+		if err != nil {
+			return nil, err
+		}
+		i, known := devices[device]
+		if !known {
+			i = len(list)
+			devices[device] = i
+			list = append(list, FileSystem{Mount: mount, Free: free})
+		}
+		list[i].Needed += d.needed
+	}
+	slices.SortStableFunc(list[1:], func(a, b FileSystem) int { return cmp.Compare(a.Mount, b.Mount) })
+	return list, nil
+}
+
+// fileSystemOf returns the mount point, the free bytes and the id of the file
+// system on which path would be made.
+func fileSystemOf(path string) (mount string, free, device uint64, err error) {
+	mount = path
+	for mount != "/" {
+		if _, err := os.Stat(mount); err == nil {
+			break
+		}
+		mount = filepath.Dir(mount)
+	}
+	if free, device, err = Free(mount); err != nil {
+		return "", 0, 0, err
+	}
+	for mount != "/" {
+		_, above, err := Free(filepath.Dir(mount))
+		if err != nil || above != device {
+			break // mounted here, or as far up as we may look
+		}
+		mount = filepath.Dir(mount)
+	}
+	return mount, free, device, nil
+}
