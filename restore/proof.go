@@ -48,7 +48,7 @@ type answered struct {
 
 // prove asks the server where it stopped and compares that with the plan.
 func prove(ctx context.Context, s *Server, plan *Plan, o RecoverOptions) (*Recovered, error) {
-	rows, conn, err := ask(ctx, s, o)
+	rows, name, err := ask(ctx, s, o)
 	if err != nil {
 		return nil, fmt.Errorf("prove stop: %w", err)
 	}
@@ -59,7 +59,7 @@ func prove(ctx context.Context, s *Server, plan *Plan, o RecoverOptions) (*Recov
 	if err := errors.Join(plan.checkReplayed(a.replayed), plan.checkLast(a.last)); err != nil {
 		return nil, err
 	}
-	r := &Recovered{Server: s, Timeline: a.timeline, InRecovery: a.inRecovery, Replayed: a.replayed, LastTime: a.last, LastCommit: plan.LastCommit}
+	r := &Recovered{Server: s, User: name, Timeline: a.timeline, InRecovery: a.inRecovery, Replayed: a.replayed, LastTime: a.last, LastCommit: plan.LastCommit}
 	if a.inRecovery {
 		r.Timeline = plan.Timeline
 	}
@@ -72,25 +72,27 @@ func prove(ctx context.Context, s *Server, plan *Plan, o RecoverOptions) (*Recov
 	if a.inRecovery {
 		return r, nil
 	}
-	if r.Later, r.LaterChecked, err = countLater(ctx, conn, plan, a.next); err != nil {
+	if r.Later, r.LaterChecked, err = countLater(ctx, s.ConnString(name, proofDatabase), plan, a.next); err != nil {
 		return nil, err
 	}
 	return r, nil
 }
 
-// ask runs proofSQL as the first user that is let in. A server that has just
-// opened may still turn connections away.
-func ask(ctx context.Context, s *Server, o RecoverOptions) (rows [][]string, conn string, err error) {
+// proofDatabase is in every cluster.
+const proofDatabase = "template1"
+
+// ask runs proofSQL as the first user that is let in, and returns who that
+// is. A server that has just opened may still turn connections away.
+func ask(ctx context.Context, s *Server, o RecoverOptions) (rows [][]string, name string, err error) {
 	users := o.users()
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		for _, user := range users {
-			conn = s.ConnString(user, "template1")
-			if rows, err = postgres.Query(ctx, conn, proofSQL); err == nil {
-				return rows, conn, nil
+		for _, name = range users {
+			if rows, err = postgres.Query(ctx, s.ConnString(name, proofDatabase), proofSQL); err == nil {
+				return rows, name, nil
 			}
 		}
 		var e *postgres.ServerError
