@@ -123,12 +123,17 @@ func onlySubcommands(c *cli.Context) error {
 func (p *program) onUsageError(c *cli.Context, err error, _ bool) error {
 	u := usagef("%s", err.Error())
 	if name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: "); ok {
-		u = usagef("unknown flag %s", name)
+		// The flag package names it with one dash however it was written.
+		if name = strings.TrimLeft(name, "-"); len(name) > 1 {
+			u = usagef("unknown flag --%s", name)
+		} else {
+			u = usagef("unknown flag -%s", name)
+		}
 		var known []string
 		for _, f := range c.Command.Flags {
 			known = append(known, f.Names()...)
 		}
-		if s := config.Nearest(strings.TrimLeft(name, "-"), known); s != "" {
+		if s := config.Nearest(name, known); s != "" {
 			u.fix = "did you mean --" + s + "?"
 		}
 	}
