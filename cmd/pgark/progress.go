@@ -3,28 +3,41 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"math"
+	"os"
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
+
+	"golang.org/x/term"
 )
 
 // progress is how far a job is, in bytes. A total of 0 is not known.
 type progress struct {
 	phase       string
 	done, total int64
-	// text replaces the numbers where they say little.
-	text string
+	// text replaces the numbers where they say little, place only the sizes.
+	text, place string
+	over        bool // the phase came to its end
 }
 
 // meter shows progress on standard error: a bar that is redrawn, a line now and then, JSON lines, or
-// nothing. It is safe for concurrent use.
+// nothing. A phase begins with the first show of its name and ends, at its end, with that of another
+// or with finish. It is safe for concurrent use.
 type meter struct {
 	session *session
-	mu      sync.Mutex
-	phase   string
-	began   time.Time // of the phase
-	shown   time.Time
-	drawn   bool // a bar stands on the line
+	every   time.Duration
+	stop    chan struct{}
+	stopped sync.WaitGroup
+
+	mu    sync.Mutex
+	last  progress
+	began time.Time       // of the phase
+	past  map[string]bool // phases that are over
+	drawn bool            // a bar stands on the line
+	ended bool
 }
 
 // Pauses between two lines, and between two drawings of a bar.
@@ -33,45 +46,82 @@ const (
 	barEvery   = 200 * time.Millisecond
 )
 
-func (s *session) newMeter() *meter { return &meter{session: s} }
+// newMeter begins to show progress. The caller ends it.
+func (s *session) newMeter() *meter {
+	m := &meter{session: s, every: plainEvery, stop: make(chan struct{}), past: map[string]bool{}}
+	if s.progress == "bar" {
+		m.every = barEvery
+	}
+	m.stopped.Go(m.redraw)
+	return m
+}
 
-// show shows p, if enough time has passed since it last showed something.
-func (m *meter) show(p progress) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	now := m.session.program.now()
-	fresh := p.phase != m.phase
-	if fresh {
-		m.clear()
-		m.phase, m.began, m.shown = p.phase, now, time.Time{}
-	}
-	every := plainEvery
-	if m.session.progress == "bar" {
-		every = barEvery
-	}
-	if now.Sub(m.shown) < every {
-		return
-	}
-	m.shown = now
-	switch m.session.progress {
-	case "bar":
-		_, _ = fmt.Fprintf(m.session.stderr, "\r\x1b[K  %s", m.line(p, now))
-		m.drawn = true
-	case "plain":
-		_, _ = fmt.Fprintf(m.session.stderr, "%s\n", strings.TrimRight(m.line(p, now), " "))
-	case "json":
-		b, err := json.Marshal(map[string]any{"time": now.UTC(), "phase": p.phase, "done": p.done, "total": p.total, "text": p.text})
-		if err == nil {
-			_, _ = m.session.stderr.Write(append(b, '\n'))
+// redraw shows how far the phase is again and again, also while nothing moves.
+func (m *meter) redraw() {
+	tick := time.NewTicker(m.every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-m.stop:
+			return
+		case <-tick.C:
+			m.mu.Lock()
+			if m.last.phase != "" && !m.ended {
+				m.draw()
+			}
+			m.mu.Unlock()
 		}
 	}
 }
 
-// end removes a bar from the line.
-func (m *meter) end() {
+// show notes how far the job is. Goroutines may come late: what lies behind what was said already
+// does not count.
+func (m *meter) show(p progress) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.clear()
+	switch {
+	case m.ended || m.past[p.phase]:
+		return
+	case p.phase != m.last.phase:
+		m.close()
+		m.last, m.began = p, m.session.program.now()
+		m.draw()
+	case p.done >= m.last.done:
+		m.last = p
+	}
+}
+
+// finish ends the phase, at its end.
+func (m *meter) finish() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.close()
+}
+
+func (m *meter) close() {
+	if m.last.phase == "" {
+		return
+	}
+	if p := &m.last; p.text == "" && (p.total > 0 || p.done > 0) {
+		p.done, p.over = max(p.done, p.total), true
+		m.draw()
+	} else {
+		m.clear()
+	}
+	m.past[m.last.phase] = true
+	m.last = progress{}
+}
+
+// end stops showing. A bar that has not come to its end is removed from the line.
+func (m *meter) end() {
+	m.mu.Lock()
+	if !m.ended {
+		m.ended = true
+		close(m.stop)
+		m.clear()
+	}
+	m.mu.Unlock()
+	m.stopped.Wait()
 }
 
 func (m *meter) clear() {
@@ -81,38 +131,127 @@ func (m *meter) clear() {
 	}
 }
 
+// draw shows the phase; the line of one that is over stays.
+func (m *meter) draw() {
+	p, took := m.last, m.session.program.now().Sub(m.began)
+	switch m.session.progress {
+	case "bar":
+		line := "\r\x1b[K  " + m.line(p, took)
+		if p.over {
+			line += "\n"
+		}
+		_, _ = fmt.Fprint(m.session.stderr, line)
+		m.drawn = !p.over
+	case "plain":
+		_, _ = fmt.Fprintf(m.session.stderr, "%s\n", m.line(p, took))
+	case "json":
+		document := map[string]any{
+			"time": m.session.program.now().UTC(), "phase": p.phase, "done": p.done, "total": p.total, "text": p.text + p.place, "ended": p.over,
+		}
+		maps.Copy(document, paceJSON(paceOf(p, took)))
+		b, err := json.Marshal(document)
+		if err == nil {
+			_, _ = m.session.stderr.Write(append(b, '\n'))
+		}
+	}
+}
+
+// pace is what was measured in a phase so far: bytes a second, and what is left at that rate. 0 is
+// not known.
+type pace struct {
+	rate float64
+	left time.Duration
+}
+
+// paceAfter is how long a phase runs before its rate means something.
+const paceAfter = time.Second
+
+func paceOf(p progress, took time.Duration) pace {
+	if took < paceAfter || p.done <= 0 {
+		return pace{}
+	}
+	v := pace{rate: float64(p.done) / took.Seconds()}
+	if p.done < p.total {
+		v.left = time.Duration(float64(p.total-p.done) / v.rate * float64(time.Second))
+	}
+	return v
+}
+
+func paceJSON(v pace) map[string]any {
+	document := map[string]any{}
+	if v.rate > 0 {
+		document["bytes_per_second"] = int64(v.rate)
+	}
+	if v.left > 0 {
+		document["eta_seconds"] = v.left.Seconds()
+	}
+	return document
+}
+
 const barWidth = 28
 
-// line is one line of progress without its end.
-func (m *meter) line(p progress, now time.Time) string {
+// line is one line of progress without its end. On a terminal it is no wider than that: a line that
+// wraps could not be drawn over.
+func (m *meter) line(p progress, took time.Duration) string {
 	name := fmt.Sprintf("%-8s", p.phase)
 	if p.text != "" {
-		return name + p.text
+		return cut(name+p.text, m.width())
 	}
-	took := now.Sub(m.began)
-	rate := ""
-	if took > time.Second && p.done > 0 {
-		rate = "   " + size(int64(float64(p.done)/took.Seconds())) + "/s"
+	said := []string{}
+	if p.total > 0 {
+		said = append(said, fmt.Sprintf("%3d %%", min(100, 100*p.done/p.total)))
 	}
-	if p.total <= 0 {
-		if p.done == 0 {
-			return strings.TrimRight(name, " ")
-		}
-		return name + size(p.done) + rate
+	switch {
+	case p.place != "":
+		said = append(said, p.place)
+	case p.over:
+		said = append(said, size(p.done))
+	case p.total > 0:
+		said = append(said, size(p.done)+" of "+size(p.total))
+	case p.done > 0:
+		said = append(said, size(p.done))
 	}
-	part := min(1, float64(p.done)/float64(p.total))
+	v := paceOf(p, took)
+	if v.rate > 0 {
+		said = append(said, size(int64(v.rate))+"/s")
+	}
+	switch {
+	case p.over:
+		said = append(said, "in "+elapsed(took))
+	case v.left > 0:
+		said = append(said, "eta "+elapsed(v.left))
+	}
 	bar := ""
-	if m.session.progress == "bar" {
+	if m.session.progress == "bar" && p.total > 0 {
 		full, empty := "█", "░"
 		if !m.session.unicode {
 			full, empty = "#", "."
 		}
-		n := int(part * barWidth)
+		n := int(min(barWidth, barWidth*p.done/p.total))
 		bar = strings.Repeat(full, n) + strings.Repeat(empty, barWidth-n) + "  "
 	}
-	eta := ""
-	if rate != "" && part > 0 && part < 1 {
-		eta = "   eta " + elapsed(time.Duration(float64(took)*(1-part)/part))
+	rest, width := strings.Join(said, "   "), m.width()
+	if utf8.RuneCountInString(name+bar+rest) > width {
+		bar = ""
 	}
-	return fmt.Sprintf("%s%s%3.0f %%   %s of %s%s%s", name, bar, 100*part, size(p.done), size(p.total), rate, eta)
+	return cut(name+bar+rest, width)
+}
+
+// width is how many characters a line may have: all, unless a bar is drawn on a terminal.
+func (m *meter) width() int {
+	if f, ok := m.session.program.stderr.(*os.File); ok && m.session.progress == "bar" {
+		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 3 {
+			return columns - 3 // two blanks before it, and none where the cursor would wrap
+		}
+	}
+	return math.MaxInt
+}
+
+// cut shortens a line to width characters.
+func cut(line string, width int) string {
+	line = strings.TrimRight(line, " ")
+	if utf8.RuneCountInString(line) <= width {
+		return line
+	}
+	return string([]rune(line)[:width])
 }
