@@ -330,6 +330,7 @@ func (w *worker) finish(j *packJob, c *written) error {
 		return nil
 	}
 	f, file, parts := c.f, c.file, []part{c.part}
+	writeBack(file, c.part.offset, c.part.length)
 	alone := c.alone
 	index := c.index
 	whole := c.part.length == f.Size
