@@ -52,7 +52,7 @@ func cutDay(s string) (day, string, error) {
 	}
 	date, err := time.Parse(time.DateOnly, word)
 	if err != nil {
-		return day{}, "", errors.New("want a time such as 2026-11-20T10:31:00Z, 2026-11-20 10:31:00+01, today 09:30Z or 10m ago")
+		return day{}, "", errors.New("want a time such as 2026-11-20T10:31:00Z or 10m ago")
 	}
 	if rest == "" {
 		return day{}, "", errors.New("a day without a time of day")

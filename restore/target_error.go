@@ -70,13 +70,19 @@ type TargetError struct {
 	Timelines                   []wal.TimelineID // of ReasonAmbiguous: those to choose from
 }
 
+// Why says what cannot be restored, and the reason.
+func (e *TargetError) Why() string {
+	s := fmt.Sprintf("target %s cannot be restored: %s", e.Target, e.Reason)
+	if e.Detail != "" {
+		s += ": " + e.Detail
+	}
+	return s
+}
+
 // Error says all of it in one line.
 func (e *TargetError) Error() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "target %s cannot be restored: %s", e.Target, e.Reason)
-	if e.Detail != "" {
-		s.WriteString(": " + e.Detail)
-	}
+	s.WriteString(e.Why())
 	if e.NearestBefore != nil {
 		s.WriteString("; nearest before: " + e.NearestBefore.String())
 	}

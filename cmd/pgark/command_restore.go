@@ -1,17 +1,21 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/restore"
+	"github.com/pgark/pgark/status"
 	"github.com/pgark/pgark/wal"
 )
 
@@ -55,13 +59,24 @@ func restoreCommand(p *program) *cli.Command {
 type restoring struct {
 	*session
 
-	cluster *repository.Cluster
-	plan    *restore.Plan
-	command string // restore_command
-	into    string
-	action  restore.Action
-	owner   *restore.Owner
-	meter   *meter
+	configured config.Cluster
+	cluster    *repository.Cluster
+	plan       *restore.Plan
+	site       *restore.Site  // nil without --into
+	window     *status.Report // nil if it is not shown
+	binaries   binaries
+	command    string // restore_command
+	into       string // absolute, or empty
+	action     restore.Action
+	owner      *restore.Owner
+	spaces     map[string]string
+	meter      *meter
+}
+
+// binaries are the server programs on this host, or why there are none.
+type binaries struct {
+	dir, version string
+	err          error
 }
 
 func restoreCluster(s *session) error {
@@ -69,8 +84,12 @@ func restoreCluster(s *session) error {
 	if err != nil {
 		return err
 	}
-	r := &restoring{session: s, into: s.cli.String("into"), meter: s.newMeter()}
-	if r.into == "" && !s.cli.Bool("dry-run") {
+	r := &restoring{session: s}
+	if into := s.cli.String("into"); into != "" {
+		if r.into, err = filepath.Abs(into); err != nil {
+			return err
+		}
+	} else if !s.cli.Bool("dry-run") {
 		return usagef("--into DIR is missing: the new data directory")
 	}
 	if r.action, err = s.action(); err != nil {
@@ -79,39 +98,36 @@ func restoreCluster(s *session) error {
 	if r.owner, err = s.owner(); err != nil {
 		return err
 	}
-	spaces, err := s.tablespaces()
-	if err != nil {
+	if r.spaces, err = s.tablespaces(); err != nil {
+		return err
+	}
+	if r.configured, err = s.clusterWith(s.argument()); err != nil {
 		return err
 	}
 	return s.withCluster(s.argument(), func(c *repository.Cluster) error {
 		r.cluster = c
-		return r.run(target, spaces)
+		return r.run(target)
 	})
 }
 
-func (r *restoring) run(target restore.Target, spaces map[string]string) error {
+// run plans, shows the plan, and carries it out. What stands against it is said behind the plan and
+// before anything is written.
+func (r *restoring) run(target restore.Target) error {
 	if err := r.makePlan(target); err != nil {
 		return err
 	}
-	binaries := ""
-	if r.cli.Bool("start") {
-		var err error
-		// Before a byte is written: a cluster that cannot be started here need not be laid down here.
-		if binaries, err = restore.FindBinaries(r.ctx, r.plan.Backup.PGVersionNum/10000, r.cli.String("bin-dir")); err != nil {
-			return err
-		}
-	}
+	refused := r.look()
 	if !r.json {
-		r.printPlan(binaries)
-	}
-	if err := r.plan.SpaceNeeded(); err != nil {
-		return err
+		r.printPlan()
 	}
 	if r.cli.Bool("dry-run") {
-		if r.json {
-			return r.printJSON(map[string]any{"plan": r.planJSON()})
+		if !r.json {
+			return refused
 		}
-		return nil
+		return errors.Join(r.printJSON(map[string]any{"plan": r.planJSON()}), refused)
+	}
+	if refused != nil {
+		return refused
 	}
 	if r.program.isTerminal(r.program.stdin) && !r.json {
 		yes, err := r.ask("Proceed?")
@@ -127,80 +143,159 @@ func (r *restoring) run(target restore.Target, spaces map[string]string) error {
 	if r.command, err = r.restoreCommand(); err != nil {
 		return err
 	}
-	return r.act(spaces)
+	return r.act()
 }
 
+// makePlan resolves the target. For a person the recovery window is read beside it.
 func (r *restoring) makePlan(target restore.Target) error {
+	var window sync.WaitGroup
+	defer window.Wait()
+	if !r.json {
+		window.Go(func() {
+			facts, err := status.Survey(r.ctx, r.cluster)
+			if err != nil {
+				return // a plan without a picture of the window is still the plan
+			}
+			report := status.Make(facts, r.program.now())
+			r.window = &report
+		})
+	}
 	inventory, err := restore.Survey(r.ctx, r.cluster)
 	if err != nil {
 		return err
-	}
-	if r.into != "" {
-		// What cannot be asked is not known; LayDown looks again where it writes.
-		if free, _, err := restore.Free(existing(r.into)); err == nil {
-			inventory.Free = free
-		}
 	}
 	r.plan, err = restore.Resolve(r.ctx, r.cluster, inventory, target)
 	return err
 }
 
-// existing returns the nearest folder above a path that exists.
-func existing(path string) string {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return path
+// look finds out where the cluster would lie and what would run it. Its error is what stands against
+// the restore.
+func (r *restoring) look() error {
+	b := &r.binaries
+	if b.dir, b.err = restore.FindBinaries(r.ctx, r.plan.Backup.PGVersionNum/10000, r.cli.String("bin-dir")); b.err == nil {
+		b.version, b.err = restore.ServerVersion(r.ctx, b.dir)
 	}
-	for abs != "/" {
-		if _, err := os.Stat(abs); err == nil {
-			break
-		}
-		abs = filepath.Dir(abs)
+	var refused error
+	if r.into != "" {
+		r.site, refused = restore.Look(r.ctx, r.cluster, r.plan, restore.LayOptions{Dir: r.into, Tablespaces: r.spaces, Owner: r.owner})
 	}
-	return abs
+	if r.cli.Bool("start") && b.err != nil {
+		// A cluster that cannot be started here need not be laid down here.
+		return b.err
+	}
+	return refused
 }
 
 // act lays the cluster down and, with --start, has it recover.
-func (r *restoring) act(spaces map[string]string) error {
+func (r *restoring) act() error {
 	began := time.Now()
+	r.meter = r.newMeter()
+	defer r.meter.end()
+	defer context.AfterFunc(r.ctx, r.meter.end)() // at once: stopping the server takes a while
 	laid, err := restore.LayDown(r.ctx, r.cluster, r.plan, restore.LayOptions{
-		Dir: r.into, Tablespaces: spaces, RestoreCommand: r.command, Action: r.action, Jobs: r.cli.Int("jobs"), Owner: r.owner,
-		Progress: func(done, total int64) {
-			r.meter.show(progress{phase: "fetch", done: done, total: total})
-		},
+		Dir: r.into, Tablespaces: r.spaces, RestoreCommand: r.command, Action: r.action, Jobs: r.cli.Int("jobs"), Owner: r.owner,
+		Progress: r.showFetch,
 	})
-	r.meter.end()
 	if err != nil {
-		return err
+		r.meter.end()
+		return r.unfetched(err)
 	}
+	r.showFetch(laid.Bytes, laid.Bytes)
+	r.meter.finish()
 	if !r.cli.Bool("start") {
+		r.meter.end()
 		return r.printLaid(laid)
 	}
 	recovered, err := restore.Recover(r.ctx, r.cluster, r.plan, laid.Dir, restore.RecoverOptions{
-		BinDir: r.cli.String("bin-dir"), Port: r.cli.Int("port"), Action: r.action, Owner: r.owner,
-		Progress: func(p restore.Progress) { r.showRecovery(p) },
+		BinDir: r.binaries.dir, Port: r.cli.Int("port"), Action: r.action, Owner: r.owner,
+		Progress: r.showRecovery,
 	})
-	r.meter.end()
 	if err != nil {
-		return &codeError{code: r.program.explain(err).Code, cause: err, fix: r.program.explain(err).Fix, why: "the files are laid down in " + laid.Dir + "; recovery did not get to its end"}
+		r.meter.end()
+		return r.unrecovered(err, laid.Dir)
 	}
+	r.showRecovery(restore.Progress{Phase: restore.PhaseOpening, Start: r.plan.Backup.StartLSN, Stop: r.plan.Until})
+	r.meter.end()
 	return r.printRecovered(laid, recovered, time.Since(began))
 }
 
-func (r *restoring) showRecovery(p restore.Progress) {
-	left := ""
-	if p.Left > 0 {
-		left = "   eta " + elapsed(p.Left)
-	}
-	switch p.Phase {
-	case restore.PhaseReplaying:
-		r.meter.show(progress{phase: "replay", text: fmt.Sprintf("%s of %s%s", p.LSN, p.Stop, left), done: int64(p.LSN), total: int64(p.Stop)})
-	case restore.PhaseOpening:
-		r.meter.show(progress{phase: "open", text: "the target is reached"})
-	case restore.PhaseStarting:
-		r.meter.show(progress{phase: "start", text: "the server starts"})
+// showFetch shows the bytes laid down. When all are, they have yet to become durable.
+func (r *restoring) showFetch(done, total int64) {
+	r.meter.show(progress{phase: "fetch", done: done, total: total})
+	if done >= total {
+		r.meter.show(progress{phase: "sync", text: "making all of it durable"})
 	}
 }
+
+func (r *restoring) showRecovery(p restore.Progress) {
+	replay := func(at wal.LSN) {
+		all := wal.Range{Start: p.Start, End: p.Stop}
+		r.meter.show(progress{
+			phase: "replay", place: fmt.Sprintf("%s of %s", at, p.Stop),
+			done: int64(wal.Range{Start: p.Start, End: min(at, p.Stop)}.Len()), total: int64(all.Len()),
+		})
+	}
+	switch p.Phase {
+	case restore.PhaseStarting:
+		r.meter.show(progress{phase: "start", text: "the server starts"})
+	case restore.PhaseReplaying:
+		replay(p.LSN)
+	case restore.PhaseOpening:
+		replay(p.Stop) // the stop is reached, also where replay took no time
+		r.meter.show(progress{phase: "open", text: "the target is reached"})
+	}
+}
+
+// unfetched says what is left of a restore whose files did not all come.
+func (r *restoring) unfetched(err error) error {
+	var left []string
+	dirs := []string{r.into}
+	for _, t := range r.site.Tablespaces {
+		dirs = append(dirs, t.To)
+	}
+	for _, dir := range dirs {
+		if _, statErr := os.Stat(restore.Partial(dir)); statErr == nil {
+			left = append(left, quoteWord(restore.Partial(dir)))
+		}
+	}
+	if len(left) == 0 {
+		return err
+	}
+	return r.unfinished(err,
+		fmt.Sprintf("no server can start: %s is not there; what was written lies in %s", r.into, strings.Join(left, " ")),
+		"the same command clears that and begins anew; to give the space back: rm -r "+strings.Join(left, " "))
+}
+
+// unrecovered says what is left of a restore whose server did not get to the target.
+func (r *restoring) unrecovered(err error, dir string) error {
+	fix := ""
+	if r.ctx.Err() != nil {
+		dirs := []string{quoteWord(dir)}
+		for _, t := range r.site.Tablespaces {
+			dirs = append(dirs, quoteWord(t.To))
+		}
+		fix = fmt.Sprintf("to recover to the same target: %s\nor begin anew: rm -r %s, and the same command", r.pgCtl(dir, "start"), strings.Join(dirs, " "))
+	}
+	return r.unfinished(err, fmt.Sprintf("the files are complete in %s; recovery did not get to its end, and the server was stopped", dir), fix)
+}
+
+// unfinished adds to what is known of an error what it left behind.
+func (r *restoring) unfinished(err error, why, fix string) error {
+	f := r.program.explain(err)
+	lines := func(a, b string) string { return strings.Trim(a+"\n"+b, "\n") }
+	return &codeError{code: f.Code, cause: &reworded{err, f.Message}, why: lines(f.Cause, why), fix: lines(f.Fix, fix)}
+}
+
+// reworded is an error in words for a person.
+type reworded struct {
+	error
+
+	words string
+}
+
+func (e *reworded) Error() string { return e.words }
+
+func (e *reworded) Unwrap() error { return e.error }
 
 // restoreCommand is what the restored server runs for each WAL file.
 func (r *restoring) restoreCommand() (string, error) {
@@ -278,9 +373,12 @@ func (s *session) target() (restore.Target, error) {
 		add(restore.Target{Kind: restore.TargetImmediate, Backup: v}, nil)
 	}
 	var zone *restore.ZoneError
+	var coded *codeError
 	switch {
 	case errors.As(err, &zone):
 		return restore.Target{}, zone
+	case errors.As(err, &coded):
+		return restore.Target{}, coded
 	case err != nil:
 		return restore.Target{}, usagef("%w", err)
 	case len(targets) > 1:
@@ -304,10 +402,20 @@ func (s *session) target() (restore.Target, error) {
 	return t, nil
 }
 
+// timeForms are the times that --to takes.
+const timeForms = `--to 2026-11-20T10:31:00Z                 in UTC
+--to '2026-11-20 10:31:00.25+05:30'       with an offset
+--to '2026-11-20 10:31 Europe/Paris'      in a zone by its name
+--to 'today 09:30Z'                       or yesterday
+--to '10m ago'                            also 1d2h, 90s; or latest`
+
 // timeTarget reads --to. A time without a zone is never guessed: a person is asked, a script is told.
 func (s *session) timeTarget(v string) (restore.Target, error) {
 	t, err := restore.ParseTo(v, s.program.now())
 	var zone *restore.ZoneError
+	if err != nil && !errors.As(err, &zone) {
+		return t, &codeError{code: exitUsage, cause: err, fix: timeForms}
+	}
 	if !errors.As(err, &zone) || s.yes || s.json || !s.program.isTerminal(s.program.stdin) || s.program.variable("PGARK_NO_INPUT") != "" {
 		return t, err
 	}

@@ -134,16 +134,19 @@ func explainRestore(err error, f *failure) bool {
 	var gap *restore.GapError
 	switch {
 	case errors.As(err, &target):
-		f.Code, f.Fix = exitNotRecoverable, nearest(target)
+		f.Message, f.Code, f.Fix = target.Why(), exitNotRecoverable, nearest(target)
 	case errors.As(err, &zone):
 		f.Code = exitUsage
 		f.Fix = fmt.Sprintf("write which one: --to '%s' or --to '%s'", zone.Candidates[0], zone.Candidates[1])
 	case errors.As(err, &space):
 		f.Code, f.Fix = exitRefused, "free space there, or restore elsewhere with --into"
+		if space.Dir != "" {
+			f.Message = fmt.Sprintf("no space in %s: the restore needs %s there, %s are free", space.Dir, size(int64(space.Needed)), size(int64(space.Free)))
+		}
 	case errors.As(err, &refused):
-		f.Code, f.Fix = exitRefused, "choose a new folder with --into, or stop the server and move the old one away"
+		f.Code, f.Fix = exitRefused, "choose another folder with --into or --tablespace; or stop what runs there, and move what lies there away"
 		if len(refused.Flags) > 0 {
-			f.Fix = "add " + strings.Join(refused.Flags, " ")
+			f.Message, f.Fix = "restore refused: "+refused.Reason, "add "+strings.Join(refused.Flags, " ")
 		}
 	case errors.As(err, &binaries):
 		f.Code = exitUsage
@@ -183,14 +186,25 @@ func explainFence(err error, f *failure) bool {
 	return true
 }
 
+// asTarget says an instant as the flag that restores to it, where there is one.
+func asTarget(i *restore.Instant) string {
+	if i.Time == 0 {
+		return i.String()
+	}
+	return fmt.Sprintf("--to '%s'   (lsn %s)", moment(i.Time.Go()), i.LSN)
+}
+
 // nearest names the instants beside a target that can be restored.
 func nearest(e *restore.TargetError) string {
 	var lines []string
 	if e.NearestBefore != nil {
-		lines = append(lines, "nearest before: "+e.NearestBefore.String())
+		lines = append(lines, "nearest before: "+asTarget(e.NearestBefore))
 	}
 	if e.NearestAfter != nil {
-		lines = append(lines, "nearest after: "+e.NearestAfter.String())
+		lines = append(lines, "nearest after: "+asTarget(e.NearestAfter))
+	}
+	if e.Reason == restore.ReasonTooLate {
+		lines = append(lines, "the end of the archive: --to latest")
 	}
 	if len(e.Timelines) > 0 {
 		var names []string

@@ -87,6 +87,9 @@ func (p *program) explain(err error) failure {
 	switch {
 	case p.interrupted() != nil && isCancelled(err):
 		f.Message, f.Code = "cancelled", exitCancelled
+		if errors.As(err, &coded) {
+			f.Cause, f.Fix = coded.why, coded.fix
+		}
 	case errors.As(err, &faulty):
 		f.Code = exitUsage
 		f.Message = fmt.Sprintf("%d faults in the configuration", len(faulty.Faults))

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pgark/pgark/restore"
+	"github.com/pgark/pgark/wal"
+)
+
+// TestRefusedTarget: the instants that can be restored come as flags that can be pasted, once.
+func TestRefusedTarget(t *testing.T) {
+	r, out := planned(t)
+	newest := time.Date(2026, 11, 20, 10, 41, 6, 0, time.UTC)
+	err := &restore.TargetError{
+		Target: restore.Target{Kind: restore.TargetTime, Time: wal.FromGo(newest.Add(time.Hour))}, Reason: restore.ReasonTooLate,
+		NearestBefore: &restore.Instant{Time: wal.FromGo(newest), LSN: 0x1A3_8F2A1C40},
+	}
+	if code := r.program.report(err); code != exitNotRecoverable {
+		t.Errorf("got code %d, want %d", code, exitNotRecoverable)
+	}
+	want := `error: target time 2026-11-20T11:41:06.000000Z cannot be restored: after the end of what the archive holds
+  fix     nearest before: --to '2026-11-20 10:41:06Z'   (lsn 1A3/8F2A1C40)
+          the end of the archive: --to latest
+`
+	if got, _, _ := strings.Cut(out.String(), "  docs"); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	if _, err := restore.ParseTo("2026-11-20 10:41:06Z", newest); err != nil {
+		t.Errorf("the instant that is named cannot be asked for: %v", err)
+	}
+}
+
+func TestRefusedSpace(t *testing.T) {
+	r, out := planned(t)
+	code := r.program.report(&restore.SpaceError{Dir: "/var/lib", Needed: 431_000_000_000, Free: 1_200_000})
+	if want := "error: no space in /var/lib: the restore needs 431 GB there, 1.2 MB are free\n"; code != exitRefused || !strings.HasPrefix(out.String(), want) {
+		t.Errorf("got code %d, %s, want %d, %s", code, out, exitRefused, want)
+	}
+}
+
+// cancelled is a restore that Ctrl-C has ended.
+func cancelled(t *testing.T) (*restoring, func(error) string) {
+	t.Helper()
+	r, out := planned(t, "--start")
+	r.into = filepath.Join(t.TempDir(), "new data")
+	r.site = &restore.Site{Dir: r.into, Tablespaces: []restore.SiteTablespace{{OID: 16400, From: "/srv/fast", To: r.into + "-fast"}}}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r.ctx = ctx
+	r.program.interrupted = func() os.Signal { return syscall.SIGINT }
+	return r, func(err error) string {
+		if code := r.program.report(err); code != exitCancelled {
+			t.Errorf("got code %d, want %d", code, exitCancelled)
+		}
+		return strings.ReplaceAll(out.String(), filepath.Dir(r.into), "")
+	}
+}
+
+// TestCancelledFetch: what was written is named, as is what to do with it.
+func TestCancelledFetch(t *testing.T) {
+	r, said := cancelled(t)
+	if err := errors.New("nothing written yet"); r.unfetched(err) != err { //nolint:errorlint // the very same
+		t.Error("an error from before the first byte was changed")
+	}
+	for _, dir := range []string{r.into, r.into + "-fast"} {
+		if err := os.Mkdir(restore.Partial(dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := `error: cancelled
+  cause   no server can start: /new data is not there; what was written lies in '/new data.pgark-partial' '/new data-fast.pgark-partial'
+  fix     the same command clears that and begins anew; to give the space back: rm -r '/new data.pgark-partial' '/new data-fast.pgark-partial'
+`
+	if got := said(r.unfetched(context.Canceled)); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+// TestCancelledReplay: the folder has all files; it is said that they are not yet the target.
+func TestCancelledReplay(t *testing.T) {
+	r, said := cancelled(t)
+	want := `error: cancelled
+  cause   the files are complete in /new data; recovery did not get to its end, and the server was stopped
+  fix     to recover to the same target: /usr/lib/postgresql/17/bin/pg_ctl -D '/new data' start
+          or begin anew: rm -r '/new data' '/new data-fast', and the same command
+`
+	if got := said(r.unrecovered(context.Canceled, r.into)); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+// TestFailedFetch keeps the cause and the code of what failed.
+func TestFailedFetch(t *testing.T) {
+	r, out := planned(t)
+	r.into = filepath.Join(t.TempDir(), "data")
+	if err := os.Mkdir(restore.Partial(r.into), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	code := r.program.report(r.unfetched(&restore.SpaceError{Dir: r.into, Needed: 431_000_000_000, Free: 1_200_000}))
+	for _, want := range []string{"error: no space in " + r.into, "what was written lies in", "fix     free space there", "rm -r " + restore.Partial(r.into)} {
+		if !strings.Contains(out.String(), want) || code != exitRefused {
+			t.Errorf("got code %d, %s, want %d and %q", code, out, exitRefused, want)
+		}
+	}
+}
