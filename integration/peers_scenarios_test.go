@@ -94,20 +94,19 @@ func (b *bench) baseBackups() {
 	stop()
 }
 
+// restores keeps what was laid down until the end: a file system is slower for a while where much was just deleted.
 func (b *bench) restores() {
 	parent := b.folder("restored")
 	for i := range *rounds {
-		into := filepath.Join(parent, fmt.Sprintf("pgbackrest%d", i))
-		b.folder(filepath.Join("restored", fmt.Sprintf("pgbackrest%d", i)))
+		into := b.folder(filepath.Join("restored", fmt.Sprintf("pgbackrest%d", i)))
 		f := b.run("/usr/bin/pgbackrest", b.pgbackrest("pgbackrest", "restore", "--pg1-path="+into)...)
 		b.keep("restore", "pgBackRest zst 1", f)
-		b.must(os.RemoveAll(into))
 
 		into = filepath.Join(parent, fmt.Sprintf("pgark%d", i))
 		f = b.run(b.pgark, "restore", "--into", into, "--yes", "s3://bench/pgark")
 		b.keep("restore", "pgark", f)
-		b.must(os.RemoveAll(into))
 	}
+	b.must(os.RemoveAll(parent))
 }
 
 // wal receives the same 64 segments with each contender, each time from a fresh slot and an equal repository.
