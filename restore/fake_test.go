@@ -36,12 +36,17 @@ func content(path string, b []byte) member {
 	return member{path: path, kind: repository.TypeFile, content: b, mode: 0o600}
 }
 
-// noise is a file with content of its own.
+// noise is a file with content of its own; with -short there is less of it
+// between the zeros.
 func noise(path string, size int) member {
 	seed := uint64(crc32.ChecksumIEEE([]byte(path)))
 	random := rand.New(rand.NewPCG(seed, seed))
+	every := 64
+	if testing.Short() {
+		every = 512
+	}
 	b := make([]byte, size)
-	for i := 0; i+8 <= size; i += 64 {
+	for i := 0; i+8 <= size; i += every {
 		binary.LittleEndian.PutUint64(b[i:], random.Uint64())
 	}
 	return content(path, b)
@@ -73,9 +78,28 @@ LABEL: pgark
 START TIMELINE: 1
 `
 
+const own, frame = repository.OwnFrameSize, repository.FrameSize
+
 // dataDirectory has files around every border.
 func dataDirectory() []member {
-	const own, frame = repository.OwnFrameSize, repository.FrameSize
+	sizes := []int{1, 511, 513, 8192, own - 1, own, own + 1, frame - 1, frame, frame + 1}
+	if testing.Short() { // as many files, of fewer frames
+		return directory(append(sizes, 2*frame-1, 2*frame, 2*frame+1, 4*frame+77)...)
+	}
+	return directory(append(sizes, 4*frame-1, 4*frame, 4*frame+1, 23*frame+77)...)
+}
+
+// smallDirectory has the kinds of files and places, and few bytes.
+func smallDirectory() []member {
+	large := 5*frame + 1
+	if testing.Short() {
+		large = 2*frame + 1
+	}
+	return directory(1, 511, 513, 8192, own-1, own, own+1, large)
+}
+
+// directory is a data directory whose tables have these sizes.
+func directory(sizes ...int) []member {
 	list := []member{
 		folder("global"), folder("base"), folder("base/5"), folder("pg_wal"),
 		content("backup_label", []byte(fakeLabel)), content("PG_VERSION", []byte("15\n")),
@@ -83,25 +107,10 @@ func dataDirectory() []member {
 		content("standby.signal", nil), content("postmaster.pid", []byte("1\n")), content("base/5/empty", nil),
 		content("global/pg_control", control(fakeSystem)),
 	}
-	sizes := []int{1, 511, 513, 8192, own - 1, own, own + 1, frame - 1, frame, frame + 1, 4*frame - 1, 4 * frame, 4*frame + 1, 23*frame + 77}
-	if testing.Short() { // as many files, of fewer frames
-		sizes = append(sizes[:10], 2*frame-1, 2*frame, 2*frame+1, 4*frame+77)
-	}
 	for _, size := range sizes {
 		list = append(list, noise(fmt.Sprintf("base/5/%d", size), size))
 	}
 	return list
-}
-
-// smallDirectory has the kinds of files and places, and few bytes.
-func smallDirectory() []member {
-	var list []member
-	for _, m := range dataDirectory() {
-		if len(m.content) <= 2*repository.OwnFrameSize {
-			list = append(list, m)
-		}
-	}
-	return append(list, noise("base/5/large", 5*repository.FrameSize+1))
 }
 
 // packer cuts members into frames as docs/FORMAT.md, section 5.1, says.

@@ -289,7 +289,7 @@ func TestResolveClockSetBack(t *testing.T) {
 // A backup record that cannot be read does not keep from using the others; a
 // store that fails does.
 func TestSurveyBadRecord(t *testing.T) {
-	store, plan := fakeBackup(t, nil, pack{"base", dataDirectory()})
+	store, plan := fakeBackup(t, nil, pack{"base", smallDirectory()})
 	archiveRaw(t, clusterIn(t, store), 1, lsn(2), make([]byte, 100))
 	key := storage.Key(fmt.Sprintf("%s/backups/20261120T130000Z/record.json", fakeSystem))
 	store.Replace(key, []byte("{}"))

@@ -103,10 +103,13 @@ func (m *walMaker) archive(t testing.TB, c *repository.Cluster, cuts, blind map[
 	d := wal.NewDecoder(m.size, m.start)
 	for at := 0; at < len(m.bytes); {
 		begin := m.start + wal.LSN(at)
-		n := 1
-		for at+n < len(m.bytes) && m.size.Offset(begin+wal.LSN(n)) != 0 && !cuts[begin+wal.LSN(n)] {
-			n++
+		end := min(m.pos(), m.size.End(m.size.Number(begin)))
+		for cut := range cuts {
+			if begin < cut && cut < end {
+				end = cut
+			}
 		}
+		n := int(end - begin)
 		o := repository.WALObject{
 			SystemID: fakeSystem, Timeline: m.tli, SegmentSize: m.size, Kind: repository.KindPiece,
 			Range: wal.Range{Start: begin, End: begin + wal.LSN(n)},
