@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"os"
@@ -36,8 +37,48 @@ type meter struct {
 	last  progress
 	began time.Time       // of the phase
 	past  map[string]bool // phases that are over
-	drawn bool            // a bar stands on the line
 	ended bool
+}
+
+// screen is standard error with a bar that may stand on its last line. What is written otherwise, such
+// as by the log, replaces the bar. It is safe for concurrent use.
+type screen struct {
+	mu  sync.Mutex
+	to  io.Writer
+	bar bool
+}
+
+// clearLine takes the cursor back to the first column and removes what the line holds.
+const clearLine = "\r\x1b[K"
+
+// Write implements io.Writer.
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.remove()
+	return s.to.Write(p)
+}
+
+// draw replaces the bar.
+func (s *screen) draw(line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bar = true
+	_, _ = io.WriteString(s.to, clearLine+line)
+}
+
+// clear removes the bar.
+func (s *screen) clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.remove()
+}
+
+func (s *screen) remove() {
+	if s.bar {
+		_, _ = io.WriteString(s.to, clearLine)
+		s.bar = false
+	}
 }
 
 // Pauses between two lines, and between two drawings of a bar.
@@ -106,7 +147,7 @@ func (m *meter) close() {
 		p.done, p.over = max(p.done, p.total), true
 		m.draw()
 	} else {
-		m.clear()
+		m.session.stderr.clear()
 	}
 	m.past[m.last.phase] = true
 	m.last = progress{}
@@ -118,17 +159,10 @@ func (m *meter) end() {
 	if !m.ended {
 		m.ended = true
 		close(m.stop)
-		m.clear()
+		m.session.stderr.clear()
 	}
 	m.mu.Unlock()
 	m.stopped.Wait()
-}
-
-func (m *meter) clear() {
-	if m.drawn {
-		_, _ = fmt.Fprint(m.session.stderr, "\r\x1b[K")
-		m.drawn = false
-	}
 }
 
 // draw shows the phase; the line of one that is over stays.
@@ -136,12 +170,12 @@ func (m *meter) draw() {
 	p, took := m.last, m.session.program.now().Sub(m.began)
 	switch m.session.progress {
 	case "bar":
-		line := "\r\x1b[K  " + m.line(p, took)
+		line := "  " + m.line(p, took)
 		if p.over {
-			line += "\n"
+			_, _ = fmt.Fprintln(m.session.stderr, line)
+			return
 		}
-		_, _ = fmt.Fprint(m.session.stderr, line)
-		m.drawn = !p.over
+		m.session.stderr.draw(line)
 	case "plain":
 		_, _ = fmt.Fprintf(m.session.stderr, "%s\n", m.line(p, took))
 	case "json":

@@ -16,7 +16,7 @@ func metered(t *testing.T, kind string, f func(*meter)) string {
 	var out bytes.Buffer
 	synctest.Test(t, func(*testing.T) {
 		p := &program{stderr: &out, now: time.Now, interrupted: func() os.Signal { return nil }}
-		m := (&session{program: p, stderr: &out, progress: kind, unicode: true}).newMeter()
+		m := (&session{program: p, stderr: &screen{to: &out}, progress: kind, unicode: true}).newMeter()
 		f(m)
 		m.end()
 	})
@@ -94,6 +94,19 @@ func TestCancelledBarIsGone(t *testing.T) {
 	})
 	if !strings.HasSuffix(got, "\r\x1b[K") || strings.Contains(got, "\n") {
 		t.Errorf("got %q, want the line cleared last", got)
+	}
+}
+
+// TestLogBesideBar: a line of the log stands on a line of its own, and the bar comes back.
+func TestLogBesideBar(t *testing.T) {
+	got := metered(t, "bar", func(m *meter) {
+		m.show(progress{phase: "fetch", done: 100, total: 200})
+		_, _ = m.session.stderr.Write([]byte("level=WARN\n"))
+		time.Sleep(barEvery + time.Millisecond)
+	})
+	_, after, logged := strings.Cut(got, "\r\x1b[Klevel=WARN\n")
+	if !logged || !strings.Contains(after, "50 %") {
+		t.Errorf("got %q, want the bar cleared before the log's line and drawn behind it", got)
 	}
 }
 

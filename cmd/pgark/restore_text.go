@@ -289,7 +289,7 @@ func commitJSON(c *wal.TransactionEnd) any {
 	return map[string]any{"xid": uint32(c.XID), "time": exact(c.Time.Go()), "lsn": c.Start}
 }
 
-// as puts the owner's name before a command that root is to type.
+// as has a command that root is to type run as the owner. Unlike sudo, runuser is wherever Linux is.
 func (r *restoring) as(words ...string) string {
 	var quoted []string
 	for _, word := range words {
@@ -297,7 +297,7 @@ func (r *restoring) as(words ...string) string {
 	}
 	line := strings.Join(quoted, " ")
 	if r.owner != nil {
-		return "sudo -u " + quoteWord(r.cli.String("owner")) + " " + line
+		return "runuser -u " + quoteWord(r.cli.String("owner")) + " -- " + line
 	}
 	return line
 }

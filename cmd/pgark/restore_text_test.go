@@ -50,7 +50,7 @@ func planned(t *testing.T, flags ...string) (*restoring, *bytes.Buffer) {
 	r := &restoring{
 		session: &session{
 			program: p, cli: cli.NewContext(cli.NewApp(), set, nil), ctx: t.Context(), unicode: true,
-			stdout: &redactingWriter{&out, newRedactor(nil)}, stderr: &redactingWriter{&out, newRedactor(nil)},
+			stdout: &redactingWriter{&out, newRedactor(nil)}, stderr: &screen{to: &redactingWriter{&out, newRedactor(nil)}},
 		},
 		configured: config.Cluster{Name: "main"},
 		into:       "/var/lib/postgresql/17/restored",
@@ -236,9 +236,9 @@ func TestEndReport(t *testing.T) {
   proved    the server replayed to 1A3/8E90F300 and no further
   running   socket /srv/my data/pgark-socket, port 5433   timeline 4
             read-only, paused at the target   archiving OFF
-  look      sudo -u postgres psql -h '/srv/my data/pgark-socket' -p 5433 -U dba -d postgres
-  open      sudo -u postgres psql -h '/srv/my data/pgark-socket' -p 5433 -U dba -d postgres -c 'select pg_wal_replay_resume()'
-  stop      sudo -u postgres /usr/lib/postgresql/17/bin/pg_ctl -D '/srv/my data' stop
+  look      runuser -u postgres -- psql -h '/srv/my data/pgark-socket' -p 5433 -U dba -d postgres
+  open      runuser -u postgres -- psql -h '/srv/my data/pgark-socket' -p 5433 -U dba -d postgres -c 'select pg_wal_replay_resume()'
+  stop      runuser -u postgres -- /usr/lib/postgresql/17/bin/pg_ctl -D '/srv/my data' stop
 `},
 		{"shut down", nil, restore.Recovered{InRecovery: true, Replayed: 0x1A3_8E90F300}, `Restored in 3m 44s. Last commit applied: xid 4288213401 at 2026-11-20 10:30:59.870412Z. Later commits applied: 0.
   proved    the server shut down at the target; its pg_control asks for WAL up to 1A3/8E90F300 and

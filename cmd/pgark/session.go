@@ -25,13 +25,14 @@ type session struct {
 	args    []string
 	cancel  context.CancelFunc
 
-	stdout, stderr io.Writer
-	json           bool
-	quiet, yes     bool
-	colour         bool
-	unicode        bool
-	progress       string
-	log            *slog.Logger
+	stdout     io.Writer
+	stderr     *screen
+	json       bool
+	quiet, yes bool
+	colour     bool
+	unicode    bool
+	progress   string
+	log        *slog.Logger
 }
 
 // open reads the common flags of a command.
@@ -39,7 +40,7 @@ func (p *program) open(c *cli.Context, args []string) (*session, error) {
 	s := &session{
 		program: p, cli: c, ctx: c.Context, args: args, cancel: func() {},
 		stdout: &redactingWriter{p.stdout, newRedactor(p.environment)},
-		stderr: &redactingWriter{p.stderr, newRedactor(p.environment)},
+		stderr: &screen{to: &redactingWriter{p.stderr, newRedactor(p.environment)}},
 		quiet:  set(c, "quiet"), yes: set(c, "yes"),
 		unicode: p.hasUnicode(), colour: p.hasColour(p.stdout) && !set(c, "no-color"),
 	}
