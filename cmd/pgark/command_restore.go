@@ -95,6 +95,12 @@ func restoreCluster(s *session) error {
 	if r.action, err = s.action(); err != nil {
 		return err
 	}
+	switch port := s.cli.Int("port"); {
+	case port < 1 || port > 65535:
+		return usagef("--port %d: want 1 to 65535", port)
+	case s.cli.IsSet("port") && !s.cli.Bool("start"):
+		return usagef("--port needs --start: without it the server listens where its postgresql.conf says")
+	}
 	if r.owner, err = s.owner(); err != nil {
 		return err
 	}
@@ -192,6 +198,7 @@ func (r *restoring) act() error {
 	r.meter = r.newMeter()
 	defer r.meter.end()
 	defer context.AfterFunc(r.ctx, r.meter.end)() // at once: stopping the server takes a while
+	r.meter.show(progress{phase: "fetch", total: r.plan.Backup.Plain})
 	laid, err := restore.LayDown(r.ctx, r.cluster, r.plan, restore.LayOptions{
 		Dir: r.into, Tablespaces: r.spaces, RestoreCommand: r.command, Action: r.action, Jobs: r.cli.Int("jobs"), Owner: r.owner,
 		Progress: r.showFetch,
@@ -268,15 +275,20 @@ func (r *restoring) unfetched(err error) error {
 
 // unrecovered says what is left of a restore whose server did not get to the target.
 func (r *restoring) unrecovered(err error, dir string) error {
+	why := fmt.Sprintf("the files are complete in %s; recovery did not get to its end, and no server runs", dir)
 	fix := ""
-	if r.ctx.Err() != nil {
+	// A server that was found elsewhere than planned is not to be started again.
+	if proof := new(restore.ProofError); !errors.As(err, &proof) {
 		dirs := []string{quoteWord(dir)}
 		for _, t := range r.site.Tablespaces {
 			dirs = append(dirs, quoteWord(t.To))
 		}
 		fix = fmt.Sprintf("to recover to the same target: %s\nor begin anew: rm -r %s, and the same command", r.pgCtl(dir, "start"), strings.Join(dirs, " "))
 	}
-	return r.unfinished(err, fmt.Sprintf("the files are complete in %s; recovery did not get to its end, and the server was stopped", dir), fix)
+	if server := new(restore.ServerError); errors.As(err, &server) {
+		why += "\nthe server's log says more, also of pgark wal fetch where that did not get a file: " + server.Log
+	}
+	return r.unfinished(err, why, fix)
 }
 
 // unfinished adds to what is known of an error what it left behind.

@@ -87,7 +87,7 @@ func TestCancelledFetch(t *testing.T) {
 func TestCancelledReplay(t *testing.T) {
 	r, said := cancelled(t)
 	want := `error: cancelled
-  cause   the files are complete in /new data; recovery did not get to its end, and the server was stopped
+  cause   the files are complete in /new data; recovery did not get to its end, and no server runs
   fix     to recover to the same target: /usr/lib/postgresql/17/bin/pg_ctl -D '/new data' start
           or begin anew: rm -r '/new data' '/new data-fast', and the same command
 `
@@ -108,5 +108,24 @@ func TestFailedFetch(t *testing.T) {
 		if !strings.Contains(out.String(), want) || code != exitRefused {
 			t.Errorf("got code %d, %s, want %d and %q", code, out, exitRefused, want)
 		}
+	}
+}
+
+// TestFailedReplay: the server's own end leads to its log and on; a server that is not where the plan
+// says is not to be started again.
+func TestFailedReplay(t *testing.T) {
+	const again = "to recover to the same target: "
+	r, out := planned(t, "--start")
+	err := &restore.ServerError{Words: "could not restore file: child process exited with exit code 200", Log: "/srv/data/pgark-recovery.log"}
+	code := r.program.report(r.unrecovered(err, "/srv/data"))
+	for _, want := range []string{err.Words, "no server runs", "pgark wal fetch where that did not get a file: /srv/data/pgark-recovery.log\n", again} {
+		if !strings.Contains(out.String(), want) || code != exitFailed {
+			t.Errorf("got code %d, %s, want %d and %q", code, out, exitFailed, want)
+		}
+	}
+	r, out = planned(t, "--start")
+	_ = r.program.report(r.unrecovered(&restore.ProofError{What: "last replayed LSN", Got: "0/2", Want: "0/1"}, "/srv/data"))
+	if strings.Contains(out.String(), again) || !strings.Contains(out.String(), "keep the folder") {
+		t.Errorf("got %s, want the folder kept and the server not started", out)
 	}
 }
