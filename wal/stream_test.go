@@ -59,6 +59,7 @@ func (s *stream) page(remaining int) {
 
 // put writes a record's bytes across pages.
 func (s *stream) put(b []byte) {
+	s.bytes = slices.Grow(s.bytes, len(b)+(len(b)/wal.PageSize+2)*40) // once, not at each page
 	for len(b) > 0 {
 		if s.pos()%wal.PageSize == 0 {
 			s.page(len(b))
@@ -123,8 +124,10 @@ func (s *stream) commit(xid uint32, at wal.Time) (start, end wal.LSN) {
 // switchSegment writes a switch record and the unused rest of its segment.
 func (s *stream) switchSegment() (start, end wal.LSN) {
 	start, end = s.record(rmXLOG, 0x40, 0, nil)
-	for ; testSize.Offset(end) != 0; end += 8 {
-		s.bytes = append(s.bytes, make([]byte, 8)...)
+	if n := testSize.Offset(end); n != 0 {
+		unused := wal.LSN(testSize) - wal.LSN(n)
+		s.bytes = append(s.bytes, make([]byte, unused)...)
+		end += unused
 	}
 	return start, end
 }
