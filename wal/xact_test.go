@@ -77,6 +77,7 @@ func TestTransactionEnds(t *testing.T) {
 				continue
 			}
 			for _, info := range []uint8{0x80, 0xA0, 0xB0, 0xC0} {
+				f := f
 				f.statsItem = item
 				f.twoPhase = info >= 0xB0
 				kind := map[uint8]wal.EndKind{0x80: wal.Commit, 0xA0: wal.Abort, 0xB0: wal.CommitPrepared, 0xC0: wal.AbortPrepared}[info]
