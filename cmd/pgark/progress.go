@@ -36,6 +36,7 @@ type meter struct {
 	mu    sync.Mutex
 	last  progress
 	began time.Time       // of the phase
+	moved time.Time       // when it last came on
 	past  map[string]bool // phases that are over
 	ended bool
 }
@@ -126,8 +127,12 @@ func (m *meter) show(p progress) {
 	case p.phase != m.last.phase:
 		m.close()
 		m.last, m.began = p, m.session.program.now()
+		m.moved = m.began
 		m.draw()
 	case p.done >= m.last.done:
+		if p.done > m.last.done {
+			m.moved = m.session.program.now()
+		}
 		m.last = p
 	}
 }
@@ -167,22 +172,23 @@ func (m *meter) end() {
 
 // draw shows the phase; the line of one that is over stays.
 func (m *meter) draw() {
-	p, took := m.last, m.session.program.now().Sub(m.began)
+	now := m.session.program.now()
+	p, v := m.last, m.last.pace(now.Sub(m.began), now.Sub(m.moved))
 	switch m.session.progress {
 	case "bar":
-		line := "  " + m.line(p, took)
+		line := "  " + m.line(p, v)
 		if p.over {
 			_, _ = fmt.Fprintln(m.session.stderr, line)
 			return
 		}
 		m.session.stderr.draw(line)
 	case "plain":
-		_, _ = fmt.Fprintf(m.session.stderr, "%s\n", m.line(p, took))
+		_, _ = fmt.Fprintf(m.session.stderr, "%s\n", m.line(p, v))
 	case "json":
 		document := map[string]any{
-			"time": m.session.program.now().UTC(), "phase": p.phase, "done": p.done, "total": p.total, "text": p.text + p.place, "ended": p.over,
+			"time": now.UTC(), "phase": p.phase, "done": p.done, "total": p.total, "text": p.text + p.place, "ended": p.over,
 		}
-		maps.Copy(document, paceJSON(paceOf(p, took)))
+		maps.Copy(document, v.json())
 		b, err := json.Marshal(document)
 		if err == nil {
 			_, _ = m.session.stderr.Write(append(b, '\n'))
@@ -190,34 +196,46 @@ func (m *meter) draw() {
 	}
 }
 
-// pace is what was measured in a phase so far: bytes a second, and what is left at that rate. 0 is
-// not known.
+// pace is what was measured in a phase so far. 0 is not known.
 type pace struct {
-	rate float64
-	left time.Duration
+	took time.Duration
+	rate float64       // bytes a second
+	left time.Duration // at that rate
+	idle time.Duration // since it last came on; then there is no telling what is left
 }
 
-// paceAfter is how long a phase runs before its rate means something.
-const paceAfter = time.Second
+const (
+	// paceAfter is how long a phase runs before its rate means something.
+	paceAfter = time.Second
+	// idleAfter is how long nothing comes before that is said.
+	idleAfter = 10 * time.Second
+)
 
-func paceOf(p progress, took time.Duration) pace {
-	if took < paceAfter || p.done <= 0 {
-		return pace{}
+func (p progress) pace(took, idle time.Duration) pace {
+	v := pace{took: took}
+	if took >= paceAfter && p.done > 0 {
+		v.rate = float64(p.done) / took.Seconds()
 	}
-	v := pace{rate: float64(p.done) / took.Seconds()}
-	if p.done < p.total {
+	switch {
+	case p.over || p.total <= 0:
+	case idle >= idleAfter:
+		v.idle = idle
+	case v.rate > 0 && p.done < p.total:
 		v.left = time.Duration(float64(p.total-p.done) / v.rate * float64(time.Second))
 	}
 	return v
 }
 
-func paceJSON(v pace) map[string]any {
+func (v pace) json() map[string]any {
 	document := map[string]any{}
 	if v.rate > 0 {
 		document["bytes_per_second"] = int64(v.rate)
 	}
 	if v.left > 0 {
 		document["eta_seconds"] = v.left.Seconds()
+	}
+	if v.idle > 0 {
+		document["idle_seconds"] = v.idle.Seconds()
 	}
 	return document
 }
@@ -226,7 +244,7 @@ const barWidth = 28
 
 // line is one line of progress without its end. On a terminal it is no wider than that: a line that
 // wraps could not be drawn over.
-func (m *meter) line(p progress, took time.Duration) string {
+func (m *meter) line(p progress, v pace) string {
 	name := fmt.Sprintf("%-8s", p.phase)
 	if p.text != "" {
 		return cut(name+p.text, m.width())
@@ -245,13 +263,14 @@ func (m *meter) line(p progress, took time.Duration) string {
 	case p.done > 0:
 		said = append(said, size(p.done))
 	}
-	v := paceOf(p, took)
 	if v.rate > 0 {
 		said = append(said, size(int64(v.rate))+"/s")
 	}
 	switch {
 	case p.over:
-		said = append(said, "in "+elapsed(took))
+		said = append(said, "in "+elapsed(v.took))
+	case v.idle > 0:
+		said = append(said, "nothing new for "+elapsed(v.idle))
 	case v.left > 0:
 		said = append(said, "eta "+elapsed(v.left))
 	}
