@@ -32,6 +32,11 @@ func TestRefusedTarget(t *testing.T) {
 	if got, _, _ := strings.Cut(out.String(), "  docs"); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
+	out.Reset()
+	_ = r.program.report(&restore.TargetError{Reason: restore.ReasonGap, NearestBefore: &restore.Instant{LSN: 0x1A3_8F2A1C40}})
+	if !strings.Contains(out.String(), "fix     nearest before: --to-lsn 1A3/8F2A1C40\n") {
+		t.Errorf("got %s, want a flag for the place whose time is not known", out)
+	}
 	if _, err := restore.ParseTo("2026-11-20 10:41:06Z", newest); err != nil {
 		t.Errorf("the instant that is named cannot be asked for: %v", err)
 	}

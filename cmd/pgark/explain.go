@@ -186,10 +186,10 @@ func explainFence(err error, f *failure) bool {
 	return true
 }
 
-// asTarget says an instant as the flag that restores to it, where there is one.
+// asTarget says an instant as the flag that restores to it.
 func asTarget(i *restore.Instant) string {
 	if i.Time == 0 {
-		return i.String()
+		return "--to-lsn " + i.LSN.String()
 	}
 	return fmt.Sprintf("--to '%s'   (lsn %s)", moment(i.Time.Go()), i.LSN)
 }
