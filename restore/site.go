@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 
 	"github.com/pgark/pgark/repository"
 )
@@ -34,6 +36,18 @@ type FileSystem struct {
 // Partial returns the folder that LayDown writes a data directory or
 // tablespace dir into until all of it is there.
 func Partial(dir string) string { return dir + partialSuffix }
+
+// Interrupted reports whether a restore into dir left its partial folder behind,
+// and no other restore writes to that now.
+func Interrupted(dir string) bool {
+	f, err := os.Open(Partial(dir))
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }() // and lets go of the lock
+	free, err := lockFile(f)
+	return err == nil && free
+}
 
 // Look says where LayDown would write with these options, of which Dir,
 // Tablespaces and Owner count. Its error is what LayDown would refuse, a
@@ -73,10 +87,13 @@ func Look(ctx context.Context, cluster *repository.Cluster, plan *Plan, options 
 		if err := p.check(dir, uid); err != nil {
 			return site, err
 		}
+		if err := writable(filepath.Dir(p.final)); err != nil {
+			return site, fmt.Errorf("make %s: %w", p.partial(), err)
+		}
 	}
-	for _, fs := range site.FileSystems {
-		if fs.Needed > fs.Free {
-			return site, &SpaceError{Dir: fs.Mount, Needed: fs.Needed, Free: fs.Free}
+	for _, f := range site.FileSystems {
+		if f.Needed > f.Free {
+			return site, &SpaceError{Dir: f.Mount, Needed: f.Needed, Free: f.Free}
 		}
 	}
 	return site, nil
@@ -139,13 +156,7 @@ func (s *Site) fileSystems(plain map[string]uint64) ([]FileSystem, error) {
 // fileSystemOf returns the mount point, the free bytes and the id of the file
 // system on which path would be made.
 func fileSystemOf(path string) (mount string, free, device uint64, err error) {
-	mount = path
-	for mount != "/" {
-		if _, err := os.Stat(mount); err == nil {
-			break
-		}
-		mount = filepath.Dir(mount)
-	}
+	mount = existing(path)
 	if free, device, err = Free(mount); err != nil {
 		return "", 0, 0, err
 	}
@@ -157,4 +168,26 @@ func fileSystemOf(path string) (mount string, free, device uint64, err error) {
 		mount = filepath.Dir(mount)
 	}
 	return mount, free, device, nil
+}
+
+// existing returns the nearest folder at or above an absolute path that is there.
+func existing(path string) string {
+	for path != "/" {
+		if _, err := os.Stat(path); err == nil {
+			break
+		}
+		path = filepath.Dir(path)
+	}
+	return path
+}
+
+// writable returns an error if folders cannot be made in path, or, where that
+// is not there, in the nearest above that is.
+func writable(path string) error {
+	const write, search = 2, 1 // W_OK, X_OK
+	folder := existing(path)
+	if err := syscall.Access(folder, write|search); err != nil {
+		return &fs.PathError{Op: "write to", Path: folder, Err: err}
+	}
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"syscall"
 	"testing"
 
 	"github.com/pgark/pgark/restore"
@@ -103,5 +104,45 @@ func TestLookRefuses(t *testing.T) {
 	var space *restore.SpaceError
 	if !errors.As(err, &space) || space.Needed < 1<<60 || space.Free == 0 || !mountPoint(t, space.Dir) {
 		t.Errorf("too large: got %v, want a SpaceError that names the file system", err)
+	}
+}
+
+// TestLookNoPermission: a folder that this user cannot make is said before a person agrees. Root can.
+func TestLookNoPermission(t *testing.T) {
+	store, plan := fakeBackup(t, nil, pack{"base", smallDirectory()})
+	o := layInto(t)
+	folder := filepath.Dir(o.Dir)
+	if err := os.Chmod(folder, 0o500); err != nil {
+		t.Fatal(err)
+	}
+	o.Dir = filepath.Join(folder, "below", "data")
+	site, err := restore.Look(t.Context(), clusterIn(t, store), plan, o)
+	if site == nil || errors.Is(err, os.ErrPermission) != (os.Geteuid() != 0) {
+		t.Errorf("got %v, %v, as user %d", site, err, os.Geteuid())
+	}
+}
+
+// TestInterrupted: what another restore writes to now is not left behind, and not to be removed.
+func TestInterrupted(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	if restore.Interrupted(dir) {
+		t.Error("nothing is there, and it counts as interrupted")
+	}
+	if err := os.Mkdir(restore.Partial(dir), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if !restore.Interrupted(dir) {
+		t.Error("a partial folder does not count as interrupted")
+	}
+	f, err := os.Open(restore.Partial(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	if restore.Interrupted(dir) {
+		t.Error("a partial folder that another restore writes to counts as interrupted")
 	}
 }

@@ -261,7 +261,7 @@ func (r *restoring) unfetched(err error) error {
 		dirs = append(dirs, t.To)
 	}
 	for _, dir := range dirs {
-		if _, statErr := os.Stat(restore.Partial(dir)); statErr == nil {
+		if restore.Interrupted(dir) {
 			left = append(left, quoteWord(restore.Partial(dir)))
 		}
 	}

@@ -79,6 +79,19 @@ func TestCancelledFetch(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	other, err := os.Open(restore.Partial(r.into))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(other.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.unfetched(context.Canceled); strings.Contains(r.program.explain(err).Fix, restore.Partial(r.into)) {
+		t.Error("what another restore writes to is to be removed")
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
 	want := `error: cancelled
   cause   no server can start: /new data is not there; what was written lies in '/new data.pgark-partial' '/new data-fast.pgark-partial'
   fix     the same command clears that and begins anew; to give the space back: rm -r '/new data.pgark-partial' '/new data-fast.pgark-partial'
