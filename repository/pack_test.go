@@ -52,6 +52,9 @@ func TestPackAtPartBorders(t *testing.T) {
 			break
 		}
 		for _, off := range []int{-1, 0, 1} {
+			if frames < 5 && off != 0 {
+				continue // the fifth is the one of another size
+			}
 			store := memory.New()
 			count := &countStore{Store: store}
 			c := openCluster(t, count)

@@ -41,6 +41,8 @@ func openCluster(t testing.TB, store storage.Store) *repository.Cluster {
 }
 
 // walBytes returns what stands at r in a made-up log: the same at the same place always.
+//
+//go:norace
 func walBytes(r wal.Range) []byte {
 	b := make([]byte, r.Len())
 	for i := range b {
@@ -102,11 +104,14 @@ func ranges(all []repository.Entry) []wal.Range {
 }
 
 func TestWALRoundTrip(t *testing.T) {
-	const size = 16 << 20
-	start := wal.LSN(5 * size)
+	size := wal.SegmentSize(16 * mib)
+	if testing.Short() {
+		size = 4 * mib
+	}
+	start := size.Start(5)
 	for _, codec := range []compression.Codec{compression.Zstd(), compression.S2()} {
 		encoder := repository.NewWALEncoder(codec)
-		for _, n := range []wal.LSN{1, 8192, mib - 1, mib, mib + 1, 3*mib + 1, size} {
+		for _, n := range []wal.LSN{1, 8192, mib - 1, mib, mib + 1, 3*mib + 1, wal.LSN(size)} {
 			plain := walBytes(wal.Range{Start: start, End: start + n})
 			for _, step := range []int{1000, mib - 1, mib, 3 * mib} {
 				if n > 2*mib && step != mib-1 {
@@ -116,7 +121,7 @@ func TestWALRoundTrip(t *testing.T) {
 				c, store := cluster(t)
 				span := wal.Range{Start: start, End: start + n}
 				kind := repository.KindPiece
-				if n == size {
+				if n == wal.LSN(size) {
 					kind = repository.KindSegment
 				}
 				for part := range slices.Chunk(plain, step) {
@@ -406,8 +411,12 @@ func TestDeletePieces(t *testing.T) {
 // TestStockZstdReadsWAL decodes an object with the zstd of the machine.
 func TestStockZstdReadsWAL(t *testing.T) {
 	zstd := program(t, "zstd")
-	span := wal.Range{Start: 16 * mib, End: 32 * mib}
-	e := encode(t, compression.Zstd(), object(repository.KindSegment, 1, 16*mib, span), walBytes(span))
+	size := wal.SegmentSize(16 * mib)
+	if testing.Short() {
+		size = 2 * mib
+	}
+	span := size.Range(1)
+	e := encode(t, compression.Zstd(), object(repository.KindSegment, 1, size, span), walBytes(span))
 	if got := run(t, e.Body, zstd, "-dc"); !bytes.Equal(got, walBytes(span)) {
 		t.Error("zstd -dc gives other bytes")
 	}
