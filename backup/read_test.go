@@ -10,6 +10,7 @@ import (
 	"io"
 	"maps"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/pgark/pgark/compression"
@@ -35,10 +36,12 @@ func emptyCluster(t testing.TB, store storage.Store) *repository.Cluster {
 	return repo.Cluster(systemID)
 }
 
+// encoded is the WAL that was encoded before, by its range: nearly every test wants the same.
+var encoded sync.Map
+
 // putWAL puts zero bytes as WAL of timeline 1, in segments and a last piece.
 func putWAL(t testing.TB, c *repository.Cluster, from, to wal.LSN) {
 	t.Helper()
-	encoder := repository.NewWALEncoder(compression.Zstd())
 	for from < to {
 		whole := segment.Range(segment.Number(from))
 		o := repository.WALObject{
@@ -48,11 +51,16 @@ func putWAL(t testing.TB, c *repository.Cluster, from, to wal.LSN) {
 		if o.Range == whole {
 			o.Kind = repository.KindSegment
 		}
-		e, err := encoder.Encode(o, make([]byte, o.Range.Len()))
-		if err == nil {
-			err = c.PutWAL(t.Context(), e)
+		known, _ := encoded.Load(o.Range)
+		e, ok := known.(*repository.EncodedWAL)
+		if !ok {
+			var err error
+			if e, err = repository.NewWALEncoder(compression.Zstd()).Encode(o, make([]byte, o.Range.Len())); err != nil {
+				t.Fatal(err)
+			}
+			encoded.Store(o.Range, e)
 		}
-		if err != nil {
+		if err := c.PutWAL(t.Context(), e); err != nil {
 			t.Fatal(err)
 		}
 		from = o.Range.End

@@ -50,6 +50,11 @@ func TestRun(t *testing.T) {
 	links.start.Tablespaces = []repository.Tablespace{{OID: 16400, Path: "/srv/one"}}
 	links.archives = append([]fakeArchive{{tablespace: 16400, files: files("PG_15_202209061", 5)}}, links.archives...)
 
+	thousands := 3000
+	if testing.Short() {
+		thousands = 500
+	}
+
 	for name, test := range map[string]struct {
 		src   *fakeSource
 		codec compression.Codec
@@ -58,7 +63,7 @@ func TestRun(t *testing.T) {
 		"empty cluster":   {newSource(), nil, 1},
 		"borders":         {newSource(files("base/5", 0, 1, 511, 512, 513, 256*kib-1, 256*kib, 256*kib+1, mib-1, mib, mib+1, 2*mib+500)...), nil, 1},
 		"s2":              {newSource(files("base/5", 0, 1, 511, 256*kib, mib+1)...), compression.S2(), 1},
-		"thousands":       {newSource(files("base/5", manyFiles(3000, 900)...)...), nil, 1},
+		"thousands":       {newSource(files("base/5", manyFiles(thousands, 900)...)...), nil, 1},
 		"more than fit":   {newSource(files("base/5", manyFiles(repository.PackFiles+5, 0)...)...), nil, 2},
 		"tablespaces":     {spaces, nil, 3},
 		"tablespace link": {links, nil, 2},
@@ -369,12 +374,16 @@ func TestRunSameSecond(t *testing.T) {
 
 // A read that fails in the middle of the stream leaves nothing.
 func TestRunSourceFails(t *testing.T) {
-	for n := range 6 {
+	step := int64(8 << 20)
+	if testing.Short() {
+		step = 1 << 20
+	}
+	for n := range int64(6) {
 		store := memory.New()
 		c := newCluster(t, store)
 		before := len(store.Keys())
-		src := newSource(files("base/5", 100, 300<<10, 3<<20, 40<<20)...)
-		src.cut = int64(n) * 8 << 20
+		src := newSource(files("base/5", 100, 300<<10, 3<<20, 5*step)...)
+		src.cut = n * step
 		_, err := backup.Run(t.Context(), src, c, backup.Options{WaitDurable: durable})
 		if !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.ErrClosedPipe) {
 			t.Errorf("cut at %d: got %v", src.cut, err)
