@@ -31,6 +31,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Vars = append(e.Vars, "LC_ALL=C.UTF-8", "PGHOST=/nonexistent", "PGCONNECT_TIMEOUT=2", "AWS_EC2_METADATA_DISABLED=true",
+				"GORACE=atexit_sleep_ms=100", // a program of the race detector waits a second before it exits
 				"AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "PGPASSWORD=hunter22")
 			return nil
 		},
