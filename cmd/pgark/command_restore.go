@@ -154,11 +154,12 @@ func (r *restoring) run(target restore.Target) error {
 
 // makePlan resolves the target. For a person the recovery window is read beside it.
 func (r *restoring) makePlan(target restore.Target) error {
+	ctx, cancel := context.WithCancel(r.ctx)
+	defer cancel()
 	var window sync.WaitGroup
-	defer window.Wait()
 	if !r.json {
 		window.Go(func() {
-			facts, err := status.Survey(r.ctx, r.cluster)
+			facts, err := status.Survey(ctx, r.cluster)
 			if err != nil {
 				return // a plan without a picture of the window is still the plan
 			}
@@ -166,11 +167,14 @@ func (r *restoring) makePlan(target restore.Target) error {
 			r.window = &report
 		})
 	}
-	inventory, err := restore.Survey(r.ctx, r.cluster)
-	if err != nil {
-		return err
+	inventory, err := restore.Survey(ctx, r.cluster)
+	if err == nil {
+		r.plan, err = restore.Resolve(ctx, r.cluster, inventory, target)
 	}
-	r.plan, err = restore.Resolve(r.ctx, r.cluster, inventory, target)
+	if err != nil {
+		cancel() // there is no plan to draw the window in
+	}
+	window.Wait()
 	return err
 }
 
