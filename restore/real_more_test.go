@@ -147,8 +147,11 @@ func TestRealActions(t *testing.T) {
 		if !r.result.InRecovery || r.result.Timeline != 1 {
 			t.Errorf("got %+v, want it in recovery on timeline 1", r.result)
 		}
-		if dir := r.result.Server.SocketDir; dir != filepath.Join(r.laid.Dir, "pgark-socket") {
-			t.Errorf("got socket folder %s", dir)
+		if dir := r.result.Server.SocketDir; dir != filepath.Join(r.laid.Dir, "pgark-socket") || dir != restore.DefaultSocketDir(r.laid.Dir) {
+			t.Errorf("got socket folder %s, the plan would say %s", dir, restore.DefaultSocketDir(r.laid.Dir))
+		}
+		if r.result.User != "postgres" {
+			t.Errorf("got user %q, want the one that was let in", r.result.User)
 		}
 		if got := r.text(t, "select count(*), pg_get_wal_replay_pause_state() from t group by 2"); got != "1|paused" {
 			t.Errorf("got %q", got)
