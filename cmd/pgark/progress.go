@@ -128,7 +128,9 @@ func (m *meter) show(p progress) {
 		m.close()
 		m.last, m.began = p, m.session.program.now()
 		m.moved = m.began
-		m.draw()
+		if p.total <= 0 || p.done < p.total {
+			m.draw()
+		}
 	case p.done >= m.last.done:
 		if p.done > m.last.done {
 			m.moved = m.session.program.now()

@@ -68,6 +68,17 @@ replay  100 %   0/E000028 of 0/18524AD8   in 0.0 s
 	}
 }
 
+// TestPhaseOverAtOnce has one line.
+func TestPhaseOverAtOnce(t *testing.T) {
+	got := metered(t, "plain", func(m *meter) {
+		m.show(progress{phase: "replay", done: 256, total: 256})
+		m.show(progress{phase: "open", text: "the target is reached"})
+	})
+	if want := "replay  100 %   256 B   in 0.0 s\nopen    the target is reached\n"; got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
 // TestProgressGoesOn: while a store hangs nothing is reported, and a line still comes every ten
 // seconds, with the rate measured so far; but no promise of an end.
 func TestProgressGoesOn(t *testing.T) {

@@ -41,7 +41,13 @@ func (r *restoring) printPlan() {
 func (r *restoring) printTarget() {
 	t, last := r.plan.Target, r.plan.LastCommit
 	asked, commit := t.String(), "last commit applied"
-	if t.Kind == restore.TargetTime {
+	switch t.Kind {
+	case restore.TargetLatest:
+		asked = "latest, the end of the archive"
+	case restore.TargetImmediate:
+		asked = "the end of the base backup"
+	case restore.TargetLSN, restore.TargetXID, restore.TargetName:
+	case restore.TargetTime:
 		at := t.Time.Go()
 		asked = moment(at) + "   (" + r.ago(at) + " ago" + r.local(at) + ")"
 		commit = "last commit at or before it"
@@ -329,7 +335,7 @@ func (r *restoring) printRecovered(laid *restore.Laid, got *restore.Recovered, t
 	if r.json {
 		return r.printJSON(map[string]any{"plan": r.planJSON(), "result": r.resultJSON(laid, got, took)})
 	}
-	last := "No commit after the base backup applied."
+	last := "No commit after the base backup is applied."
 	if c := got.LastCommit; c != nil {
 		last = fmt.Sprintf("Last commit applied: xid %d at %s.", uint32(c.XID), moment(c.Time.Go()))
 	}

@@ -143,6 +143,8 @@ func TestPlanTextOtherwise(t *testing.T) {
 			"last commit at or before it 2026-11-19 10:30:59.870412Z   xid 4288213401\n            lsn 1A3",
 		},
 		{"xid", nil, func(r *restoring) { r.plan.Target = restore.Target{Kind: restore.TargetXID, XID: 7} }, "target    xid 7\n            last commit applied 2026-11-20 10:30:59.870412Z"},
+		{"latest", nil, func(r *restoring) { r.plan.Target = restore.Target{} }, "target    latest, the end of the archive\n            last commit applied 2026"},
+		{"backup", nil, func(r *restoring) { r.plan.Target = restore.Target{Kind: restore.TargetImmediate} }, "target    the end of the base backup\n"},
 		{
 			"wrong pages", nil, func(r *restoring) {
 				r.plan.Backup.Checksums, r.plan.Backup.ChecksumFailures = repository.ChecksumsFailed, 3
