@@ -26,8 +26,11 @@ func (b *bench) agent(url string, args ...string) (stop func() figure) {
 	b.must(err)
 	cmd.Stdout, cmd.Stderr = log, log
 	b.must(cmd.Start())
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
+	done := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // an agent that is told to stop may say so with its exit code
+		close(done)
+	}()
 	stopped := false
 	stop = func() figure {
 		if stopped {
@@ -43,8 +46,7 @@ func (b *bench) agent(url string, args ...string) (stop func() figure) {
 			b.t.Error("agent did not stop within a minute")
 		}
 		_ = log.Close()
-		usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-		return figure{cpu: time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), rss: usage.Maxrss * 1024}
+		return b.usage(cmd)
 	}
 	b.t.Cleanup(func() { stop() })
 	return stop
@@ -143,7 +145,7 @@ func (b *bench) makeWAL() (first, end string) {
 
 func (b *bench) walPgark(round int, seed, to string) {
 	name := fmt.Sprintf("walround%d", round)
-	out, err := exec.Command("cp", "-a", seed, filepath.Join(b.dir, "s3root", "bench", name)).CombinedOutput()
+	out, err := exec.CommandContext(b.t.Context(), "cp", "-a", seed, filepath.Join(b.dir, "s3root", "bench", name)).CombinedOutput()
 	if err != nil {
 		b.t.Fatalf("copy the repository: %v\n%s", err, out)
 	}

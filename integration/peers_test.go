@@ -26,6 +26,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/pgark/pgark/postgres/postgrestest"
 )
 
 // The comparison of docs/BENCHMARKS.md: whole processes side by side in one run, medians of the rounds, ratios in pairs. Debian's PostgreSQL 15 and
@@ -88,15 +90,10 @@ func newBench(t *testing.T) *bench {
 	}
 	uid, _ := strconv.Atoi(u.Uid)
 	gid, _ := strconv.Atoi(u.Gid)
-	dir, err := os.MkdirTemp("", "pgark-bench-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := postgrestest.TempDir(t)
 	b := &bench{t: t, dir: dir, uid: uint32(uid), gid: uint32(gid), results: map[string]map[string][]figure{}}
-	b.must(os.Chmod(dir, 0o755))
 	b.pgark = filepath.Join(dir, "pgark")
-	out, err := exec.Command("go", "build", "-trimpath", "-o", b.pgark, "../cmd/pgark").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", b.pgark, "../cmd/pgark").CombinedOutput()
 	if err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
@@ -119,8 +116,9 @@ func (b *bench) folder(name string) string {
 	return d
 }
 
+// command is a command as the server's user; it is not ended with the test, for what clears up is one too.
 func (b *bench) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(name, args...)
+	cmd := exec.CommandContext(context.WithoutCancel(b.t.Context()), name, args...)
 	cmd.Dir = b.dir
 	if os.Geteuid() == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: b.uid, Gid: b.gid}}
@@ -142,14 +140,23 @@ func (b *bench) run(name string, args ...string) figure {
 	cmd.Stdout, cmd.Stderr = &out, &out
 	start := time.Now()
 	err := cmd.Run()
-	f := figure{wall: time.Since(start)}
+	wall := time.Since(start)
 	if err != nil {
 		b.t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out.String())
 	}
-	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	f.cpu = time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
-	f.rss = usage.Maxrss * 1024
+	f := b.usage(cmd)
+	f.wall = wall
 	return f
+}
+
+// usage is what a command that has ended took.
+func (b *bench) usage(cmd *exec.Cmd) figure {
+	b.t.Helper()
+	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	if !ok {
+		b.t.Fatalf("%s: no resource usage", cmd.Path)
+	}
+	return figure{cpu: time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), rss: usage.Maxrss * 1024}
 }
 
 func (b *bench) sql(query string) string {
@@ -178,12 +185,18 @@ func (b *bench) ask(query string) bool {
 }
 
 func freePort(t testing.TB) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	t.Helper()
+	var config net.ListenConfig
+	l, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	defer func() { _ = l.Close() }()
+	address, ok := l.Addr().(*net.TCPAddr)
+	if !ok {
+		t.Fatalf("listening on %s", l.Addr())
+	}
+	return address.Port
 }
 
 // startS3 starts the S3 server with a certificate of its own; pgBackRest speaks TLS only.
@@ -191,14 +204,15 @@ func (b *bench) startS3() {
 	b.s3port = freePort(b.t)
 	cert, key := b.certificate()
 	root := b.folder("s3root")
-	server := exec.Command("../.parts/versitygw", "--access", "benchkey", "--secret", "benchsecret", "--quiet", "--keep-alive",
+	server := exec.CommandContext(context.WithoutCancel(b.t.Context()), "../.parts/versitygw", "--access", "benchkey", "--secret", "benchsecret", "--quiet", "--keep-alive",
 		"--port", fmt.Sprintf("127.0.0.1:%d", b.s3port), "--cert", cert, "--key", key,
 		"posix", "--versioning-dir", b.folder("versions"), root)
 	b.must(server.Start())
 	b.t.Cleanup(func() { _ = server.Process.Kill(); _ = server.Wait() })
 	b.must(os.Mkdir(filepath.Join(root, "bench"), 0o755))
+	var dialer net.Dialer
 	b.waitFor("the S3 server", func() bool {
-		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", b.s3port))
+		c, err := dialer.DialContext(b.t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", b.s3port))
 		if err == nil {
 			_ = c.Close()
 		}
