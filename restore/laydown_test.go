@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -291,41 +290,6 @@ func TestLayDownNoRoom(t *testing.T) {
 	var e *restore.SpaceError
 	if !errors.As(err, &e) || e.Needed < 1<<61 || e.Free == 0 || e.Dir == "" {
 		t.Errorf("got error %v, want a SpaceError", err)
-	}
-}
-
-// A disk that fills up on the way leaves only the partial folder, in which no
-// server starts, and says so.
-func TestLayDownDiskFull(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("REQUIRE_ALL") == "1" {
-			t.Fatal("a small file system can only be mounted by root")
-		}
-		t.Skip("a small file system can only be mounted by root")
-	}
-	small := t.TempDir()
-	if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", small).CombinedOutput(); err != nil {
-		t.Fatalf("mount: %v: %s", err, out)
-	}
-	t.Cleanup(func() {
-		if out, err := exec.CommandContext(context.WithoutCancel(t.Context()), "umount", small).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v: %s", err, out)
-		}
-	})
-	store, plan := fakeBackup(t, nil, pack{"base", dataDirectory()})
-	o := layInto(t)
-	o.Dir = filepath.Join(small, "data")
-	ballast := filepath.Join(small, "ballast")
-	o.Progress = func(done, _ int64) { // the disk fills up while it runs
-		_ = os.WriteFile(ballast, make([]byte, 24<<20), 0o600)
-	}
-	_, err := restore.LayDown(t.Context(), clusterIn(t, store), plan, o)
-	var e *restore.SpaceError
-	if !errors.As(err, &e) {
-		t.Fatalf("got error %v, want a SpaceError", err)
-	}
-	if exists(t, o.Dir) || exists(t, filepath.Join(o.Dir+".pgark-partial", "global/pg_control")) {
-		t.Error("a data directory that looks complete is there")
 	}
 }
 

@@ -2,6 +2,7 @@ package restore_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -52,7 +53,7 @@ func mountPoint(t *testing.T, path string) bool {
 func TestLookTwoFileSystems(t *testing.T) {
 	other, err := os.MkdirTemp("/dev/shm", "pgark-test-") //nolint:usetesting // it is to lie on another file system
 	if err != nil {
-		t.Skip("no /dev/shm:", err)
+		missing(t, fmt.Sprintf("no second file system: %v", err))
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(other) })
 	store, plan := fakeBackup(t, tablespaces(), tablespacePacks()...)
