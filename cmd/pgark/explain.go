@@ -25,7 +25,7 @@ type condition struct {
 // conditions are tried in order.
 func conditions() []condition {
 	return []condition{
-		{agent.ErrURL, exitUsage, "", "docs/CONFIGURATION.md lists what a URL may hold"},
+		{agent.ErrURL, exitUsage, "", urlForms()},
 		{
 			agent.ErrNoAgent, exitFailed, "without the WAL that an agent archives the backup could not be restored",
 			"start pgark run beside the server, or wait for it with --wait",

@@ -90,6 +90,8 @@ func (p *program) explain(err error) failure {
 		if errors.As(err, &coded) {
 			f.Cause, f.Fix = coded.why, coded.fix
 		}
+	case errors.As(err, &faulty) && isURLFault(faulty):
+		f.Code, f.Message, f.Fix = exitUsage, "wrong repository URL: "+faulty.Faults[0].Message, urlForms()
 	case errors.As(err, &faulty):
 		f.Code = exitUsage
 		f.Message = fmt.Sprintf("%d faults in the configuration", len(faulty.Faults))
@@ -110,6 +112,22 @@ func (p *program) explain(err error) failure {
 		explainRoom(err, &f)
 	}
 	return f
+}
+
+// isURLFault tells whether all that is wrong is the URL on the command line: no file is at fault then.
+func isURLFault(e *config.Error) bool {
+	return len(e.Faults) == 1 && e.Faults[0].File == "" && e.Faults[0].Key == "repository URL"
+}
+
+// urlForms shows how a repository URL is written.
+func urlForms() string {
+	return strings.Join([]string{
+		"write one of",
+		"'s3://bucket/prefix?region=eu-west-1'                   a bucket of Amazon S3",
+		"'s3://bucket/prefix?endpoint=https://host:9000'         a bucket of another S3 server",
+		"'file:///folder'                                        a folder, with three slashes",
+		"docs/CONFIGURATION.md lists all that a URL may hold",
+	}, "\n")
 }
 
 // isCancelled tells whether err is how an interrupted call ends.
