@@ -23,6 +23,15 @@ type Report struct {
 	// Now is when the report was made.
 	Now time.Time `json:"now"`
 
+	// Verdict and Causes are absent until Judge was called; Causes are worst first.
+	Verdict Verdict `json:"verdict,omitempty"`
+	Causes  []Cause `json:"causes,omitzero"`
+	// RPO is how many seconds of commits would be lost with the server now, at most. It is absent when nothing can be
+	// restored and when the clocks differ too much to tell.
+	RPO *float64 `json:"rpo_seconds,omitempty"`
+	// RPOTarget is what RPO is measured by, seconds.
+	RPOTarget float64 `json:"rpo_target_seconds,omitempty"`
+
 	// Server is what the server says; nil if it was not asked or did not answer.
 	Server *Server `json:"server,omitempty"`
 	// ServerError says why Server is absent although it was asked.
@@ -39,6 +48,8 @@ type Report struct {
 	// RecoverableFrom and RecoverableUntil are the ends of Window.
 	RecoverableFrom  *time.Time `json:"recoverable_from,omitempty"`
 	RecoverableUntil *time.Time `json:"recoverable_until,omitempty"`
+	// RecoverableEnd is the end of the WAL that RecoverableUntil lies in.
+	RecoverableEnd *Position `json:"recoverable_end,omitempty"`
 	// Durable is the end of the WAL that is safe, on the newest timeline.
 	Durable *Position `json:"durable,omitempty"`
 	// Behind is how many bytes the server has flushed that are not durable yet.
@@ -53,8 +64,10 @@ type Server struct {
 	Version  string         `json:"version"`
 	Timeline wal.TimelineID `json:"timeline"`
 	Flush    wal.LSN        `json:"flush_lsn"`
-	// Slot is nil where the server cannot be asked (PostgreSQL 14).
+	// Slot is nil where the server cannot be asked.
 	Slot *Slot `json:"slot,omitempty"`
+	// SlotError says why nothing, or not all, is known of the slot.
+	SlotError string `json:"slot_error,omitempty"`
 }
 
 // Slot is the replication slot that keeps WAL for the agent.
@@ -64,7 +77,31 @@ type Slot struct {
 	Restart wal.LSN `json:"restart_lsn,omitempty"`
 	// Retained is how many bytes of WAL the server keeps for it.
 	Retained int64 `json:"retained_bytes"`
+
+	// What follows is absent when only a replication connection could be made.
+
+	// Active tells whether a program receives from it.
+	Active *bool `json:"active,omitempty"`
+	// ActiveSince is when that program connected; the server tells it to the same role and to monitors.
+	ActiveSince *time.Time `json:"active_since,omitempty"`
+	// InactiveSince is when the last one went; from PostgreSQL 17 on.
+	InactiveSince *time.Time `json:"inactive_since,omitempty"`
+	// WALStatus is the server's own word: reserved, extended, unreserved or lost.
+	WALStatus string `json:"wal_status,omitempty"`
+	// Limit is max_slot_wal_keep_size in bytes, NoLimit where there is none.
+	Limit *int64 `json:"limit_bytes,omitempty"`
 }
+
+// NoLimit as a Slot's Limit says that WAL is kept until the disk is full.
+const NoLimit = -1
+
+// Lost tells whether the server no longer keeps the WAL that the slot needs.
+func (s Slot) Lost() bool {
+	return s.Exists && (s.WALStatus == "lost" || s.WALStatus == "" && s.Restart == 0)
+}
+
+// Receiving tells whether a program is known to receive from the slot.
+func (s *Slot) Receiving() bool { return s != nil && s.Active != nil && *s.Active }
 
 // Backup is a base backup and what can be done with it.
 type Backup struct {

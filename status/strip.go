@@ -83,9 +83,6 @@ func Strip(view Interval, covered []Interval, marks []Mark, set Charset) string 
 	return string(cells)
 }
 
-// fresh is how old the end of the window may be to count as now: a beat comes every ten seconds.
-const fresh = 30 * time.Second
-
 // View is the time that a strip of the report shows: from the first instant that can be restored
 // to the last, and on to now when that is not fresh, so that an agent that is gone shows as a gap.
 func (r Report) View() Interval {
@@ -93,7 +90,7 @@ func (r Report) View() Interval {
 		return Interval{r.Now, r.Now}
 	}
 	v := Interval{*r.RecoverableFrom, *r.RecoverableUntil}
-	if r.Now.Sub(v.Until) > fresh {
+	if r.Now.Sub(v.Until) > RPOTarget {
 		v.Until = r.Now
 	}
 	return v

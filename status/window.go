@@ -155,6 +155,10 @@ func (r *Report) window(reaches []reach) {
 	}
 	if len(r.Window) > 0 {
 		r.RecoverableFrom, r.RecoverableUntil = &r.Window[0].From, &r.Window[len(r.Window)-1].Until
+		newest := slices.MaxFunc(reaches, func(a, b reach) int {
+			return cmp.Or(a.interval.Until.Compare(b.interval.Until), cmp.Compare(a.end.Timeline, b.end.Timeline), cmp.Compare(a.end.LSN, b.end.LSN))
+		})
+		r.RecoverableEnd = &newest.end
 	}
 }
 

@@ -1,0 +1,245 @@
+package status
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Verdict says in a word how safe a cluster's data is.
+type Verdict string
+
+// The verdicts, best first.
+const (
+	// Protected: the archive is up to date, and all of it can be restored.
+	Protected Verdict = "protected"
+	// AtRisk: what was archived can be restored, but new commits are not safe now, or that is not known.
+	AtRisk Verdict = "at_risk"
+	// Unprotected: nothing can be restored, or new commits cannot become restorable without a person.
+	Unprotected Verdict = "unprotected"
+)
+
+// severity orders verdicts, worst first.
+func (v Verdict) severity() int { return slices.Index([]Verdict{Unprotected, AtRisk, Protected}, v) }
+
+// Worse returns the worse of two verdicts.
+func (v Verdict) Worse(other Verdict) Verdict {
+	if other.severity() < v.severity() {
+		return other
+	}
+	return v
+}
+
+// Cause is one reason why a cluster is not protected.
+type Cause struct {
+	What string `json:"what"`
+	// Since is when it began, or nil if that is not known.
+	Since *time.Time `json:"since,omitempty"`
+	// Fix is a command line to paste.
+	Fix string `json:"fix"`
+}
+
+// RPOTarget is how old the newest durable instant may be. There is no objective in the configuration
+// yet; a beat comes every ten seconds, so that two may be late.
+const RPOTarget = 30 * time.Second
+
+// Commands are the command lines that mend what is wrong with one cluster.
+type Commands struct {
+	Run, Backup, Check string
+}
+
+// finding is a cause and how much it weighs.
+type finding struct {
+	Cause
+
+	verdict Verdict
+}
+
+// Judge sets the verdict, its causes and the RPO. It is pure: what the report says decides. A gap that a
+// later base backup ended is no cause: nothing mends it, and what is written now is safe; an open one is.
+func (r *Report) Judge(c Commands) {
+	r.RPOTarget = RPOTarget.Seconds()
+	if age, ok := r.exposure(); ok {
+		seconds := age.Seconds()
+		r.RPO = &seconds
+	}
+	found := slices.Concat(r.judgeBackups(c), r.judgeReach(c), r.judgeServer(c), r.judgeClock())
+	slices.SortStableFunc(found, func(a, b finding) int { return cmp.Compare(a.verdict.severity(), b.verdict.severity()) })
+	r.Verdict, r.Causes = Protected, []Cause{}
+	for _, f := range found {
+		r.Verdict = r.Verdict.Worse(f.verdict)
+		r.Causes = append(r.Causes, f.Cause)
+	}
+}
+
+// exposure is the age of the newest instant that can be restored. It is 0 when the server itself says
+// that all it has flushed is durable, but only beside a program that receives: without one, nothing
+// tells that from a clock that stands still. false if it is not known.
+func (r Report) exposure() (time.Duration, bool) {
+	switch {
+	case r.RecoverableUntil == nil || r.ahead() > RPOTarget:
+		return 0, false
+	case r.CaughtUp():
+		return 0, true
+	}
+	return max(0, -r.ahead()), true
+}
+
+// ahead is how far the newest instant lies before this host's clock; mostly negative.
+func (r Report) ahead() time.Duration { return r.RecoverableUntil.Sub(r.Now) }
+
+// CaughtUp tells whether a program receives and all that the server has flushed can be restored.
+func (r Report) CaughtUp() bool {
+	return r.Server != nil && r.Server.Slot.Receiving() && r.Behind != nil && *r.Behind == 0 &&
+		r.RecoverableEnd != nil && *r.RecoverableEnd == *r.Durable
+}
+
+// stale tells whether the newest instant that can be restored is older than it should be.
+func (r Report) stale() bool {
+	age, ok := r.exposure()
+	return !ok || age > RPOTarget
+}
+
+func (r Report) judgeBackups(c Commands) []finding {
+	if len(r.Backups) == 0 {
+		f := finding{verdict: Unprotected, Cause: Cause{What: "there is no base backup: nothing can be restored", Fix: c.Backup}}
+		if r.Server != nil && !r.Server.Slot.Receiving() {
+			f.Fix = c.Run // it takes the first one by itself, and backup wants its WAL archived
+		}
+		return []finding{f}
+	}
+	newest := slices.MaxFunc(r.Backups, func(a, b Backup) int { return a.Started.Compare(b.Started) })
+	switch {
+	case r.RecoverableFrom == nil:
+		return []finding{{verdict: Unprotected, Cause: Cause{
+			What: "no base backup can be restored: WAL that makes them consistent is missing", Since: &newest.Started, Fix: c.Backup,
+		}}}
+	case !newest.Restorable:
+		return []finding{{verdict: AtRisk, Cause: Cause{
+			What:  fmt.Sprintf("the newest base backup, %s, cannot be restored: WAL up to %s is missing", newest.ID, newest.StopLSN),
+			Since: &newest.Started, Fix: c.Backup,
+		}}}
+	case newest.Checksums == "failed":
+		return []finding{{verdict: AtRisk, Cause: Cause{
+			What:  fmt.Sprintf("the newest base backup, %s, holds pages with wrong checksums: the server's disk or memory is failing", newest.ID),
+			Since: &newest.Started, Fix: "pg_amcheck --all --heapallindexed",
+		}}}
+	}
+	return nil
+}
+
+// judgeReach looks for WAL that is archived behind the newest instant that can be restored.
+func (r Report) judgeReach(c Commands) []finding {
+	if r.RecoverableEnd == nil || *r.RecoverableEnd == *r.Durable {
+		return nil
+	}
+	end, durable := *r.RecoverableEnd, *r.Durable
+	if durable.Timeline == end.Timeline {
+		what := fmt.Sprintf("WAL %s to %s on timeline %d is missing: what was written after it cannot be restored",
+			end.LSN, r.resumes(end).LSN, uint32(end.Timeline))
+		return []finding{{verdict: Unprotected, Cause: Cause{What: what, Since: r.RecoverableUntil, Fix: c.Backup}}}
+	}
+	if r.Server == nil || r.Server.Timeline == end.Timeline {
+		return nil // a branch that the server left, as far as is known
+	}
+	what := fmt.Sprintf("no base backup reaches timeline %d, which is archived now", uint32(durable.Timeline))
+	return []finding{{verdict: Unprotected, Cause: Cause{What: what, Since: r.RecoverableUntil, Fix: c.Backup}}}
+}
+
+// resumes returns where the WAL goes on after the hole at p, or p.
+func (r Report) resumes(p Position) Position {
+	next := p
+	for _, s := range r.WAL {
+		if s.Timeline == p.Timeline && s.Start > p.LSN && (next == p || s.Start < next.LSN) {
+			next.LSN = s.Start
+		}
+	}
+	return next
+}
+
+func (r Report) judgeServer(c Commands) []finding {
+	if r.Server == nil {
+		what := "the server could not be looked at: " + r.ServerError + "; not known: whether an agent is receiving, and how much WAL waits on the server"
+		return []finding{{verdict: AtRisk, Cause: Cause{What: what, Fix: c.Check}}}
+	}
+	found := r.judgeSlot(c)
+	if r.Durable != nil && r.Server.Timeline != r.Durable.Timeline {
+		what := fmt.Sprintf("the server is on timeline %d, and the archive ends on timeline %d: nothing the server writes now is durable",
+			uint32(r.Server.Timeline), uint32(r.Durable.Timeline))
+		found = append(found, finding{verdict: AtRisk, Cause: Cause{What: what, Since: r.RecoverableUntil, Fix: c.Check}})
+	}
+	return found
+}
+
+// judgeSlot asks whether an agent receives, and whether the server keeps WAL for it.
+func (r Report) judgeSlot(c Commands) []finding {
+	slot := r.Server.Slot
+	switch {
+	case slot == nil || slot.Exists && !slot.Lost() && slot.Active == nil:
+		if !r.stale() {
+			return nil
+		}
+		what := "whether an agent is receiving is not known"
+		if r.RecoverableUntil != nil {
+			what = "nothing newer has become durable; " + what
+		}
+		if r.Server.SlotError != "" {
+			what += ": " + r.Server.SlotError
+		}
+		return []finding{{verdict: AtRisk, Cause: Cause{What: what, Since: r.RecoverableUntil, Fix: c.Run}}}
+	case !slot.Exists && !r.stale():
+		return []finding{{verdict: AtRisk, Cause: Cause{
+			What: fmt.Sprintf("the server has no slot %s, though something archives: this configuration names another slot than the agent's", slot.Name),
+			Fix:  `psql -c "select slot_name, active, restart_lsn from pg_replication_slots"`,
+		}}}
+	case !slot.Exists:
+		return []finding{{verdict: Unprotected, Cause: Cause{
+			What:  fmt.Sprintf("no agent is receiving, and the server has no slot %s: it may remove WAL that is not archived", slot.Name),
+			Since: r.RecoverableUntil, Fix: c.Run,
+		}}}
+	case slot.Lost():
+		return []finding{{verdict: Unprotected, Cause: Cause{
+			What:  fmt.Sprintf("slot %s is lost: the server has removed WAL that was not archived", slot.Name),
+			Since: cmp.Or(slot.InactiveSince, r.RecoverableUntil),
+			Fix:   fmt.Sprintf(`psql -c "select pg_drop_replication_slot('%s')" && %s`, slot.Name, c.Run),
+		}}}
+	}
+	return r.judgeReceiver(slot, c)
+}
+
+// judgeReceiver looks at a slot that keeps WAL and of which all is known.
+func (r Report) judgeReceiver(slot *Slot, c Commands) []finding {
+	var found []finding
+	if slot.WALStatus == "unreserved" {
+		found = append(found, finding{verdict: AtRisk, Cause: Cause{
+			What: fmt.Sprintf("slot %s is over max_slot_wal_keep_size: the server may remove its WAL at the next checkpoint", slot.Name),
+			Fix:  `psql -c "alter system set max_slot_wal_keep_size = -1" -c "select pg_reload_conf()"`,
+		}})
+	}
+	switch {
+	case !*slot.Active:
+		found = append(found, finding{verdict: AtRisk, Cause: Cause{
+			What:  fmt.Sprintf("no agent is receiving from slot %s; the server keeps the WAL for it", slot.Name),
+			Since: cmp.Or(slot.InactiveSince, r.RecoverableUntil), Fix: c.Run,
+		}})
+	case r.RPO != nil && r.stale() && *r.RecoverableEnd == *r.Durable:
+		found = append(found, finding{verdict: AtRisk, Cause: Cause{
+			What:  fmt.Sprintf("a program holds slot %s, but nothing newer has become durable: the repository refuses or is slow, or it is not an agent of this repository", slot.Name),
+			Since: r.RecoverableUntil, Fix: c.Check,
+		}})
+	}
+	return found
+}
+
+// judgeClock refuses to tell an age from two clocks that differ.
+func (r Report) judgeClock() []finding {
+	if r.RecoverableUntil == nil || r.ahead() <= RPOTarget {
+		return nil
+	}
+	return []finding{{verdict: AtRisk, Cause: Cause{
+		What: fmt.Sprintf("the newest durable commit lies %s ahead of this host's clock: how old it is cannot be told",
+			r.ahead().Round(time.Second)),
+		Fix: "timedatectl status",
+	}}}
+}

@@ -1,0 +1,264 @@
+package status_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/status"
+	"github.com/pgark/pgark/wal"
+)
+
+var commands = status.Commands{Run: "pgark run", Backup: "pgark backup", Check: "pgark check"}
+
+// archived is one base backup and WAL up to 0/900, the last transaction at minute 9.
+func archived() status.Facts {
+	return status.Facts{Backups: []repository.Backup{taken(1, 0x100, 0x200)}, Spans: []status.Span{span(1, 0, 0x900, 9)}}
+}
+
+func know[T any](v T) *T { return &v }
+
+// received is a server that has flushed up to lsn, with an agent on its slot.
+func received(lsn wal.LSN) *status.Server {
+	return &status.Server{Address: "db:5432", Version: "17.6", Timeline: 1, Flush: lsn, Slot: &status.Slot{
+		Name: "pgark", Exists: true, Restart: lsn, Active: know(true), WALStatus: "reserved", Limit: know(int64(status.NoLimit)),
+	}}
+}
+
+// with changes a server.
+func with(s *status.Server, change func(*status.Server)) *status.Server {
+	change(s)
+	return s
+}
+
+func inactive(s *status.Server) { s.Slot.Active = know(false) }
+
+func unknown(s *status.Server) {
+	s.Slot = &status.Slot{Name: "pgark", Exists: true, Restart: 0x800}
+	s.SlotError = "no password for an ordinary connection"
+}
+
+// TestVerdict is the table of what makes a cluster safe, and of what is said when it is not.
+func TestVerdict(t *testing.T) {
+	const none = -1
+	holed := archived()
+	holed.Spans = []status.Span{span(1, 0, 0x300, 3), span(1, 0x500, 0x900, 9)}
+	healed := holed
+	healed.Backups = []repository.Backup{taken(1, 0x100, 0x200), taken(7, 0x500, 0x600)}
+	damaged := archived()
+	damaged.Backups = append(damaged.Backups, taken(5, 0x500, 0x600))
+	damaged.Backups[1].Checksums = repository.ChecksumsFailed
+	unfinished := archived()
+	unfinished.Backups = append(unfinished.Backups, taken(8, 0x800, 0xa00))
+	branch := archived()
+	branch.Spans = append(branch.Spans, span(2, 0xa00, 0xb00, 9))
+	promoted := func(s *status.Server) { s.Timeline = 2 }
+	late, fresh := minute(19), minute(9).Add(12*time.Second)
+
+	for _, test := range []struct {
+		name    string
+		facts   status.Facts
+		server  *status.Server
+		error   string
+		now     time.Time
+		verdict status.Verdict
+		// what and fix are of the first cause, "" for none.
+		what, fix string
+		since     time.Time
+		causes    int
+		rpo       float64
+	}{
+		{"busy, all durable", archived(), received(0x900), "", fresh, status.Protected, "", "", time.Time{}, 0, 0},
+		{"busy, some bytes behind", archived(), received(0x910), "", fresh, status.Protected, "", "", time.Time{}, 0, 12},
+		{"idle for ten minutes", archived(), received(0x900), "", late, status.Protected, "", "", time.Time{}, 0, 0},
+		{"all known by replication alone, fresh", archived(), with(received(0x900), unknown), "", fresh, status.Protected, "", "", time.Time{}, 0, 12},
+		{"a gap that a backup ended", healed, received(0x900), "", fresh, status.Protected, "", "", time.Time{}, 0, 0},
+		{
+			"agent dead a moment, nothing written since", archived(), with(received(0x900), inactive), "", fresh,
+			status.AtRisk, "no agent is receiving from slot pgark", "pgark run", minute(9), 1, 12,
+		},
+		{
+			"agent dead, idle server", archived(), with(received(0x900), inactive), "", late,
+			status.AtRisk, "no agent is receiving from slot pgark", "pgark run", minute(9), 1, 600,
+		},
+		{
+			"agent dead, the server tells since when", archived(),
+			with(received(0x900), func(s *status.Server) { inactive(s); s.Slot.InactiveSince = know(minute(15)) }), "", late,
+			status.AtRisk, "no agent is receiving", "pgark run", minute(15), 1, 600,
+		},
+		{
+			"agent there, nothing comes", archived(), received(0x990), "", late,
+			status.AtRisk, "a program holds slot pgark, but nothing newer", "pgark check", minute(9), 1, 600,
+		},
+		{
+			"agent not known, nothing comes", archived(), with(received(0x900), unknown), "", late,
+			status.AtRisk, "whether an agent is receiving is not known: no password", "pgark run", minute(9), 1, 600,
+		},
+		{
+			"slot missing", archived(), with(received(0x900), func(s *status.Server) { s.Slot = &status.Slot{Name: "other"} }), "", late,
+			status.Unprotected, "the server has no slot other: it may remove WAL", "pgark run", minute(9), 1, 600,
+		},
+		{
+			"slot missing and yet fresh: another name", archived(), with(received(0x900), func(s *status.Server) { s.Slot = &status.Slot{Name: "other"} }), "", fresh,
+			status.AtRisk, "another slot than the agent's", `psql -c "select slot_name`,
+			time.Time{},
+			1, 12,
+		},
+		{
+			"slot lost", archived(), with(received(0x900), func(s *status.Server) { inactive(s); s.Slot.WALStatus, s.Slot.Restart = "lost", 0 }), "", late,
+			status.Unprotected, "slot pgark is lost", `psql -c "select pg_drop_replication_slot('pgark')" && pgark run`, minute(9), 1, 600,
+		},
+		{
+			"slot lost, by replication alone", archived(), with(received(0x900), func(s *status.Server) { unknown(s); s.Slot.Restart = 0 }), "", late,
+			status.Unprotected, "slot pgark is lost", "psql", minute(9), 1, 600,
+		},
+		{
+			"slot about to be lost", archived(), with(received(0x900), func(s *status.Server) { s.Slot.WALStatus = "unreserved" }), "", fresh,
+			status.AtRisk, "may remove its WAL at the next checkpoint", "psql",
+			time.Time{},
+			1, 0,
+		},
+		{
+			"server away, archive fresh", archived(), nil, "connection refused", fresh,
+			status.AtRisk, "connection refused; not known: whether an agent is receiving", "pgark check",
+			time.Time{},
+			1, 12,
+		},
+		{
+			"server away, archive old", archived(), nil, "connection refused", late,
+			status.AtRisk, "not known", "pgark check",
+			time.Time{},
+			1, 600,
+		},
+		{
+			"no backup, agent there",
+			status.Facts{Spans: archived().Spans},
+			received(0x900), "", fresh,
+			status.Unprotected, "there is no base backup", "pgark backup",
+			time.Time{},
+			1, none,
+		},
+		{
+			"no backup, no agent",
+			status.Facts{Spans: archived().Spans},
+			with(received(0x900), inactive), "", fresh,
+			status.Unprotected, "there is no base backup", "pgark run",
+			time.Time{},
+			2, none,
+		},
+		{
+			"no backup, no server",
+			status.Facts{Spans: archived().Spans},
+			nil, "connection refused", fresh,
+			status.Unprotected, "there is no base backup", "pgark backup",
+			time.Time{},
+			2, none,
+		},
+		{
+			"the only backup without its WAL",
+			status.Facts{Backups: archived().Backups, Spans: []status.Span{span(1, 0x150, 0x900, 9)}},
+			received(0x900), "", fresh,
+			status.Unprotected, "no base backup can be restored", "pgark backup", minute(0), 1, none,
+		},
+		{
+			"an open gap", holed, received(0x900), "", fresh,
+			status.Unprotected, "WAL 0/300 to 0/500 on timeline 1 is missing", "pgark backup", minute(3), 1, 372,
+		},
+		{
+			"wrong pages in the newest backup", damaged, received(0x900), "", fresh,
+			status.AtRisk, "holds pages with wrong checksums", "pg_amcheck", minute(4), 1, 0,
+		},
+		{
+			"the newest backup without its WAL", unfinished, received(0x900), "", fresh,
+			status.AtRisk, "cannot be restored: WAL up to 0/A00 is missing", "pgark backup", minute(7), 1, 0,
+		},
+		{
+			"a timeline without a base backup", branch, with(received(0xb00), promoted), "", fresh,
+			status.Unprotected, "no base backup reaches timeline 2", "pgark backup", minute(9), 1, 12,
+		},
+		{
+			"a branch that the server left", branch, received(0x900), "", fresh,
+			status.AtRisk, "the server is on timeline 1, and the archive ends on timeline 2", "pgark check", minute(9), 1, 12,
+		},
+		{
+			"promoted, the agent did not follow", archived(), with(received(0x950), promoted), "", fresh,
+			status.AtRisk, "the server is on timeline 2, and the archive ends on timeline 1", "pgark check", minute(9), 1, 12,
+		},
+		{
+			"a clock that is behind hides no dead agent", archived(), with(received(0x900), inactive), "", minute(4),
+			status.AtRisk, "no agent is receiving", "pgark run", minute(9), 2, none,
+		},
+		{
+			"a clock that is behind", archived(), with(received(0x900), unknown), "", minute(4),
+			status.AtRisk, "whether an agent is receiving", "pgark run", minute(9), 2, none,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := status.Make(test.facts, test.now)
+			if test.server != nil {
+				r.SetServer(*test.server)
+			}
+			r.ServerError = test.error
+			r.Judge(commands)
+			if r.Verdict != test.verdict || len(r.Causes) != test.causes {
+				t.Fatalf("got %s, %+v; want %s and %d causes", r.Verdict, r.Causes, test.verdict, test.causes)
+			}
+			switch {
+			case test.rpo == none && r.RPO != nil, test.rpo != none && (r.RPO == nil || *r.RPO != test.rpo):
+				t.Errorf("rpo: got %v, want %v", r.RPO, test.rpo)
+			}
+			if test.causes == 0 {
+				return
+			}
+			first := r.Causes[0]
+			if !strings.Contains(first.What, test.what) || !strings.HasPrefix(first.Fix, test.fix) {
+				t.Errorf("got %+v\nwant %s, fix %s", first, test.what, test.fix)
+			}
+			if (first.Since == nil) != test.since.IsZero() || first.Since != nil && !first.Since.Equal(test.since) {
+				t.Errorf("since: got %v, want %v", first.Since, test.since)
+			}
+			for _, c := range r.Causes {
+				if c.Fix == "" {
+					t.Errorf("no fix for: %s", c.What)
+				}
+			}
+		})
+	}
+}
+
+// TestVerdictInJSON: a report that was not judged claims no verdict; one without causes says so.
+func TestVerdictInJSON(t *testing.T) {
+	r := status.Make(archived(), minute(9))
+	text, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, unknown := range []string{"verdict", "causes", "rpo"} {
+		if strings.Contains(string(text), unknown) {
+			t.Errorf("not judged, and yet %s: %s", unknown, text)
+		}
+	}
+	r.SetServer(*received(0x900))
+	r.Judge(commands)
+	if text, err = json.Marshal(r); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"verdict":"protected"`, `"causes":[]`, `"rpo_seconds":0,`, `"rpo_target_seconds":30`, `"active":true`, `"limit_bytes":-1`} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("lacks %s: %s", want, text)
+		}
+	}
+}
+
+func TestWorse(t *testing.T) {
+	order := []status.Verdict{status.Protected, status.AtRisk, status.Unprotected}
+	for i, a := range order {
+		for j, b := range order {
+			if got := a.Worse(b); got != order[max(i, j)] {
+				t.Errorf("%s, %s: got %s", a, b, got)
+			}
+		}
+	}
+}
