@@ -22,6 +22,7 @@ var rooms = map[string]string{
 	"storage/s3":            "storage",
 	"storage/memory":        "storage",
 	"storage/retry":         "storage",
+	"storage/copies":        "storage",
 	"storage/file":          "storage",
 	"storage/storagetest":   "storage",
 	"postgres":              "wal",

@@ -14,6 +14,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrExists means that a create found the key taken.
 	ErrExists = errors.New("already exists")
+	// ErrConflict means that a copy of the store holds another content under the key (storage/copies).
+	ErrConflict = errors.New("exists with another content")
 	// ErrDenied means that the credential is not known or may not do this.
 	ErrDenied = errors.New("access denied")
 	// ErrExpired means that the credential has expired. A new one is looked for with each call, so the

@@ -1,0 +1,256 @@
+package copies
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pgark/pgark/storage"
+)
+
+// Waits between attempts to join.
+const (
+	leastWait = 200 * time.Millisecond
+	mostWait  = 30 * time.Second
+)
+
+// Run brings members up to date and looks after them until ctx ends. It runs once.
+func (s *Store) Run(ctx context.Context) {
+	var all sync.WaitGroup
+	for _, m := range s.members {
+		all.Go(func() { s.keep(ctx, m) })
+	}
+	all.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.members {
+		s.leave(m, context.Cause(ctx))
+	}
+}
+
+// keep makes m live, again and again.
+func (s *Store) keep(ctx context.Context, m *member) {
+	wait := leastWait
+	for ctx.Err() == nil {
+		s.mu.Lock()
+		refused := m.state == Refused
+		s.mu.Unlock()
+		if refused {
+			return
+		}
+		if err := s.join(ctx, m); err == nil {
+			began := time.Now()
+			s.watch(ctx, m)
+			if time.Since(began) > mostWait {
+				wait = leastWait
+			}
+		}
+		pause(ctx, wait)
+		wait = min(2*wait, mostWait)
+	}
+}
+
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// join makes m live once: new objects are sent to it from now on, and what it lacks is copied from others.
+func (s *Store) join(ctx context.Context, m *member) error {
+	sources, live, err := s.sources(ctx, m)
+	if err != nil {
+		return err
+	}
+	if err := s.reachable(ctx, m); err != nil {
+		s.blame(m, err)
+		return err
+	}
+	here, upTo := s.enter(ctx, m)
+	had := map[*member]map[*op]bool{}
+	for _, from := range sources {
+		if had[from], err = s.bring(here, from, m, upTo, live); err != nil {
+			break
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case here.Err() != nil: // left meanwhile
+		return context.Cause(here)
+	case err != nil:
+		s.leave(m, err)
+		return err
+	}
+	for o := range s.open {
+		if o.once && slices.ContainsFunc(sources, func(from *member) bool { return had[from][o] }) {
+			o.answers[m] = same
+		}
+	}
+	m.state, m.since, m.err = Live, time.Now(), nil
+	s.options.Logger.InfoContext(ctx, "copy is live", "repo", m.Name)
+	s.change()
+	return nil
+}
+
+// blame notes why a member that is behind cannot join.
+func (s *Store) blame(m *member, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !m.sent() {
+		m.err = err
+	}
+}
+
+// reachable looks for m's marker, unless m is to get it. It returns ErrEmptied if there is none.
+func (s *Store) reachable(ctx context.Context, m *member) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.options.Patience, errPatience)
+	defer cancel()
+	if _, err := storage.Probe(ctx, m.Store); err != nil {
+		return err
+	}
+	_, err := m.Store.Stat(ctx, s.options.Marker)
+	if errors.Is(err, storage.ErrNotFound) && m.index != 0 {
+		return nil // it is copied first
+	}
+	return err
+}
+
+// sources waits until m can be brought up to date and returns from which members: from a live one, or, if
+// there is none, from as many as it takes to see all that was returned for.
+func (s *Store) sources(ctx context.Context, m *member) (from []*member, live bool, err error) {
+	for {
+		s.mu.Lock()
+		best, changed := s.live(m), s.changed
+		s.mu.Unlock()
+		if best != nil {
+			return []*member{best}, true, nil
+		}
+		need, never := s.options.Required.others(m.index, len(s.members))
+		if !never {
+			from, err = s.answering(ctx, m, need)
+			return from, false, err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, false, context.Cause(ctx)
+		}
+	}
+}
+
+// answering returns need other members that answer.
+func (s *Store) answering(ctx context.Context, m *member, need int) ([]*member, error) {
+	var found []*member
+	for _, from := range s.members {
+		if len(found) == need {
+			break
+		}
+		if from == m {
+			continue
+		}
+		if err := s.reachable(ctx, from); err != nil {
+			s.blame(from, err)
+			continue
+		}
+		found = append(found, from)
+	}
+	if len(found) < need {
+		return nil, fmt.Errorf("%d other members must answer, %d do", need, len(found))
+	}
+	return found, nil
+}
+
+// enter makes m joining. It returns the context of this time of it, and the number of the last call that
+// was not sent to it.
+func (s *Store) enter(ctx context.Context, m *member) (context.Context, uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m.state, m.since = Joining, time.Now()
+	m.ctx, m.cancel = context.WithCancelCause(ctx)
+	for o := range s.open {
+		if !o.once {
+			s.start(m, o)
+		}
+	}
+	s.change()
+	return m.ctx, s.last
+}
+
+// bring copies to m what from holds; live says that from was live when it was chosen. Not before from holds
+// all that returned before m was sent to. It returns the calls with once that from held.
+func (s *Store) bring(ctx context.Context, from, m *member, upTo uint64, live bool) (map[*op]bool, error) {
+	held := map[*op]bool{}
+	for {
+		s.mu.Lock()
+		ready, still := true, from.state == Live || !live
+		for o := range from.pending {
+			ready = ready && (o.number > upTo || !o.returned && !o.once)
+		}
+		for o := range s.open {
+			if o.answers[from] != 0 {
+				held[o] = true
+			}
+		}
+		changed := s.changed
+		s.mu.Unlock()
+		if !still {
+			return nil, fmt.Errorf("%s was left meanwhile", from.Name)
+		}
+		if ready {
+			break
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	if err := s.options.CatchUp(ctx, from.Store, m.Store); err != nil {
+		return nil, fmt.Errorf("bring up to date from %s: %w", from.Name, err)
+	}
+	return held, nil
+}
+
+// watch returns when m is not live any more. It looks for the marker now and then.
+func (s *Store) watch(ctx context.Context, m *member) {
+	ticker := time.NewTicker(s.options.Check)
+	defer ticker.Stop()
+	for {
+		s.mu.Lock()
+		live, changed := m.state == Live, s.changed
+		s.mu.Unlock()
+		if !live {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if err := s.check(ctx, m); err != nil {
+				s.mu.Lock()
+				s.leave(m, err)
+				s.mu.Unlock()
+			}
+		}
+	}
+}
+
+// check looks for the marker of a live member. That it does not answer is no reason to leave it: what is
+// sent to it shows that.
+func (s *Store) check(ctx context.Context, m *member) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.options.Patience, errPatience)
+	defer cancel()
+	if _, err := m.Store.Stat(ctx, s.options.Marker); errors.Is(err, storage.ErrNotFound) {
+		return fmt.Errorf("%w: %w", ErrEmptied, err)
+	}
+	return nil
+}
