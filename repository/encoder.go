@@ -83,7 +83,7 @@ func (e *WALEncoder) Write(p []byte) (int, error) {
 
 // encode appends one frame and checks it.
 func (e *WALEncoder) encode(plain []byte) {
-	e.crc = crc32.Update(e.crc, castagnoli, plain)
+	e.crc = crc32.Update(e.crc, castagnoli(), plain)
 	e.plain += uint64(len(plain))
 	from := len(e.body)
 	e.body = e.encoder.EncodeFrame(e.body, plain)

@@ -24,7 +24,7 @@ func (w *BackupWriter) encodeIndex() (index []byte, top int64, err error) {
 	text = append(text, '\n')
 	line := compression.Zstd().NewEncoder().EncodeFrame(nil, text)
 	h := w.header(KindIndex)
-	h.Plain, h.CRC32C = uint64(len(text)), crc32.Checksum(text, castagnoli)
+	h.Plain, h.CRC32C = uint64(len(text)), crc32.Checksum(text, castagnoli())
 	table := seekTable(nil, len(line), len(text))
 	index = append(make([]byte, HeaderSize), line...)
 	top = int64(len(index))
@@ -35,7 +35,7 @@ func (w *BackupWriter) encodeIndex() (index []byte, top int64, err error) {
 		if err != nil {
 			return nil, 0, fmt.Errorf("line of %s: %w", p.pack.Name, err)
 		}
-		h.CRC32C = crc32.Update(h.CRC32C, castagnoli, plain)
+		h.CRC32C = crc32.Update(h.CRC32C, castagnoli(), plain)
 		h.Plain += uint64(len(plain))
 		table = seekTable(table, len(p.line), len(plain))
 		index = append(index, p.line...)
@@ -77,7 +77,7 @@ func (w *BackupWriter) encodeManifest(manifest []byte) ([]byte, error) {
 		return nil, errors.New("backup manifest is empty")
 	}
 	h := w.header(KindManifest)
-	h.Plain, h.CRC32C = uint64(len(manifest)), crc32.Checksum(manifest, castagnoli)
+	h.Plain, h.CRC32C = uint64(len(manifest)), crc32.Checksum(manifest, castagnoli())
 	body := make([]byte, HeaderSize)
 	encoder := compression.Zstd().NewEncoder()
 	for frame := range slices.Chunk(manifest, frameSize) {

@@ -113,7 +113,7 @@ func decodePayload(key storage.Key, h *Header, stored []byte) ([]byte, error) {
 		return nil, &CorruptError{Key: key, Reason: "content", Err: err}
 	case uint64(len(plain)) != h.Plain:
 		return nil, &CorruptError{Key: key, Reason: fmt.Sprintf("%d plain bytes, header says %d", len(plain), h.Plain), Err: io.ErrUnexpectedEOF}
-	case crc32.Checksum(plain, castagnoli) != h.CRC32C:
+	case crc32.Checksum(plain, castagnoli()) != h.CRC32C:
 		return nil, &CorruptError{Key: key, Reason: "CRC32C of the plain bytes differs"}
 	}
 	return plain, nil

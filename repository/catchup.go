@@ -1,0 +1,356 @@
+package repository
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/wal"
+)
+
+// MarkerKey is the key of pgark.json, which every repository has.
+const MarkerKey = markerKey
+
+// catchUpJobs is how many objects are copied at a time.
+const catchUpJobs = 4
+
+// CatchUp copies what the repository in from has and the one in to lacks. At every moment to is a repository that can be restored
+// from: the marker comes first, the history of a timeline before its WAL, WAL in LSN order, a backup after the WAL that makes it
+// consistent, its record last, a coverage beat after the WAL that it speaks of. Objects with a hash are verified on their way; one that is corrupt
+// is not copied, nor what needs it, the others are, and the error is a *CorruptError then. It returns an error that wraps storage.ErrConflict if to is
+// another repository. What was deleted in from stays in to.
+func CatchUp(ctx context.Context, from, to storage.Store) error {
+	c := copier{from: from, to: to}
+	if err := c.marker(ctx); err != nil {
+		return fmt.Errorf("copy marker: %w", err)
+	}
+	ids, err := (&Repository{store: from}).Clusters(ctx)
+	if err != nil {
+		return err
+	}
+	var corrupt error
+	for _, id := range ids {
+		if err := c.cluster(ctx, id); err != nil && !isCorrupt(err) {
+			return fmt.Errorf("copy cluster %s: %w", id, err)
+		} else if err != nil {
+			corrupt = errors.Join(corrupt, err)
+		}
+	}
+	return corrupt
+}
+
+func isCorrupt(err error) bool {
+	var corrupt *CorruptError
+	return errors.As(err, &corrupt)
+}
+
+// copier copies objects from one store to another.
+type copier struct{ from, to storage.Store }
+
+func (c copier) marker(ctx context.Context) error {
+	body, err := storage.ReadAll(ctx, c.from, markerKey, markerLimit)
+	if err != nil {
+		return err
+	}
+	err = putEqual(ctx, c.to, markerKey, body)
+	var conflict *ConflictError
+	if errors.As(err, &conflict) {
+		return fmt.Errorf("it is another repository: %w: %w", storage.ErrConflict, err)
+	}
+	return err
+}
+
+func (c copier) cluster(ctx context.Context, id wal.SystemID) error {
+	beats, err := c.missing(ctx, clusterPrefix(id)+beatsFolder)
+	if err != nil {
+		return err
+	}
+	backups, err := (&Cluster{store: c.from, id: id}).backupIDs(ctx)
+	if err != nil {
+		return err
+	}
+	segments, err := c.missing(ctx, clusterPrefix(id)+walFolder)
+	if err != nil {
+		return err
+	}
+	corrupt := c.objects(ctx, segments)
+	if corrupt != nil && !isCorrupt(corrupt) {
+		return corrupt
+	}
+	for _, backup := range backups {
+		if err := c.backup(ctx, id, backup); err != nil && !isCorrupt(err) {
+			return fmt.Errorf("backup %s: %w", backup, err)
+		} else if err != nil {
+			corrupt = errors.Join(corrupt, err)
+		}
+	}
+	if corrupt != nil {
+		return corrupt // a beat would speak of WAL that is not here
+	}
+	for _, beat := range beats {
+		if err := c.object(ctx, beat, unverified); err != nil {
+			return err
+		}
+	}
+	return corrupt
+}
+
+// missing lists what from has below the prefix and to lacks.
+func (c copier) missing(ctx context.Context, prefix storage.Key) ([]storage.Info, error) {
+	next, stop := iter.Pull2(c.to.List(ctx, prefix, ""))
+	defer stop()
+	there, err, more := next()
+	if err != nil {
+		return nil, err
+	}
+	var all []storage.Info
+	for info, err := range c.from.List(ctx, prefix, "") {
+		if err != nil {
+			return nil, err
+		}
+		for more && there.Key < info.Key {
+			if there, err, more = next(); err != nil {
+				return nil, err
+			}
+		}
+		if !more || there.Key != info.Key {
+			all = append(all, info)
+		}
+	}
+	return all, nil
+}
+
+// objects copies WAL and histories. Corrupt objects are left out and told at the end.
+func (c copier) objects(ctx context.Context, all []storage.Info) error {
+	var corrupt error
+	for len(all) > 0 {
+		// A history, and the WAL before the next one.
+		n := 1
+		for n < len(all) && !isHistory(all[n].Key) {
+			n++
+		}
+		err := c.some(ctx, all[:n])
+		if err != nil && !isCorrupt(err) {
+			return err
+		}
+		corrupt, all = errors.Join(corrupt, err), all[n:]
+	}
+	return corrupt
+}
+
+func isHistory(key storage.Key) bool { return strings.HasSuffix(string(key), ".history") }
+
+// some copies objects, a few at a time, begun in their order; the first one before all others.
+func (c copier) some(ctx context.Context, all []storage.Info) error {
+	corrupt := make([]error, len(all))
+	copy1 := func(ctx context.Context, i int) error {
+		verify := verifyStored
+		if isHistory(all[i].Key) {
+			verify = unverified
+		}
+		err := c.object(ctx, all[i], verify)
+		if isCorrupt(err) {
+			corrupt[i], err = err, nil
+		}
+		return err
+	}
+	if err := copy1(ctx, 0); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(catchUpJobs)
+	for i := 1; i < len(all) && ctx.Err() == nil; i++ {
+		g.Go(func() error { return copy1(ctx, i) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return errors.Join(corrupt...)
+}
+
+// object copies an object that is held in memory. One that is gone, such as a piece whose segment is complete by now, is no error.
+func (c copier) object(ctx context.Context, info storage.Info, verify func(storage.Key, []byte) error) error {
+	body, err := storage.ReadAll(ctx, c.from, info.Key, info.Size)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := verify(info.Key, body); err != nil {
+		return err
+	}
+	err = putWhole(ctx, c.to, info.Key, body)
+	if errors.Is(err, storage.ErrExists) {
+		return nil // it came another way meanwhile
+	}
+	return err
+}
+
+// unverified is for objects without a hash.
+func unverified(storage.Key, []byte) error { return nil }
+
+// verifyStored checks a WAL object against its header. The error is a *CorruptError.
+func verifyStored(key storage.Key, body []byte) error {
+	var h Header
+	if err := h.UnmarshalBinary(body); err != nil {
+		return &CorruptError{Key: key, Reason: "header", Err: err}
+	}
+	stored := body[HeaderSize:]
+	if uint64(len(stored)) != h.Stored || sha256.Sum256(stored) != h.SHA256 {
+		return &CorruptError{Key: key, Reason: "SHA-256 of the stored bytes differs"}
+	}
+	return nil
+}
+
+// backup copies a visible backup that to lacks: packs verified against the index, record last.
+func (c copier) backup(ctx context.Context, id wal.SystemID, backup string) error {
+	_, err := c.to.Stat(ctx, recordKey(id, backup))
+	if !errors.Is(err, storage.ErrNotFound) {
+		return err // it is there, or not known
+	}
+	cluster := &Cluster{store: c.from, id: id}
+	record, err := cluster.Backup(ctx, backup)
+	if errors.Is(err, ErrNoBackup) {
+		return nil // not complete, or just expired
+	}
+	if err != nil {
+		return err
+	}
+	if err := c.hasWAL(ctx, id, record); err != nil {
+		return err
+	}
+	reader, err := cluster.OpenBackup(ctx, record)
+	if err != nil {
+		return err
+	}
+	g, packs := errgroup.WithContext(ctx)
+	g.SetLimit(catchUpJobs)
+	for _, p := range reader.Packs() {
+		g.Go(func() error { return c.pack(packs, reader, p) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, o := range []struct {
+		name   storage.Key
+		stored StoredObject
+	}{{indexName, record.Index.StoredObject}, {manifestName, record.Manifest}} {
+		key := reader.prefix + o.name
+		body, err := reader.readVerified(ctx, key, storage.Span{Offset: 0, Length: o.stored.Size}, o.stored.SHA256)
+		if err == nil {
+			err = putEqual(ctx, c.to, key, body)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	text, err := storage.ReadAll(ctx, c.from, recordKey(id, backup), recordLimit)
+	if err != nil {
+		return err
+	}
+	return putEqual(ctx, c.to, recordKey(id, backup), text)
+}
+
+// hasWAL returns a *CorruptError unless to holds the WAL that makes the backup consistent.
+func (c copier) hasWAL(ctx context.Context, id wal.SystemID, b Backup) error {
+	var objects []Entry
+	for e, err := range (&Cluster{store: c.to, id: id}).ListWAL(ctx, b.Timeline, b.StartLSN) {
+		if err != nil {
+			return err
+		}
+		if e.Range.Start >= b.StopLSN {
+			break
+		}
+		objects = append(objects, e)
+	}
+	if chosen := Assemble(b.StartLSN, objects); len(chosen) == 0 || chosen[len(chosen)-1].Range.End < b.StopLSN {
+		return &CorruptError{Key: recordKey(id, b.ID), Reason: "WAL of it is missing"}
+	}
+	return nil
+}
+
+// pack copies a pack, every run verified. One that is there already, of a copy that was broken off, is verified there.
+func (c copier) pack(ctx context.Context, r *BackupReader, p Pack) error {
+	table, err := r.Table(ctx, p)
+	if err != nil {
+		return err
+	}
+	key := p.key(r.prefix)
+	head, err := storage.ReadSpan(ctx, c.from, key, storage.Span{Offset: 0, Length: HeaderSize})
+	if err != nil {
+		return err
+	}
+	if _, err := c.to.Stat(ctx, key); !errors.Is(err, storage.ErrNotFound) {
+		if err != nil {
+			return err
+		}
+		return verifyPack(ctx, c.to, key, head, table)
+	}
+	upload, err := c.to.Begin(ctx, key)
+	if err != nil {
+		return err
+	}
+	if err := c.runs(ctx, r, table, head, upload); err != nil {
+		return errors.Join(err, abortUpload(ctx, upload))
+	}
+	return nil
+}
+
+// runs sends the header and the runs of a pack.
+func (c copier) runs(ctx context.Context, r *BackupReader, t *PackTable, part []byte, upload storage.Upload) error {
+	n := 0
+	for first := 0; first < len(t.Runs); {
+		count := 1
+		for first+count < len(t.Runs) && t.RunSpan(first, count+1).Length <= defaultPartSize {
+			count++
+		}
+		stored, err := r.ReadRuns(ctx, t, first, count)
+		if err != nil {
+			return err
+		}
+		part = append(part, stored...)
+		first += count
+		if first < len(t.Runs) && len(part) < storage.MinPart {
+			continue
+		}
+		n++
+		if err := upload.Part(ctx, n, part); err != nil {
+			return err
+		}
+		part = part[:0]
+	}
+	return upload.Commit(ctx)
+}
+
+// SameContent reports whether two objects under one key have the same content: WAL whose plain bytes are equal, whatever encoded it. Of any
+// other object that differs in its bytes it says false.
+func SameContent(key storage.Key, a, b []byte) bool {
+	plainA, headerA, err := decodeWhole(key, a)
+	if err != nil {
+		return false
+	}
+	plainB, headerB, err := decodeWhole(key, b)
+	return err == nil && bytes.Equal(plainA, plainB) && headerA.Range == headerB.Range && headerA.SegmentSize == headerB.SegmentSize &&
+		headerA.Timeline == headerB.Timeline && headerA.SystemID == headerB.SystemID && headerA.Kind == headerB.Kind
+}
+
+// decodeWhole decodes a WAL object that is in memory.
+func decodeWhole(key storage.Key, body []byte) ([]byte, Header, error) {
+	var h Header
+	if err := h.UnmarshalBinary(body); err != nil {
+		return nil, h, &CorruptError{Key: key, Reason: "header", Err: err}
+	}
+	if h.Kind != KindSegment && h.Kind != KindPiece {
+		return nil, h, &CorruptError{Key: key, Reason: "no WAL"}
+	}
+	plain, err := decodePayload(key, &h, body[HeaderSize:])
+	return plain, h, err
+}

@@ -1,0 +1,194 @@
+package repository_test
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pgark/pgark/compression"
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/storage/memory"
+)
+
+// whole returns a repository whose backup can be restored.
+func whole(t *testing.T) *memory.Store {
+	t.Helper()
+	store := frozenStore(t)
+	putPiece(t, openCluster(t, store), 1, r(32*mib, 32*mib+1000))
+	return store
+}
+
+func TestCatchUp(t *testing.T) {
+	from, to := whole(t), memory.New()
+	if err := repository.CatchUp(t.Context(), from, to); err != nil {
+		t.Fatal(err)
+	}
+	equalStores(t, from, to)
+	// What comes later is copied, what is there is not touched.
+	putSegment(t, openCluster(t, from), 2, 41)
+	to.Reset()
+	if err := repository.CatchUp(t.Context(), from, to); err != nil {
+		t.Fatal(err)
+	}
+	equalStores(t, from, to)
+	if n := to.Count(memory.Put, "") + to.Count(memory.Begin, ""); n != 2 { // the marker is tried each time
+		t.Errorf("%d objects were written again: %+v", n, to.Calls())
+	}
+}
+
+func equalStores(t *testing.T, from, to *memory.Store) {
+	t.Helper()
+	if got, want := to.Keys(), from.Keys(); !slices.Equal(got, want) {
+		t.Errorf("got %v\nwant %v", got, want)
+	}
+	for _, key := range from.Keys() {
+		if !bytes.Equal(from.Bytes(key), to.Bytes(key)) {
+			t.Errorf("%s differs", key)
+		}
+	}
+}
+
+// TestCatchUpBrokenOff fails each call in turn. What is there then can be restored from, and the next run completes it.
+func TestCatchUpBrokenOff(t *testing.T) {
+	from := whole(t)
+	for nth := 1; ; nth++ {
+		to := memory.New()
+		to.Fail(memory.Any, "", nth, errScripted)
+		err := repository.CatchUp(t.Context(), from, to)
+		if err == nil {
+			if nth < 15 {
+				t.Errorf("only %d calls were failed", nth-1)
+			}
+			return
+		}
+		if !errors.Is(err, errScripted) {
+			t.Fatalf("call %d: got %v", nth, err)
+		}
+		to.Reset()
+		checkUsable(t, from, to)
+		if err := repository.CatchUp(t.Context(), from, to); err != nil {
+			t.Fatalf("after call %d: %v", nth, err)
+		}
+		equalStores(t, from, to)
+	}
+}
+
+// checkUsable checks that what to holds of from is in order.
+func checkUsable(t *testing.T, from, to *memory.Store) {
+	t.Helper()
+	keys := to.Keys()
+	has := func(pattern func(string) bool) bool {
+		return slices.ContainsFunc(keys, func(k storage.Key) bool { return pattern(string(k)) })
+	}
+	if len(keys) > 0 && !slices.Contains(keys, "pgark.json") {
+		t.Errorf("objects without the marker: %v", keys)
+	}
+	if has(func(k string) bool { return strings.Contains(k, "/wal/00000002/") }) &&
+		!has(func(k string) bool { return strings.HasSuffix(k, "/wal/00000002.history") }) {
+		t.Errorf("WAL of timeline 2 without its history: %v", keys)
+	}
+	later := func(k string) bool {
+		return strings.HasSuffix(k, "/record.json") || strings.Contains(k, "/beats/")
+	}
+	if !has(later) {
+		return
+	}
+	for _, key := range from.Keys() {
+		k := string(key)
+		if (strings.Contains(k, "/wal/") || strings.Contains(k, "/backups/") && has(func(k string) bool { return strings.HasSuffix(k, "/record.json") })) &&
+			!slices.Contains(keys, key) {
+			t.Errorf("a record or beat is there, %s is not", key)
+		}
+	}
+}
+
+func TestCatchUpRefusesAnotherRepository(t *testing.T) {
+	from, to := whole(t), memory.New()
+	if _, err := repository.Create(t.Context(), to); err != nil {
+		t.Fatal(err)
+	}
+	before := to.Keys()
+	if err := repository.CatchUp(t.Context(), from, to); !errors.Is(err, storage.ErrConflict) {
+		t.Errorf("got %v, want storage.ErrConflict", err)
+	}
+	if after := to.Keys(); !slices.Equal(before, after) {
+		t.Errorf("written all the same: %v", after)
+	}
+}
+
+// TestCatchUpCorrupt: what is damaged is not spread, and holds up nothing else.
+func TestCatchUpCorrupt(t *testing.T) {
+	for _, part := range []string{"/wal/00000001/000000010000000000000026.zst", "base-00001.tar.zst", "index.zst"} {
+		from, to := whole(t), memory.New()
+		var bad storage.Key
+		for _, key := range from.Keys() {
+			if strings.HasSuffix(string(key), part) {
+				bad = key
+			}
+		}
+		body := from.Bytes(bad)
+		if body == nil {
+			t.Fatalf("no %s", part)
+		}
+		body[len(body)-1] ^= 1
+		from.Replace(bad, body)
+		err := repository.CatchUp(t.Context(), from, to)
+		var corrupt *repository.CorruptError
+		if !errors.As(err, &corrupt) || corrupt.Key != bad {
+			t.Errorf("%s: got %v, want a *CorruptError for it", part, err)
+		}
+		keys := to.Keys()
+		if slices.Contains(keys, bad) {
+			t.Errorf("%s: the damage was spread", part)
+		}
+		needs := func(key string) bool { // what may not be there without the bad one
+			if strings.Contains(string(bad), "/wal/") {
+				return strings.Contains(key, "/beats/")
+			}
+			return strings.HasSuffix(key, "/record.json") || strings.Contains(key, "/beats/")
+		}
+		for _, key := range from.Keys() {
+			switch {
+			case needs(string(key)) && slices.Contains(keys, key):
+				t.Errorf("%s: %s was copied", part, key)
+			case key != bad && strings.Contains(string(key), "/wal/") && !slices.Contains(keys, key):
+				t.Errorf("%s: %s was not copied", part, key)
+			}
+		}
+	}
+}
+
+// TestCatchUpBackupWithoutItsWAL does not show a backup that cannot be restored.
+func TestCatchUpBackupWithoutItsWAL(t *testing.T) {
+	from, to := frozenStore(t), memory.New()
+	var corrupt *repository.CorruptError
+	if err := repository.CatchUp(t.Context(), from, to); !errors.As(err, &corrupt) {
+		t.Errorf("got %v, want a *CorruptError", err)
+	}
+	for _, key := range to.Keys() {
+		if strings.HasSuffix(string(key), "/record.json") {
+			t.Error("the backup is visible")
+		}
+	}
+}
+
+func TestSameContent(t *testing.T) {
+	span := r(mib, 2*mib)
+	o := object(repository.KindSegment, 1, segSize, span)
+	e := encode(t, compression.Zstd(), o, walBytes(span))
+	again := encode(t, twoFrames{Codec: compression.Zstd()}, o, walBytes(span))
+	if bytes.Equal(e.Body, again.Body) || !repository.SameContent(e.Key, e.Body, again.Body) {
+		t.Error("the same WAL in another encoding: not the same")
+	}
+	other := walBytes(span)
+	other[5]++
+	if repository.SameContent(e.Key, e.Body, encode(t, compression.Zstd(), o, other).Body) {
+		t.Error("other WAL: the same")
+	}
+	if repository.SameContent("pgark.json", []byte("a"), []byte("b")) {
+		t.Error("other bytes: the same")
+	}
+}
