@@ -36,7 +36,7 @@ type Cause struct {
 	What string `json:"what"`
 	// Since is when it began, or nil if that is not known.
 	Since *time.Time `json:"since,omitempty"`
-	// Fix is a command line to paste.
+	// Fix is what to paste: a command line, or SQL for a superuser.
 	Fix string `json:"fix"`
 }
 
@@ -47,6 +47,10 @@ const RPOTarget = 30 * time.Second
 // Commands are the command lines that mend what is wrong with one cluster.
 type Commands struct {
 	Run, Backup, Check string
+	// RunAnew begins an archive in a new place beside the old one.
+	RunAnew string
+	// SQL returns a line that runs one statement on the cluster's server.
+	SQL func(statement string) string
 }
 
 // finding is a cause and how much it weighs.
@@ -134,33 +138,35 @@ func (r Report) judgeReach(c Commands) []finding {
 	if r.RecoverableEnd == nil || *r.RecoverableEnd == *r.Durable {
 		return nil
 	}
-	end, durable := *r.RecoverableEnd, *r.Durable
-	if durable.Timeline == end.Timeline {
-		what := fmt.Sprintf("WAL %s to %s on timeline %d is missing: what was written after it cannot be restored",
-			end.LSN, r.resumes(end).LSN, uint32(end.Timeline))
+	if gap, ok := r.OpenGap(); ok {
+		what := fmt.Sprintf("WAL %s to %s on timeline %d is missing: what was written after it cannot be restored", gap.Start, gap.End, uint32(gap.Timeline))
 		return []finding{{verdict: Unprotected, Cause: Cause{What: what, Since: r.RecoverableUntil, Fix: c.Backup}}}
 	}
-	if r.Server == nil || r.Server.Timeline == end.Timeline {
+	if r.Server == nil || r.Server.Timeline == r.RecoverableEnd.Timeline {
 		return nil // a branch that the server left, as far as is known
 	}
-	what := fmt.Sprintf("no base backup reaches timeline %d, which is archived now", uint32(durable.Timeline))
+	what := fmt.Sprintf("no base backup reaches timeline %d, which is archived now", uint32(r.Durable.Timeline))
 	return []finding{{verdict: Unprotected, Cause: Cause{What: what, Since: r.RecoverableUntil, Fix: c.Backup}}}
 }
 
-// resumes returns where the WAL goes on after the hole at p, or p.
-func (r Report) resumes(p Position) Position {
-	next := p
+// OpenGap returns the gap behind which WAL is archived that no base backup reaches; it ends now. false if
+// there is none.
+func (r Report) OpenGap() (Gap, bool) {
+	end := r.RecoverableEnd
+	if end == nil || r.Durable.Timeline != end.Timeline {
+		return Gap{}, false
+	}
 	for _, s := range r.WAL {
-		if s.Timeline == p.Timeline && s.Start > p.LSN && (next == p || s.Start < next.LSN) {
-			next.LSN = s.Start
+		if s.Timeline == end.Timeline && s.Start > end.LSN {
+			return Gap{From: *r.RecoverableUntil, Until: r.Now, Timeline: s.Timeline, Start: end.LSN, End: s.Start}, true
 		}
 	}
-	return next
+	return Gap{}, false
 }
 
 func (r Report) judgeServer(c Commands) []finding {
 	if r.Server == nil {
-		what := "the server could not be looked at: " + r.ServerError + "; not known: whether an agent is receiving, and how much WAL waits on the server"
+		what := "the server could not be asked, so it is not known whether an agent is receiving and how much WAL waits there: " + r.ServerError
 		return []finding{{verdict: AtRisk, Cause: Cause{What: what, Fix: c.Check}}}
 	}
 	found := r.judgeSlot(c)
@@ -184,25 +190,22 @@ func (r Report) judgeSlot(c Commands) []finding {
 		if r.RecoverableUntil != nil {
 			what = "nothing newer has become durable; " + what
 		}
-		if r.Server.SlotError != "" {
-			what += ": " + r.Server.SlotError
-		}
 		return []finding{{verdict: AtRisk, Cause: Cause{What: what, Since: r.RecoverableUntil, Fix: c.Run}}}
 	case !slot.Exists && !r.stale():
 		return []finding{{verdict: AtRisk, Cause: Cause{
 			What: fmt.Sprintf("the server has no slot %s, though something archives: this configuration names another slot than the agent's", slot.Name),
-			Fix:  `psql -c "select slot_name, active, restart_lsn from pg_replication_slots"`,
+			Fix:  c.SQL("select slot_name, active, restart_lsn from pg_replication_slots"),
 		}}}
 	case !slot.Exists:
 		return []finding{{verdict: Unprotected, Cause: Cause{
-			What:  fmt.Sprintf("no agent is receiving, and the server has no slot %s: it may remove WAL that is not archived", slot.Name),
+			What:  fmt.Sprintf("the server has no slot %s: no agent is receiving from it, and the server may remove WAL that is not archived", slot.Name),
 			Since: r.RecoverableUntil, Fix: c.Run,
 		}}}
 	case slot.Lost():
 		return []finding{{verdict: Unprotected, Cause: Cause{
-			What:  fmt.Sprintf("slot %s is lost: the server has removed WAL that was not archived", slot.Name),
+			What:  fmt.Sprintf("slot %s is lost: the server has removed WAL that was not archived; this archive cannot go on, a new one can begin", slot.Name),
 			Since: cmp.Or(slot.InactiveSince, r.RecoverableUntil),
-			Fix:   fmt.Sprintf(`psql -c "select pg_drop_replication_slot('%s')" && %s`, slot.Name, c.Run),
+			Fix:   c.SQL("select pg_drop_replication_slot('"+slot.Name+"')") + " && " + c.RunAnew,
 		}}}
 	}
 	return r.judgeReceiver(slot, c)
@@ -214,7 +217,7 @@ func (r Report) judgeReceiver(slot *Slot, c Commands) []finding {
 	if slot.WALStatus == "unreserved" {
 		found = append(found, finding{verdict: AtRisk, Cause: Cause{
 			What: fmt.Sprintf("slot %s is over max_slot_wal_keep_size: the server may remove its WAL at the next checkpoint", slot.Name),
-			Fix:  `psql -c "alter system set max_slot_wal_keep_size = -1" -c "select pg_reload_conf()"`,
+			Fix:  "ALTER SYSTEM SET max_slot_wal_keep_size = -1; SELECT pg_reload_conf();",
 		}})
 	}
 	switch {

@@ -11,7 +11,10 @@ import (
 	"github.com/pgark/pgark/wal"
 )
 
-var commands = status.Commands{Run: "pgark run", Backup: "pgark backup", Check: "pgark check"}
+var commands = status.Commands{
+	Run: "pgark run", RunAnew: "pgark run file:///new", Backup: "pgark backup", Check: "pgark check",
+	SQL: func(statement string) string { return `psql -c "` + statement + `"` },
+}
 
 // archived is one base backup and WAL up to 0/900, the last transaction at minute 9.
 func archived() status.Facts {
@@ -94,11 +97,11 @@ func TestVerdict(t *testing.T) {
 		},
 		{
 			"agent not known, nothing comes", archived(), with(received(0x900), unknown), "", late,
-			status.AtRisk, "whether an agent is receiving is not known: no password", "pgark run", minute(9), 1, 600,
+			status.AtRisk, "nothing newer has become durable; whether an agent is receiving is not known", "pgark run", minute(9), 1, 600,
 		},
 		{
 			"slot missing", archived(), with(received(0x900), func(s *status.Server) { s.Slot = &status.Slot{Name: "other"} }), "", late,
-			status.Unprotected, "the server has no slot other: it may remove WAL", "pgark run", minute(9), 1, 600,
+			status.Unprotected, "the server has no slot other: no agent is receiving from it", "pgark run", minute(9), 1, 600,
 		},
 		{
 			"slot missing and yet fresh: another name", archived(), with(received(0x900), func(s *status.Server) { s.Slot = &status.Slot{Name: "other"} }), "", fresh,
@@ -108,7 +111,7 @@ func TestVerdict(t *testing.T) {
 		},
 		{
 			"slot lost", archived(), with(received(0x900), func(s *status.Server) { inactive(s); s.Slot.WALStatus, s.Slot.Restart = "lost", 0 }), "", late,
-			status.Unprotected, "slot pgark is lost", `psql -c "select pg_drop_replication_slot('pgark')" && pgark run`, minute(9), 1, 600,
+			status.Unprotected, "slot pgark is lost", `psql -c "select pg_drop_replication_slot('pgark')" && pgark run file:///new`, minute(9), 1, 600,
 		},
 		{
 			"slot lost, by replication alone", archived(), with(received(0x900), func(s *status.Server) { unknown(s); s.Slot.Restart = 0 }), "", late,
@@ -116,13 +119,13 @@ func TestVerdict(t *testing.T) {
 		},
 		{
 			"slot about to be lost", archived(), with(received(0x900), func(s *status.Server) { s.Slot.WALStatus = "unreserved" }), "", fresh,
-			status.AtRisk, "may remove its WAL at the next checkpoint", "psql",
+			status.AtRisk, "may remove its WAL at the next checkpoint", "ALTER SYSTEM",
 			time.Time{},
 			1, 0,
 		},
 		{
 			"server away, archive fresh", archived(), nil, "connection refused", fresh,
-			status.AtRisk, "connection refused; not known: whether an agent is receiving", "pgark check",
+			status.AtRisk, "not known whether an agent is receiving and how much WAL waits there: connection refused", "pgark check",
 			time.Time{},
 			1, 12,
 		},

@@ -11,7 +11,7 @@ import (
 
 func listCommand(p *program) *cli.Command {
 	return p.command(&cli.Command{
-		Name: "list", Aliases: []string{"ls", "backups"}, Usage: "base backups, WAL spans and gaps",
+		Name: "list", Aliases: []string{"ls", "backups"}, Usage: "base backups, from when to when can be restored, and the gaps",
 		ArgsUsage: "[URL]",
 		Flags:     []cli.Flag{systemFlag()},
 	}, atMostOne, list)
@@ -34,20 +34,28 @@ func list(s *session) error {
 		return s.printJSON(r)
 	}
 	s.printBackups(r)
-	for _, span := range r.WAL {
-		last := "no transaction seen in it"
-		if span.Last != nil {
-			last = "last transaction " + instant(*span.Last)
-		}
-		s.printf("WAL  %s%s%s   timeline %d   %s   %s stored\n", span.Start, s.arrow(), span.End, uint32(span.Timeline), last, size(span.Stored))
-	}
-	for _, w := range r.Window {
-		s.printf("RECOVERABLE  %s%s%s\n", instant(w.From), s.arrow(), instant(w.Until))
-	}
-	for _, g := range r.Gaps {
-		s.printf("GAP  %s%s%s   WAL %s to %s on timeline %d is missing\n", instant(g.From), s.arrow(), instant(g.Until), g.Start, g.End, uint32(g.Timeline))
-	}
+	s.printArchive(r)
 	return nil
+}
+
+// printArchive prints what the WAL makes recoverable: from when to when, and the gaps in it.
+func (s *session) printArchive(r status.Report) {
+	if r.RecoverableFrom == nil {
+		why := "no base backup to start from"
+		if len(r.Backups) > 0 {
+			why = "no base backup has the WAL that makes it consistent"
+		}
+		s.printf("WAL  nothing recoverable: %s   %s stored\n", why, size(r.Stored.WAL))
+		return
+	}
+	s.printf("WAL  recoverable %s%s%s   to %s on timeline %d   %s stored\n", instant(*r.RecoverableFrom), s.arrow(), instant(*r.RecoverableUntil),
+		r.RecoverableEnd.LSN, uint32(r.RecoverableEnd.Timeline), size(r.Stored.WAL))
+	for _, g := range r.Gaps {
+		s.printf("GAP  %s%s%s   %s\n", instant(g.From), s.arrow(), instant(g.Until), missing(g))
+	}
+	if g, ok := r.OpenGap(); ok {
+		s.printf("GAP  %s%snow   %s, and no base backup was taken since\n", instant(g.From), s.arrow(), missing(g))
+	}
 }
 
 func (s *session) printBackups(r status.Report) {

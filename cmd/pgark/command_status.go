@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
@@ -42,41 +41,89 @@ func (s *session) storeOptions() agent.StoreOptions {
 
 func statusCommand(p *program) *cli.Command {
 	return p.command(&cli.Command{
-		Name: "status", Usage: "what can be restored now, where there are gaps, how far the archive is behind",
+		Name: "status", Usage: "is it protected, and if not why; what can be restored now, where there are gaps",
 		ArgsUsage: "[URL]",
 		Flags: []cli.Flag{
 			systemFlag(),
+			&cli.GenericFlag{
+				Name: "watch", Usage: "look again and again, every two seconds or as `=DURATION` says, until Ctrl-C", Value: &interval{},
+				DefaultText: "off",
+			},
+			&cli.BoolFlag{Name: "exit-code", Usage: "exit with 3 if a cluster is at risk, with 4 if it is unprotected"},
 			&cli.BoolFlag{Name: "ascii", Usage: "draw without Unicode"},
 			&cli.BoolFlag{Name: "all", Usage: "every cluster of the configuration"},
 		},
-	}, atMostOne, showStatus)
+	}, statusArguments, showStatus)
+}
+
+// statusArguments allows a URL, and sees an interval that was meant for --watch.
+func statusArguments(args []string) error {
+	if len(args) > 0 {
+		if _, err := config.ParseDuration(args[0]); err == nil {
+			u := usagef("%q is no repository URL", args[0])
+			u.fix = "an interval is joined to its flag: pgark status --watch=" + args[0]
+			return u
+		}
+	}
+	return atMostOne(args)
 }
 
 func showStatus(s *session) error {
-	clusters, err := s.chosen()
-	if err != nil {
-		return err
-	}
-	id, err := s.systemID()
-	if err != nil {
-		return err
-	}
 	if s.cli.Bool("ascii") {
 		s.unicode = false
 	}
+	if every, ok := s.cli.Generic("watch").(*interval); ok && every.Duration > 0 {
+		return s.watchStatus(every.Duration)
+	}
+	verdict, err := s.lookOnce()
+	if err != nil {
+		return err
+	}
+	if code := verdictCode(verdict); code != exitOK && s.cli.Bool("exit-code") {
+		return &codeError{code: code}
+	}
+	return nil
+}
+
+// verdictCode is the exit code that --exit-code gives a verdict.
+func verdictCode(v status.Verdict) int {
+	switch v {
+	case status.AtRisk:
+		return exitDegraded
+	case status.Unprotected:
+		return exitNotRecoverable
+	case status.Protected:
+	}
+	return exitOK
+}
+
+// lookOnce looks at the chosen clusters, prints how they stand and returns the worst verdict.
+func (s *session) lookOnce() (status.Verdict, error) {
+	c, clusters, err := s.chosen()
+	if err != nil {
+		return "", err
+	}
+	id, err := s.systemID()
+	if err != nil {
+		return "", err
+	}
+	worst := status.Protected
 	var reports []status.Report
-	for _, c := range clusters {
-		r, err := agent.Survey(s.ctx, c, id, s.storeOptions())
+	for _, cluster := range clusters {
+		r, err := agent.Survey(s.ctx, cluster, id, s.storeOptions())
 		if err != nil {
-			return err
+			return "", err
 		}
+		lookAtSlot(s.ctx, cluster, &r)
+		r.Judge(s.commands(c, cluster))
+		worst = worst.Worse(r.Verdict)
 		reports = append(reports, r)
 	}
 	if s.json && s.cli.Bool("all") {
-		return s.printJSON(reports)
+		return worst, s.printJSON(reports)
 	}
 	if s.json {
-		return s.printJSON(reports[0])
+		return worst, s.printJSON(reports[0])
 	}
 	for i, r := range reports {
 		if i > 0 {
@@ -84,125 +131,67 @@ func showStatus(s *session) error {
 		}
 		s.printStatus(r)
 	}
-	return nil
+	return worst, nil
 }
 
-// chosen returns the clusters a command looks at: all of them with --all, otherwise one.
-func (s *session) chosen() ([]config.Cluster, error) {
+// chosen returns the configuration and the clusters a command looks at: all of them with --all,
+// otherwise one.
+func (s *session) chosen() (config.Config, []config.Cluster, error) {
 	c, err := s.loadWith(s.argument())
 	if err != nil {
-		return nil, err
+		return c, nil, err
 	}
 	if s.cli.Bool("all") {
-		return c.Clusters, nil
+		return c, c.Clusters, nil
 	}
 	one, err := c.Select(text(s.cli, "cluster"))
-	return []config.Cluster{one}, err
+	return c, []config.Cluster{one}, err
 }
 
-func (s *session) charset() status.Charset {
-	if s.unicode {
-		return status.Unicode
-	}
-	return status.ASCII
-}
-
-// arrow joins the two ends of a range.
-func (s *session) arrow() string {
-	if s.unicode {
-		return " → "
-	}
-	return " to "
-}
-
-func (s *session) printStatus(r status.Report) {
-	s.printf("%s\n\n", s.headline(r))
-	if r.RecoverableUntil != nil {
-		rpo := "idle or busy, up to date"
-		if age := r.Now.Sub(*r.RecoverableUntil); age > 30*time.Second {
-			rpo = s.paint("nothing newer has come since", "33")
+// commands are the lines that mend a cluster, with what this call was told: the file, the cluster, the
+// repository where no file names it.
+func (s *session) commands(c config.Config, cluster config.Cluster) status.Commands {
+	line := func(name, repo string) string {
+		words := "pgark " + name
+		if c.File != "" && c.File != config.DefaultFile {
+			words += " --config " + quoteWord(c.File)
 		}
-		s.row("RPO now", "%-8s  %s; proved durable up to %s", elapsed(r.Now.Sub(*r.RecoverableUntil)), rpo, instant(*r.RecoverableUntil))
-	}
-	if r.Behind != nil {
-		held := ""
-		if r.Server.Slot != nil && r.Server.Slot.Exists {
-			held = fmt.Sprintf(" · slot %s holds %s on the server", r.Server.Slot.Name, size(r.Server.Slot.Retained))
+		if len(c.Clusters) > 1 || text(s.cli, "cluster") != "" {
+			words += " --cluster " + quoteWord(cluster.Name)
 		}
-		s.row("WAL", "%s behind the server%s", size(*r.Behind), held)
-	}
-	if r.ServerError != "" {
-		s.row("server", "not reached: %s", r.ServerError)
-	}
-	if r.Durable != nil {
-		s.row("durable", "%s on timeline %d", r.Durable.LSN, uint32(r.Durable.Timeline))
-	}
-	s.row("stored", "%s   %s of base backups, %s of WAL in %s", size(r.Stored.Backups+r.Stored.WAL), size(r.Stored.Backups), size(r.Stored.WAL), r.Repository)
-	s.printWindow(r)
-	if n := len(r.Backups); n > 0 {
-		last := r.Backups[n-1]
-		s.printf("\n")
-		s.row("backups", "%d, newest %s, %s ago, %s", n, last.ID, elapsed(r.Now.Sub(last.Started)), size(last.Plain))
-	}
-}
-
-func (s *session) headline(r status.Report) string {
-	name := r.Cluster
-	if r.Server != nil {
-		return fmt.Sprintf("%s   PostgreSQL %s · %s · timeline %d · system id %s", s.paint(name, "1"), r.Server.Version, r.Server.Address,
-			uint32(r.Server.Timeline), r.SystemID)
-	}
-	return fmt.Sprintf("%s   system id %s", s.paint(name, "1"), r.SystemID)
-}
-
-// row prints a label and what it says.
-func (s *session) row(label, format string, args ...any) {
-	s.printf("  %-9s %s\n", label, fmt.Sprintf(format, args...))
-}
-
-// printWindow prints the recovery window: its ends, the strip, its dates, each gap.
-func (s *session) printWindow(r status.Report) {
-	if r.RecoverableFrom == nil {
-		s.printf("\n  %s   nothing can be restored yet: no base backup with its WAL\n", s.paint("Recovery window", "1"))
-		return
-	}
-	gaps := ""
-	if n := len(r.Gaps); n > 0 {
-		var total time.Duration
-		for _, g := range r.Gaps {
-			total += g.Until.Sub(g.From)
+		if repo != "" {
+			words += " " + quoteWord(repo)
 		}
-		gaps = "    " + s.paint(fmt.Sprintf("%s, %s", count(n, "gap"), elapsed(total)), "33")
+		return words
 	}
-	s.printf("\n  %s   %s   %s%s%s%s\n", s.paint("Recovery window", "1"), elapsed(r.RecoverableUntil.Sub(*r.RecoverableFrom)),
-		instant(*r.RecoverableFrom), s.arrow(), instant(*r.RecoverableUntil), gaps)
-	if strip := r.Strip(s.charset()); strip != "" {
-		s.printf("  %s\n  %s\n", strip, axis(r.View()))
+	repo := cluster.Repo.URL
+	anew := besides(repo, s.program.now())
+	if c.File != "" && s.argument() == "" && text(s.cli, "repo") == "" {
+		repo = "" // the file names it
 	}
-	for _, g := range r.Gaps {
-		s.printf("  gap %s%s%s (WAL %s to %s on timeline %d is missing)\n", instant(g.From), s.arrow(), instant(g.Until), g.Start, g.End, uint32(g.Timeline))
+	return status.Commands{
+		Run: line("run", repo), Backup: line("backup", repo), Check: line("check", repo), RunAnew: line("run", anew),
+		SQL: func(statement string) string {
+			conn := "postgres"
+			if cluster.Postgres != "" {
+				conn = withDatabase(cluster.Postgres, "postgres")
+			}
+			return "psql -d " + quoteWord(conn) + ` -c "` + statement + `"`
+		},
 	}
 }
 
-// axis writes the time below the strip at its start, quarters and end.
-func axis(v status.Interval) string {
-	layout := "Jan 02"
-	if v.Until.Sub(v.From) < 4*24*time.Hour {
-		layout = "02 15:04"
+// besides returns the URL of a new repository beside another, named for the day.
+func besides(repo string, now time.Time) string {
+	path, query, found := strings.Cut(repo, "?")
+	path = strings.TrimRight(path, "/")
+	join := "-"
+	if strings.Count(path, "/") == 2 { // a whole bucket
+		join = "/"
 	}
-	if v.Until.Sub(v.From) < 2*time.Hour {
-		layout = "15:04:05"
+	path += join + now.UTC().Format("20060102")
+	if found {
+		path += "?" + query
 	}
-	line := []byte(strings.Repeat(" ", status.StripWidth))
-	end := v.Until.UTC().Format(layout)
-	for quarter := range 4 {
-		at := v.From.Add(v.Until.Sub(v.From) * time.Duration(quarter) / 4).UTC().Format(layout)
-		start := quarter * status.StripWidth / 4
-		if start+len(at)+1 > status.StripWidth-len(end) {
-			break // it would run into the last one
-		}
-		copy(line[start:], at)
-	}
-	copy(line[status.StripWidth-len(end):], end)
-	return string(line)
+	return path
 }
