@@ -273,6 +273,27 @@ func TestUploadWithoutAFailingCopy(t *testing.T) {
 	}
 }
 
+// TestUploadThatACopyRefusesLate: the answer of the copy comes after Commit has returned.
+func TestUploadThatACopyRefusesLate(t *testing.T) {
+	s := newSite(t, 2, copies.Options{})
+	s.allLive(t)
+	release := s.places[1].Hang(memory.Commit, "")
+	s.places[1].Fail(memory.Commit, "", 1, storage.ErrDenied)
+	u, err := s.Begin(t.Context(), "large")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := u.Part(t.Context(), 1, []byte("content")); err != nil {
+		t.Fatal(err)
+	}
+	if err := u.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	await(t, func() bool { return string(s.places[1].Bytes("large")) == "content" && s.Status()[1].State == copies.Live },
+		func() string { return "the copy to get the object from the primary" })
+}
+
 func TestUploadThatTheOnlyRequiredMemberRefuses(t *testing.T) {
 	s := newSite(t, 2, copies.Options{})
 	s.allLive(t)

@@ -58,6 +58,9 @@ func (s *Store) Delete(ctx context.Context, key storage.Key) error {
 	if err := key.Validate(); err != nil {
 		return &storage.Error{Op: "delete", Key: key, Err: err}
 	}
+	if ctx.Err() != nil {
+		return &storage.Error{Op: "delete", Key: key, Err: context.Cause(ctx)}
+	}
 	refused := make([]error, len(s.members))
 	o := &op{key: key, send: func(ctx context.Context, m *member) (answer, error) {
 		err := m.Store.Delete(ctx, key)

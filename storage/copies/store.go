@@ -268,7 +268,7 @@ func (s *Store) start(m *member, o *op) {
 		}
 		if err != nil {
 			o.failed = errors.Join(o.failed, err)
-			if !o.once {
+			if !o.once || o.returned && len(o.answers) > 0 {
 				s.leave(m, err)
 				return
 			}
