@@ -211,6 +211,12 @@ func (r Report) judgeSlot(c Commands) []finding {
 	return r.judgeReceiver(slot, c)
 }
 
+// skips tells whether a slot that nobody holds keeps WAL only from behind the end of the archive: it was
+// made anew, or serves another archive. One that is held moves on while the report is made.
+func (r Report) skips(slot *Slot) bool {
+	return !*slot.Active && r.Durable != nil && r.Durable.Timeline == r.Server.Timeline && slot.Restart > r.Durable.LSN
+}
+
 // judgeReceiver looks at a slot that keeps WAL and of which all is known.
 func (r Report) judgeReceiver(slot *Slot, c Commands) []finding {
 	var found []finding
@@ -221,6 +227,12 @@ func (r Report) judgeReceiver(slot *Slot, c Commands) []finding {
 		}})
 	}
 	switch {
+	case r.skips(slot):
+		found = append(found, finding{verdict: Unprotected, Cause: Cause{
+			What: fmt.Sprintf("no agent is receiving, and slot %s keeps WAL only from %s: this archive ends at %s, and what lies between may be gone",
+				slot.Name, slot.Restart, r.Durable.LSN),
+			Since: cmp.Or(slot.InactiveSince, r.RecoverableUntil), Fix: c.Run,
+		}})
 	case !*slot.Active:
 		found = append(found, finding{verdict: AtRisk, Cause: Cause{
 			What:  fmt.Sprintf("no agent is receiving from slot %s; the server keeps the WAL for it", slot.Name),

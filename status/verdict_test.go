@@ -92,6 +92,10 @@ func TestVerdict(t *testing.T) {
 			status.AtRisk, "no agent is receiving", "pgark run", minute(15), 1, 600,
 		},
 		{
+			"agent dead, and the slot was made anew since", archived(), with(received(0x990), inactive), "", late,
+			status.Unprotected, "slot pgark keeps WAL only from 0/990: this archive ends at 0/900", "pgark run", minute(9), 1, 600,
+		},
+		{
 			"agent there, nothing comes", archived(), received(0x990), "", late,
 			status.AtRisk, "a program holds slot pgark, but nothing newer", "pgark check", minute(9), 1, 600,
 		},

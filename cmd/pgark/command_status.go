@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -108,30 +109,68 @@ func (s *session) lookOnce() (status.Verdict, error) {
 		return "", err
 	}
 	worst := status.Protected
-	var reports []status.Report
-	for _, cluster := range clusters {
-		r, err := agent.Survey(s.ctx, cluster, id, s.storeOptions())
-		if err != nil {
-			return "", err
-		}
-		lookAtSlot(s.ctx, cluster, &r)
-		r.Judge(s.commands(c, cluster))
-		worst = worst.Worse(r.Verdict)
-		reports = append(reports, r)
-	}
-	if s.json && s.cli.Bool("all") {
-		return worst, s.printJSON(reports)
-	}
-	if s.json {
-		return worst, s.printJSON(reports[0])
-	}
-	for i, r := range reports {
-		if i > 0 {
+	var failed error
+	var documents []any
+	for i, cluster := range clusters {
+		if i > 0 && !s.json {
 			s.printf("\n")
 		}
-		s.printStatus(r)
+		r, err := s.survey(c, cluster, id)
+		switch {
+		case err == nil && !s.json:
+			s.printStatus(r)
+		case err == nil:
+			documents = append(documents, r)
+		case !s.cli.Bool("all") || s.ctx.Err() != nil:
+			return "", err
+		default: // one repository that does not answer must not hide how the others stand
+			f := s.program.explain(err)
+			failed = cmp.Or(failed, error(&codeError{code: f.Code}))
+			documents = append(documents, failedLook{cluster.Name, f})
+			if !s.json {
+				s.printFailedLook(failedLook{cluster.Name, f})
+			}
+		}
+		worst = worst.Worse(r.Verdict)
 	}
-	return worst, nil
+	switch {
+	case s.json && s.cli.Bool("all"):
+		err = s.printJSON(documents)
+	case s.json:
+		err = s.printJSON(documents[0])
+	}
+	return worst, cmp.Or(err, failed)
+}
+
+// survey looks at one cluster and judges it.
+func (s *session) survey(c config.Config, cluster config.Cluster, id wal.SystemID) (status.Report, error) {
+	r, err := agent.Survey(s.ctx, cluster, id, s.storeOptions())
+	if err != nil {
+		return status.Report{Verdict: status.Protected}, err // it makes no other verdict better
+	}
+	lookAtSlot(s.ctx, cluster, &r)
+	r.Judge(s.commands(c, cluster))
+	return r, nil
+}
+
+// failedLook stands in the place of a report that could not be made.
+type failedLook struct {
+	Cluster string  `json:"cluster,omitempty"`
+	Error   failure `json:"error"`
+}
+
+// printFailedLook prints an error in the place of a report, so that what is printed stays one stream.
+func (s *session) printFailedLook(l failedLook) {
+	name := ""
+	if l.Cluster != "" {
+		name = s.paint(l.Cluster, "1") + "   "
+	}
+	s.printf("%s%s %s\n", name, s.paint("error:", "1;31"), l.Error.Message)
+	for _, line := range []struct{ label, text string }{{"cause", l.Error.Cause}, {"fix", l.Error.Fix}} {
+		if line.text != "" {
+			s.row(line.label, "%s", strings.ReplaceAll(line.text, "\n", "\n"+strings.Repeat(" ", labelWidth)))
+		}
+	}
 }
 
 // chosen returns the configuration and the clusters a command looks at: all of them with --all,

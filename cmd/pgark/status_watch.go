@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -97,11 +98,17 @@ func (s *session) frame(every time.Duration) (string, error) {
 	defer func() { s.stdout = out }()
 	if _, err := s.lookOnce(); err != nil {
 		f := s.program.explain(err)
-		if s.ctx.Err() != nil || f.Code == exitUsage {
+		var printed *codeError
+		switch {
+		case s.ctx.Err() != nil || f.Code == exitUsage:
 			return "", err
-		}
-		if err := s.printFailedLook(f); err != nil {
-			return "", err
+		case errors.As(err, &printed) && printed.cause == nil:
+		case s.json:
+			if err := s.printJSON(failedLook{Error: f}); err != nil {
+				return "", err
+			}
+		default:
+			s.printFailedLook(failedLook{Error: f})
 		}
 	}
 	if !s.json {
@@ -109,20 +116,6 @@ func (s *session) frame(every time.Duration) (string, error) {
 		s.row("looked", "%s, again every %s; Ctrl-C ends", instant(s.program.now().Truncate(time.Second)), elapsed(every))
 	}
 	return picture.String(), nil
-}
-
-// printFailedLook prints an error in the place of a report, so that pictures and documents stay one stream.
-func (s *session) printFailedLook(f failure) error {
-	if s.json {
-		return s.printJSON(map[string]failure{"error": f})
-	}
-	s.printf("%s %s\n", s.paint("error:", "1;31"), f.Message)
-	for _, line := range []struct{ label, text string }{{"cause", f.Cause}, {"fix", f.Fix}} {
-		if line.text != "" {
-			s.row(line.label, "%s", strings.ReplaceAll(line.text, "\n", "\n            "))
-		}
-	}
-	return nil
 }
 
 // replacing returns a frame that overwrites the one before it, line by line so that nothing flickers. What
