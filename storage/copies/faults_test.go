@@ -290,8 +290,10 @@ func TestUploadThatACopyRefusesLate(t *testing.T) {
 		t.Fatal(err)
 	}
 	release()
-	await(t, func() bool { return string(s.places[1].Bytes("large")) == "content" && s.Status()[1].State == copies.Live },
-		func() string { return "the copy to get the object from the primary" })
+	caughtUp := func() bool {
+		return string(s.places[1].Bytes("large")) == "content" && s.Status()[1].State == copies.Live
+	}
+	await(t, caughtUp, func() string { return "the copy to get the object from the primary" })
 }
 
 func TestUploadThatTheOnlyRequiredMemberRefuses(t *testing.T) {
