@@ -316,8 +316,8 @@ func (b *bench) keep(scenario, contender string, f figure) {
 		b.results[scenario] = map[string][]figure{}
 	}
 	b.results[scenario][contender] = append(b.results[scenario][contender], f)
-	b.t.Logf("%-8s %-24s wall %6.2fs cpu %6.2fs server %5.2fs rss %4d MiB stored %5d MB",
-		scenario, contender, f.wall.Seconds(), f.cpu.Seconds(), f.server.Seconds(), f.rss>>20, f.stored/1e6)
+	b.t.Logf("%-8s %-24s wall %6.2fs cpu %6.2fs server %5.2fs rss %4d MiB stored %7.2f MB",
+		scenario, contender, f.wall.Seconds(), f.cpu.Seconds(), f.server.Seconds(), f.rss>>20, float64(f.stored)/1e6)
 }
 
 // stored is the size of what lies under a prefix of the bucket now.
@@ -389,12 +389,12 @@ func (b *bench) report() {
 			if len(ratios) > 0 {
 				ratio = fmt.Sprintf("%.2f (%.2f–%.2f)", ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1])
 			}
-			fmt.Printf("| %s | %.2f | %.2f | %.2f | %d | %d | %s |\n", n,
+			fmt.Printf("| %s | %.2f | %.2f | %.2f | %d | %.2f | %s |\n", n,
 				median(fs, func(f figure) time.Duration { return f.wall }).Seconds(),
 				median(fs, func(f figure) time.Duration { return f.cpu }).Seconds(),
 				median(fs, func(f figure) time.Duration { return f.server }).Seconds(),
 				median(fs, func(f figure) int64 { return f.rss })>>20,
-				median(fs, func(f figure) int64 { return f.stored })/1_000_000, ratio)
+				float64(median(fs, func(f figure) int64 { return f.stored }))/1e6, ratio)
 		}
 	}
 }
