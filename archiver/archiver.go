@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/pgark/pgark/postgres"
@@ -18,6 +19,7 @@ type Archiver struct {
 	open     Opener
 	options  Options
 	progress *progress
+	demand   atomic.Bool
 
 	// Of Run's goroutine alone.
 	repository *repository.Repository
@@ -88,6 +90,12 @@ func (a *Archiver) run(ctx context.Context) error {
 		}
 	}
 }
+
+// FlushOnDemand says whether commits on the server wait for what is put. While
+// they do, a piece goes up whenever there is WAL and fewer than Options.Uploads
+// objects are in flight, and not only once in Options.Interval. It may be called
+// at any time, and is heeded within a quarter of a second.
+func (a *Archiver) FlushOnDemand(on bool) { a.demand.Store(on) }
 
 // drop closes a connection that nobody needs.
 func drop(ctx context.Context, conn Conn) {

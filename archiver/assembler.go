@@ -1,6 +1,7 @@
 package archiver
 
 import (
+	"slices"
 	"time"
 
 	"github.com/pgark/pgark/wal"
@@ -16,10 +17,17 @@ import (
 // segment's start and never leave it. Nothing is cut while all upload slots
 // are taken, so nothing waits in a queue that a later cut would make useless:
 // what could not be cut yet goes into the next, larger cut.
+//
+// On demand, when commits wait for what is put, a piece is cut whenever there
+// is WAL and a free slot: commits that come while all are taken share the next
+// one. The end of a segment goes up as a piece too, for nobody is to wait for
+// 16 MiB; the whole segment, which replaces its pieces, follows beside them.
 type assembler struct {
 	config assemblerConfig
+	demand bool
 
 	received wal.LSN // every byte before it has come
+	server   wal.LSN // end of the server's own WAL, as far as it said
 	next     wal.LSN // every byte before it has been cut
 	target   wal.LSN // pieces are due up to here
 	durable  wal.LSN // every byte before it is durable
@@ -29,17 +37,20 @@ type assembler struct {
 	split  map[wal.SegmentNumber]struct{} // segments that go up in pieces only
 
 	cuts []cut // cut and not confirmed, or confirmed behind a hole, in order
-	busy int   // of cuts, those not confirmed
+	busy int   // of cuts, those not confirmed that take a slot
 	id   uint64
+
+	told      wal.LSN             // what settled said last: the plain bytes before it may be gone
+	replace   []wal.SegmentNumber // all in pieces, to go up whole as well, ascending
+	replacing bool                // one of them is in flight
 }
 
-// assemblerConfig are the assembler's fixed parameters, all above zero but
-// interval.
+// assemblerConfig are the assembler's fixed parameters, all above zero.
 type assemblerConfig struct {
 	size     wal.SegmentSize
-	interval time.Duration // between pieces; 0 cuts whenever a slot is free
+	interval time.Duration // between pieces
 	maxPiece wal.LSN       // bytes of the largest piece, a multiple of frameSize
-	slots    int           // objects that may be in flight
+	slots    int           // objects that may be in flight, besides one that replaces pieces
 	// fresh says that nothing of this timeline is archived yet. The first
 	// object goes alone then, so that what is archived begins at the start
 	// also when the process dies with later objects put and the first not.
@@ -59,6 +70,7 @@ type cut struct {
 	id        uint64 // from 1, in the order of cutting
 	kind      cutKind
 	bytes     wal.Range
+	replaces  bool // a segment that is in pieces already: it takes no slot
 	confirmed bool
 }
 
@@ -74,6 +86,7 @@ func newAssembler(config assemblerConfig, start, durable wal.LSN) *assembler {
 // receive says that every byte before upTo has come, and how far the server's
 // own WAL reaches.
 func (a *assembler) receive(upTo, server wal.LSN, now time.Time) {
+	a.server = max(a.server, server)
 	if upTo <= a.received {
 		return
 	}
@@ -85,6 +98,9 @@ func (a *assembler) receive(upTo, server wal.LSN, now time.Time) {
 		a.last = now
 	}
 }
+
+// onDemand says whether commits wait for what is put. It may change at any time.
+func (a *assembler) onDemand(on bool) { a.demand = on }
 
 // flush makes everything received due now.
 func (a *assembler) flush(now time.Time) {
@@ -105,12 +121,15 @@ func (a *assembler) isSplit(n wal.SegmentNumber) bool {
 
 // nextCut returns the object to cut now, if there is one.
 func (a *assembler) nextCut(now time.Time) (cut, bool) {
+	if len(a.replace) > 0 && !a.replacing {
+		return a.addReplacement(), true
+	}
 	if a.next >= a.received || a.busy >= a.slots() {
 		return cut{}, false
 	}
 	n := a.number(a.next)
 	bytes := a.config.size.Range(n)
-	if a.received >= bytes.End && !a.isSplit(n) {
+	if a.received >= bytes.End && a.goesWhole() {
 		a.last = now
 		return a.add(cutSegment, bytes), true
 	}
@@ -126,6 +145,13 @@ func (a *assembler) nextCut(now time.Time) (cut, bool) {
 	return a.add(cutPiece, wal.Range{Start: a.next, End: to}), true
 }
 
+// goesWhole reports whether the rest of the segment that holds next, once all
+// of it has come, goes up with the whole segment and not as a piece.
+func (a *assembler) goesWhole() bool {
+	begun := a.config.size.Offset(a.next) != 0
+	return !a.isSplit(a.number(a.next)) && (!a.demand || !begun || a.told > a.next)
+}
+
 // fewPieces is how many pieces a segment may have in the repository for good.
 const fewPieces = 8
 
@@ -135,8 +161,10 @@ const fewPieces = 8
 func (a *assembler) pieceDue(limit wal.LSN, now time.Time) bool {
 	n := a.number(a.next)
 	switch {
-	case limit == a.config.size.End(n): // split and whole
+	case limit == a.config.size.End(n): // all of it has come, and it goes up in pieces
 		a.target = max(a.target, limit)
+	case a.demand && a.server < a.config.size.End(n):
+		a.target, a.last = a.received, now
 	case a.target > a.next: // due already
 	case limit-a.next >= a.config.maxPiece:
 		// More than is to be held. Where these are the segment's first pieces
@@ -161,9 +189,22 @@ func (a *assembler) add(kind cutKind, bytes wal.Range) cut {
 	a.next = bytes.End
 	a.pieces++
 	if n := a.number(bytes.Start); bytes.End == a.config.size.End(n) {
+		if kind == cutPiece && !a.isSplit(n) {
+			a.replace = append(a.replace, n)
+		}
 		a.pieces = 0
 		delete(a.split, n)
 	}
+	return c
+}
+
+// addReplacement cuts the first segment that is to replace its pieces. One at
+// a time goes up, beside what commits may wait for.
+func (a *assembler) addReplacement() cut {
+	a.id++
+	c := cut{id: a.id, kind: cutSegment, bytes: a.config.size.Range(a.replace[0]), replaces: true}
+	a.cuts = append(a.cuts, c)
+	a.replace, a.replacing = a.replace[1:], true
 	return c
 }
 
@@ -191,8 +232,12 @@ func (a *assembler) confirm(id uint64) {
 	for i := range a.cuts {
 		if a.cuts[i].id == id && !a.cuts[i].confirmed {
 			a.cuts[i].confirmed = true
-			a.busy--
 			a.config.fresh = false
+			if a.cuts[i].replaces {
+				a.replacing = false
+			} else {
+				a.busy--
+			}
 		}
 	}
 	for a.advance() {
@@ -223,7 +268,8 @@ func (a *assembler) settled() wal.LSN {
 	at := a.next
 	for {
 		n := a.number(at)
-		if a.config.size.End(n) > a.received || a.isSplit(n) {
+		if a.config.size.End(n) > a.received || a.isSplit(n) || at == a.next && !a.goesWhole() {
+			a.told = max(a.told, at)
 			return at
 		}
 		at = a.config.size.End(n)
@@ -239,11 +285,22 @@ func (a *assembler) floor() wal.LSN {
 			at = min(at, c.bytes.Start)
 		}
 	}
+	if len(a.replace) > 0 {
+		at = min(at, a.config.size.Range(a.replace[0]).Start)
+	}
 	return at
 }
 
-// inFlight reports whether an object of segment n is cut and not confirmed.
+// replaces reports whether segment n is still to go up whole although all of
+// it is in pieces.
+func (a *assembler) replaces(n wal.SegmentNumber) bool { return slices.Contains(a.replace, n) }
+
+// inFlight reports whether an object of segment n is cut and not confirmed, or
+// still to be made.
 func (a *assembler) inFlight(n wal.SegmentNumber) bool {
+	if a.replaces(n) {
+		return true
+	}
 	for _, c := range a.cuts {
 		if !c.confirmed && a.number(c.bytes.Start) == n {
 			return true
@@ -252,8 +309,11 @@ func (a *assembler) inFlight(n wal.SegmentNumber) bool {
 	return false
 }
 
-// drained reports whether all that came is durable and nothing is in flight.
-func (a *assembler) drained() bool { return a.busy == 0 && a.durable >= a.received }
+// drained reports whether all that came is durable, and nothing is in flight or
+// still to be made.
+func (a *assembler) drained() bool {
+	return a.busy == 0 && !a.replacing && len(a.replace) == 0 && a.durable >= a.received
+}
 
 func (a *assembler) due(now time.Time) bool {
 	return !now.Before(a.last.Add(a.config.interval))

@@ -20,6 +20,7 @@ import (
 //	receive LSN [server LSN] bytes came; how far the server's own WAL reaches
 //	cut                      prints every object that is to be cut now
 //	confirm ID               an object is durable; prints the durable position
+//	demand on|off            commits wait for what is put
 //	flush · split (the open segment) · wake · durable · settled · floor · drained
 //	flying LSN               is an object of its segment in flight?
 //	whole LSN                is its segment still to go up whole?
@@ -86,6 +87,8 @@ func (s *scenario) run(t *testing.T, words []string) []string {
 			server = lsn(t, words[3])
 		}
 		a.receive(lsn(t, words[1]), server, s.now)
+	case "demand":
+		a.onDemand(words[1] == "on")
 	case "flush":
 		a.flush(s.now)
 	case "split":

@@ -16,10 +16,11 @@ type Options struct {
 	// Slot is the replication slot that keeps WAL for us. "" means "pgark".
 	Slot string
 	// Interval is the least time between two pieces of the open segment: about
-	// what is lost when host and disks are. 0 means 1 s; below 0 a piece goes
-	// whenever an upload ends, for synchronous commits.
+	// what is lost when host and disks are. 0 means 1 s. Archiver.FlushOnDemand
+	// does without it.
 	Interval time.Duration
-	// Uploads is how many objects may be in flight, at most 64. 0 means 4.
+	// Uploads is how many objects may be in flight, at most 64, besides one
+	// segment that replaces its pieces. 0 means 4.
 	Uploads int
 	// Buffer bounds the received bytes that are not durable yet, plain and
 	// encoded together; more stays on the server. 0 means 64 MiB, the least
@@ -67,6 +68,8 @@ const (
 	probeTimeout = 2 * time.Second
 	callTimeout  = 30 * time.Second
 	beatTimeout  = 5 * time.Second
+	// deleteTimeout bounds the deletion of one segment's pieces.
+	deleteTimeout = 5 * time.Minute
 
 	// Waits between attempts to connect, and to upload what the store refused.
 	leastWait = 250 * time.Millisecond
@@ -77,10 +80,9 @@ func (o Options) withDefaults() Options {
 	if o.Slot == "" {
 		o.Slot = "pgark"
 	}
-	if o.Interval == 0 {
+	if o.Interval <= 0 {
 		o.Interval = time.Second
 	}
-	o.Interval = max(o.Interval, 0)
 	if o.Uploads <= 0 {
 		o.Uploads = 4
 	}

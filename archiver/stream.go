@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -19,6 +20,7 @@ import (
 type stream struct {
 	options  Options
 	progress *progress
+	demand   *atomic.Bool // commits wait for what is put
 	cluster  *repository.Cluster
 	system   postgres.System
 	history  wal.History // of from.timeline
@@ -90,7 +92,7 @@ type result struct {
 func newStream(a *Archiver, p prepared, conn Conn) *stream {
 	o, size := a.options, p.system.SegmentSize
 	s := &stream{
-		options: o, progress: a.progress, cluster: p.cluster, system: p.system, history: p.history,
+		options: o, progress: a.progress, demand: &a.demand, cluster: p.cluster, system: p.system, history: p.history,
 		from: p.from, size: size, whole: size.Floor(p.from.durable),
 		wire: newWire(conn), news: newNews(p.from.start),
 		parts: make(chan part, 256), encoders: make(chan *encoder, o.Workers), pieceEncoders: make(chan *encoder, 1),
@@ -188,6 +190,7 @@ func (l *loop) run(ctx, work context.Context) error {
 	defer piece.Stop()
 	stop := ctx.Done()
 	for {
+		l.assembler.onDemand(l.demand.Load())
 		l.cutAll(work, time.Now())
 		if err, done := l.finished(); done {
 			return err
@@ -332,7 +335,7 @@ func (l *loop) cutAll(work context.Context, now time.Time) {
 		l.hasPieces[n] = struct{}{}
 		parts := l.window.pin(c.bytes)
 		l.group.Go(func() error { return l.uploadPiece(work, c, parts) })
-		if c.bytes.End == l.size.End(n) {
+		if c.bytes.End == l.size.End(n) && !l.assembler.replaces(n) {
 			l.split(n)
 		}
 	}

@@ -139,7 +139,7 @@ func (l *loop) deletePieces(work context.Context) {
 			continue
 		}
 		l.group.Go(func() error {
-			ctx, cancel := context.WithTimeout(work, callTimeout)
+			ctx, cancel := context.WithTimeout(work, deleteTimeout)
 			defer cancel()
 			err := l.cluster.DeletePieces(ctx, l.size, wal.SegmentID{Timeline: l.from.timeline, Number: n})
 			if errors.Is(err, storage.ErrDenied) {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/wal"
 )
@@ -63,6 +65,9 @@ func (c *Cluster) PutHistory(ctx context.Context, tli wal.TimelineID, raw []byte
 	return nil
 }
 
+// deleteJobs is how many pieces are deleted at a time. Where commits wait for the archive a segment may have thousands, made four at a time.
+const deleteJobs = 8
+
 // DeletePieces deletes the pieces of a segment that is complete in the repository; it first makes sure of that by a listing
 // and by the header of the complete segment. Without a complete segment it deletes nothing and returns ErrNoWAL. A credential
 // that may not delete gives storage.ErrDenied; the pieces then wait for expiry, and nothing is lost.
@@ -84,15 +89,14 @@ func (c *Cluster) deletePieces(ctx context.Context, size wal.SegmentSize, seg wa
 	if _, err := c.ReadHeader(ctx, group[0]); err != nil {
 		return err
 	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(deleteJobs)
 	for _, e := range group {
-		if e.Kind != KindPiece {
-			continue
-		}
-		if err := c.store.Delete(ctx, e.Key); err != nil {
-			return err
+		if e.Kind == KindPiece {
+			g.Go(func() error { return c.store.Delete(ctx, e.Key) })
 		}
 	}
-	return nil
+	return g.Wait()
 }
 
 // putEqual creates an object. One that exists already with the same bytes is success; other bytes are a *ConflictError.
