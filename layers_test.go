@@ -29,6 +29,7 @@ var rooms = map[string]string{
 	"postgres/postgrestest": "postgres wal",
 	"repository":            "compression storage wal",
 	"archiver":              "compression postgres repository storage wal",
+	"archiver/archivertest": "repository wal",
 	"backup":                "compression postgres repository wal",
 	"restore":               "postgres repository wal",
 	"status":                "repository wal",

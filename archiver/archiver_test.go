@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pgark/pgark/archiver"
+	"github.com/pgark/pgark/archiver/archivertest"
 	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/storage"
@@ -32,7 +33,7 @@ type lab struct {
 }
 
 func newLab(t testing.TB) *lab {
-	log := &conversation{}
+	log := newConversation()
 	l := &lab{t: t, log: log, server: newServer(t, log), store: memory.New()}
 	l.anchor = l.server.end()
 	l.opts.Logger = slog.New(slog.NewTextHandler(&l.logged, nil))
@@ -240,8 +241,9 @@ func TestGracefulStopPutsTheTailAndTellsTheServer(t *testing.T) {
 			t.Errorf("stop took %s", took)
 		}
 		l.compare(1, l.anchor, end)
-		last := l.log.events[len(l.log.events)-1]
-		if last.status == nil || last.status.Flush != end {
+		events := l.log.Events()
+		last := events[len(events)-1]
+		if last.Kind != archivertest.Told || last.Flush != end {
 			t.Errorf("last told: got %+v, want flush %s", last, end)
 		}
 	})

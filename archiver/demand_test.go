@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pgark/pgark/archiver"
+	"github.com/pgark/pgark/archiver/archivertest"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/storage/memory"
 	"github.com/pgark/pgark/wal"
@@ -142,13 +143,13 @@ func TestNothingIsEverApplied(t *testing.T) {
 		}
 		l.finish()
 		told := 0
-		for _, e := range l.log.events {
-			if e.status == nil {
+		for _, e := range l.log.Events() {
+			if e.Kind != archivertest.Told {
 				continue
 			}
 			told++
-			if e.status.Apply != 0 || e.status.Write != e.status.Flush {
-				t.Fatalf("server was told %+v", *e.status)
+			if e.Apply != 0 || e.Write != e.Flush {
+				t.Fatalf("server was told %+v", e)
 			}
 		}
 		if told < 10 {

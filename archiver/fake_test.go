@@ -249,6 +249,7 @@ func (c *conn) StartReplication(_ context.Context, start postgres.Start) error {
 		return postgres.ErrAheadOfServer
 	}
 	c.streaming, c.timeline, c.sent = true, start.Timeline, start.LSN
+	s.log.stream(start.Timeline, start.LSN)
 	s.lastStatus = time.Now()
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -278,5 +279,47 @@ func TestSpoiltBody(t *testing.T) {
 	}
 	if _, err := s.Stat(t.Context(), "x"); !errors.Is(err, storage.ErrNotFound) {
 		t.Errorf("got %v, want ErrNotFound", err)
+	}
+}
+
+// TestStaleStore proves the proxy's fault: a store that does not show yet what was just put, neither by name nor in a list.
+func TestStaleStore(t *testing.T) {
+	s, proxy, _ := behind(t)
+	remove := proxy.Add(storagetest.Rule{Name: "stale", Fault: storagetest.Stale(time.Hour)})
+	if err := s.Put(t.Context(), "x", []byte("body")); err != nil {
+		t.Fatal(err)
+	}
+	listed := func() (keys []storage.Key) {
+		for o, err := range s.List(t.Context(), "", "") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys = append(keys, o.Key)
+		}
+		return keys
+	}
+	if _, err := s.Stat(t.Context(), "x"); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("fresh object: got %v, want ErrNotFound", err)
+	}
+	if keys := listed(); len(keys) != 0 {
+		t.Errorf("list with a fresh object: got %v, want nothing", keys)
+	}
+	remove()
+	if _, err := s.Stat(t.Context(), "x"); err != nil {
+		t.Errorf("later: %v", err)
+	}
+	if keys := listed(); !slices.Equal(keys, []storage.Key{"x"}) {
+		t.Errorf("list later: got %v, want x", keys)
+	}
+	var met []storagetest.Op
+	var keys []string
+	for _, c := range proxy.Calls() {
+		if c.Fault == "stale" {
+			met = append(met, c.Op)
+		}
+		keys = append(keys, c.Keys...)
+	}
+	if !slices.Contains(met, storagetest.Head) || !slices.Contains(met, storagetest.List) || !slices.Equal(keys, []string{"main/x"}) {
+		t.Errorf("calls that met the fault: %v, keys that lists named: %v", met, keys)
 	}
 }

@@ -20,6 +20,9 @@ type exchange struct {
 	w       http.ResponseWriter
 	r       *http.Request
 	op      Op
+	path    string
+	fault   string          // name of the rule
+	created bool            // the server has made the object
 	gone    <-chan struct{} // the proxy is closed
 	removed <-chan struct{} // the rule was removed
 }
@@ -132,21 +135,54 @@ func SetHeader(name, value string) Fault {
 
 // HideKeys leaves the keys that match the pattern out of the answer to a List.
 func HideKeys(pattern string) Fault {
-	contents := regexp.MustCompile(`(?s)<Contents>.*?</Contents>`)
-	key := regexp.MustCompile(`<Key>(.*?)</Key>`)
+	return func(x *exchange) error { return x.hide(func(key string) bool { return matches(pattern, key) }) }
+}
+
+// Stale makes the store one that is eventually consistent: for d after an object was put through the proxy, a Get or a Head finds
+// nothing and a List leaves it out.
+func Stale(d time.Duration) Fault {
 	return func(x *exchange) error {
-		return x.pass(func(resp *http.Response) {
-			body, _ := io.ReadAll(resp.Body) // a short list does not parse
-			body = contents.ReplaceAllFunc(body, func(entry []byte) []byte {
-				if m := key.FindSubmatch(entry); m != nil && matches(pattern, string(m[1])) {
-					return nil
-				}
-				return entry
-			})
-			resp.Header.Set("Content-Length", strconv.Itoa(len(body)))
-			resp.Body = io.NopCloser(bytes.NewReader(body))
-		})
+		if x.op == List {
+			bucket := strings.SplitAfterN(x.path, "/", 3)[1]
+			return x.hide(func(key string) bool { return x.proxy.fresh("/"+bucket+key, d) })
+		}
+		if x.proxy.fresh(x.path, d) {
+			return Answer(http.StatusNotFound, "NoSuchKey")(x)
+		}
+		x.fault = ""
+		return Pass()(x)
 	}
+}
+
+// fresh reports whether the object at path was made within the last d.
+func (p *Proxy) fresh(path string, d time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	born, ok := p.born[path]
+	return ok && time.Since(born) < d
+}
+
+// hide leaves keys out of the answer to a List.
+func (x *exchange) hide(hidden func(key string) bool) error {
+	contents := regexp.MustCompile(`(?s)<Contents>.*?</Contents>`)
+	name := regexp.MustCompile(`<Key>(.*?)</Key>`)
+	n := 0
+	err := x.pass(func(resp *http.Response) {
+		body, _ := io.ReadAll(resp.Body) // a short list does not parse
+		body = contents.ReplaceAllFunc(body, func(entry []byte) []byte {
+			if m := name.FindSubmatch(entry); m != nil && hidden(string(m[1])) {
+				n++
+				return nil
+			}
+			return entry
+		})
+		resp.Header.Set("Content-Length", strconv.Itoa(len(body)))
+		resp.Body = io.NopCloser(bytes.NewReader(body))
+	})
+	if n == 0 {
+		x.fault = ""
+	}
+	return err
 }
 
 // Overwrite makes creates unconditional, as stores do that do not know If-None-Match. The proxy signs
@@ -236,7 +272,11 @@ func (x *exchange) forward(r *http.Request) (*http.Response, error) {
 	if out.ContentLength == 0 {
 		out.Body = http.NoBody
 	}
-	return x.proxy.client.Do(out)
+	resp, err := x.proxy.client.Do(out)
+	if err == nil && (x.op == Put || x.op == Commit) && resp.StatusCode == http.StatusOK {
+		x.created = true
+	}
+	return resp, err
 }
 
 // slowReader lets bytes through at a rate, in ten steps a second.

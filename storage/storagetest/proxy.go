@@ -2,6 +2,7 @@ package storagetest
 
 import (
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"net/http"
@@ -35,12 +36,18 @@ type Call struct {
 	Op     Op
 	Path   string // /bucket/key; for a List /bucket/prefix
 	Status int    // what the client got; 0 if it got no answer
+	Fault  string // name of the rule whose fault it met; "" if none, or if that changed nothing
 	Began  time.Time
-	Ended  time.Time
+	Ended  time.Time // the answer was ready; the client sees it later
+
+	// Keys that the answer to a List named.
+	Keys []string
 }
 
 // Rule says which requests meet a fault.
 type Rule struct {
+	// Name is what Call.Fault says. Empty stands for the operation.
+	Name string
 	// Op of the requests.
 	Op Op
 	// Path is a pattern for /bucket/key, in which an asterisk stands for any bytes; empty matches all.
@@ -64,6 +71,7 @@ type Proxy struct {
 	mu    sync.Mutex
 	rules []*active
 	calls []Call
+	born  map[string]time.Time // objects by path: when they were put through this proxy
 }
 
 type active struct {
@@ -77,7 +85,7 @@ func StartProxy(t testing.TB, server *Server) *Proxy {
 	t.Helper()
 	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}
 	p := &Proxy{
-		server: server, closed: make(chan struct{}),
+		server: server, closed: make(chan struct{}), born: make(map[string]time.Time),
 		client: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
 			return http.ErrUseLastResponse
 		}},
@@ -138,16 +146,19 @@ func (p *Proxy) Count(op Op, path string) int {
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	op, path := operation(r)
 	call := Call{Op: op, Path: path, Began: time.Now()}
-	answer := &recorder{ResponseWriter: w}
+	answer := &recorder{ResponseWriter: w, keep: op == List}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	x := &exchange{proxy: p, w: answer, r: r.WithContext(ctx), op: op, path: path, gone: p.closed}
 	defer func() {
-		call.Status, call.Ended = answer.status, time.Now()
+		call.Status, call.Fault, call.Keys, call.Ended = answer.status, x.fault, answer.keys(), time.Now()
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.calls = append(p.calls, call)
+		if x.created {
+			p.born[path] = call.Ended
+		}
 	}()
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	x := &exchange{proxy: p, w: answer, r: r.WithContext(ctx), op: op, gone: p.closed}
 	fault := p.fires(op, path, x)
 	if fault == nil {
 		fault = Pass()
@@ -168,10 +179,17 @@ func (p *Proxy) fires(op Op, path string, x *exchange) Fault {
 		}
 		a.seen++
 		if a.due() && fault == nil {
-			fault, x.removed = a.Fault, a.removed
+			fault, x.removed, x.fault = a.Fault, a.removed, a.name()
 		}
 	}
 	return fault
+}
+
+func (a *active) name() string {
+	if a.Name != "" {
+		return a.Name
+	}
+	return string(a.Op) + " fault"
 }
 
 func (a *active) due() bool {
@@ -228,10 +246,38 @@ func matches(pattern, s string) bool {
 	return strings.HasSuffix(s, parts[len(parts)-1])
 }
 
-// recorder remembers the status that went to the client.
+// recorder remembers the status that went to the client, and the body if it is to be kept.
 type recorder struct {
 	http.ResponseWriter
 	status int
+	keep   bool
+	body   []byte
+}
+
+// Write implements http.ResponseWriter.
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.keep {
+		r.body = append(r.body, b...)
+	}
+	return r.ResponseWriter.Write(b)
+}
+
+// keys returns the keys in the answer to a List.
+func (r *recorder) keys() []string {
+	if r.status != http.StatusOK {
+		return nil
+	}
+	var list struct {
+		Contents []struct{ Key string }
+	}
+	if err := xml.Unmarshal(r.body, &list); err != nil {
+		return nil // it is cut, or no list: the client learned nothing
+	}
+	keys := make([]string, 0, len(list.Contents))
+	for _, c := range list.Contents {
+		keys = append(keys, c.Key)
+	}
+	return keys
 }
 
 // WriteHeader implements http.ResponseWriter.
