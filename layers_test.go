@@ -33,9 +33,9 @@ var rooms = map[string]string{
 	"backup":                "compression postgres repository wal",
 	"restore":               "postgres repository wal",
 	"status":                "repository wal",
-	"config":                "backup",
+	"config":                "backup storage/copies",
 	"agent": "archiver backup compression config postgres repository restore status " +
-		"storage storage/file storage/retry storage/s3 wal",
+		"storage storage/copies storage/file storage/retry storage/s3 wal",
 	"cmd/pgark": "agent archiver backup config postgres repository restore status storage wal",
 }
 

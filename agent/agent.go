@@ -112,16 +112,19 @@ func OpenRepository(ctx context.Context, c config.Cluster, o StoreOptions) (*rep
 		return nil, nil, err
 	}
 	r, err := repository.Open(ctx, store)
-	switch {
-	case errors.Is(err, repository.ErrNoRepository):
-		// The store's own words on what is absent say no more.
-		err = fmt.Errorf("%s: %w", c.Repo.URL, repository.ErrNoRepository)
-	case err != nil:
-		err = fmt.Errorf("open repository %s: %w", c.Repo.URL, err)
-	default:
-		return r, store, nil
+	if err != nil {
+		return nil, nil, errors.Join(opening(c.Repo.URL, err), store.Close())
 	}
-	return nil, nil, errors.Join(err, store.Close())
+	return r, store, nil
+}
+
+// opening says which repository could not be opened.
+func opening(repoURL string, err error) error {
+	if errors.Is(err, repository.ErrNoRepository) {
+		// The store's own words on what is absent say no more.
+		return fmt.Errorf("%s: %w", repoURL, repository.ErrNoRepository)
+	}
+	return fmt.Errorf("open repository %s: %w", repoURL, err)
 }
 
 // AmbiguousError says that a repository holds several clusters and none was named.

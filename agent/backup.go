@@ -22,7 +22,9 @@ type BackupOptions struct {
 	// Labels go into the record.
 	Labels   map[string]string
 	Progress func(backup.Progress)
-	Logger   *slog.Logger
+	// Lacks is told of each copy that did not get the backup, and why; nil tells nobody.
+	Lacks  func(name string, err error)
+	Logger *slog.Logger
 }
 
 const (
@@ -40,17 +42,22 @@ var ErrNoAgent = errors.New("no agent archives this cluster")
 
 // Backup takes a base backup with connections of its own. The WAL that makes it consistent is the
 // agent's affair: a backup without an agent would never be restorable, so ErrNoAgent is returned
-// before a byte is read when none is at work.
+// before a byte is read when none is at work. It goes to the primary, and from there to each copy as soon as the agent has the WAL
+// there; a copy that does not get it is told and is no error, for the agent brings it up to date.
 func Backup(ctx context.Context, c config.Cluster, o BackupOptions) (repository.Backup, error) {
 	srv, err := newServer(c)
 	if err != nil {
 		return repository.Backup{}, err
 	}
-	r, store, err := OpenRepository(ctx, c, StoreOptions{Patience: Brief, Logger: o.Logger})
+	stores, err := openPlaces(ctx, c, StoreOptions{Patience: Brief, Logger: o.Logger})
 	if err != nil {
 		return repository.Backup{}, err
 	}
-	defer func() { _ = store.Close() }() // all writes were confirmed before
+	defer func() { _ = stores.Close() }() // all writes were confirmed before
+	r, err := repository.Open(ctx, stores.all[0].store)
+	if err != nil {
+		return repository.Backup{}, opening(c.Repo.URL, err)
+	}
 	system, err := srv.identify(ctx)
 	if err != nil {
 		return repository.Backup{}, err
@@ -72,9 +79,31 @@ func Backup(ctx context.Context, c config.Cluster, o BackupOptions) (repository.
 	if !o.Wait {
 		w.stall = stallTimeout
 	}
-	return taker{srv, w.cluster, c}.take(ctx, atOnce, backup.Options{
+	b, err := taker{srv, w.cluster, c}.take(ctx, atOnce, backup.Options{
 		WaitDurable: w.wait, Labels: o.Labels, Progress: o.Progress, Logger: o.Logger,
 	})
+	if b.ID == "" {
+		return b, err
+	}
+	for _, to := range stores.all[1:] {
+		if copyErr := w.copy(ctx, stores.all[0], to, b); copyErr != nil && o.Lacks != nil {
+			o.Lacks(to.name, copyErr)
+		}
+	}
+	return b, err
+}
+
+// copy brings a backup to a copy once the agent has its WAL there.
+func (f follower) copy(ctx context.Context, from, to place, b repository.Backup) error {
+	r, err := repository.Open(ctx, to.store)
+	if err != nil {
+		return opening(to.url, err)
+	}
+	f.cluster = r.Cluster(f.cluster.SystemID())
+	if err := f.wait(ctx, b.Timeline, b.StopLSN); err != nil {
+		return err
+	}
+	return repository.CopyBackup(ctx, from.store, to.store, f.cluster.SystemID(), b.ID)
 }
 
 // taker takes base backups of one cluster.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -63,7 +64,16 @@ type check struct {
 	server server
 	system postgres.System
 	asked  bool
-	store  *Store
+	// places are the repositories, the primary first.
+	places []*checkedPlace
+}
+
+// checkedPlace is one repository on its way through a check.
+type checkedPlace struct {
+	place
+
+	label string // before what is found, where there are several
+	// writes says that an object could be stored and read back.
 	writes bool
 }
 
@@ -75,19 +85,31 @@ func Check(ctx context.Context, c config.Cluster, o CheckOptions, report func(Fi
 	if err != nil {
 		return err
 	}
-	store, err := OpenStore(ctx, c.Repo.URL, StoreOptions{Patience: Brief, Logger: o.Logger})
+	stores, err := openPlaces(ctx, c, StoreOptions{Patience: Brief, Logger: o.Logger})
 	if err != nil {
 		return err
 	}
-	defer func() { _ = store.Close() }() // nothing of ours is left in it
-	k := &check{cluster: c, options: o, report: report, server: srv, store: store}
+	defer func() { _ = stores.Close() }() // nothing of ours is left in them
+	k := &check{cluster: c, options: o, report: report, server: srv}
+	for _, one := range stores.all {
+		p := &checkedPlace{place: one}
+		if len(stores.all) > 1 {
+			p.label = one.name + " "
+		}
+		k.places = append(k.places, p)
+	}
 	if k.wants("postgres") || k.wants("e2e") {
 		k.postgres(ctx)
 	}
 	if k.wants("storage") || k.wants("e2e") {
-		k.storage(ctx)
+		for _, p := range k.places {
+			k.storage(ctx, p)
+		}
+		if _, err := stores.agree(stores.look(ctx)); err != nil {
+			k.bad(SectionStorage, err)
+		}
 	}
-	if k.wants("e2e") && k.asked && k.writes {
+	if k.wants("e2e") && k.asked && slices.ContainsFunc(k.places, func(p *checkedPlace) bool { return p.writes }) {
 		k.endToEnd(ctx)
 	}
 	return nil
@@ -217,47 +239,54 @@ func (k *check) slot(ctx context.Context, conn *postgres.Conn) {
 	}
 }
 
-func (k *check) storage(ctx context.Context) {
-	place := k.cluster.Repo.URL
-	conditional, err := storage.Probe(ctx, k.store)
+func (k *check) storage(ctx context.Context, p *checkedPlace) {
+	conditional, err := storage.Probe(ctx, p.store)
 	if err != nil {
-		k.bad(SectionStorage, err)
+		k.bad(SectionStorage, p.says(err))
 		return
 	}
-	trip, err := k.roundTrip(ctx, storage.ProbeKey+"-check", []byte("pgark check\n"))
+	trip, err := p.roundTrip(ctx, storage.ProbeKey+"-check", []byte("pgark check\n"))
 	if err != nil {
-		k.bad(SectionStorage, err)
+		k.bad(SectionStorage, p.says(err))
 		return
 	}
-	k.writes = true
-	k.good(SectionStorage, "%s   put %s, get %s", place, round(trip.put), round(trip.get))
+	p.writes = true
+	k.good(SectionStorage, "%s%s   put %s, get %s", p.label, p.url, round(trip.put), round(trip.get))
 	if trip.kept {
-		k.good(SectionStorage, "this credential may not delete: whoever steals it cannot destroy the archive")
+		k.good(SectionStorage, "%sthis credential may not delete: whoever steals it cannot destroy the archive", p.label)
 	}
 	if conditional == storage.ConditionalIgnored {
 		k.report(Finding{
 			Section: SectionStorage, Verdict: Warning,
-			Text: "this store ignores If-None-Match: two writers at one instant could overwrite each other", Fix: "use one agent only, or another store",
+			Text: p.label + "this store ignores If-None-Match: two writers at one instant could overwrite each other", Fix: "use one agent only, or another store",
 		})
 	}
-	if strings.HasPrefix(place, "file:") {
+	if strings.HasPrefix(p.url, "file:") {
 		k.report(Finding{
 			Section: SectionStorage, Verdict: Warning,
-			Text: "a folder on this host protects against mistakes, not against losing this host", Fix: "use a bucket, or a mount from elsewhere",
+			Text: p.label + "a folder on this host protects against mistakes, not against losing this host", Fix: "use a bucket, or a mount from elsewhere",
 		})
 	}
-	r, err := repository.Open(ctx, k.store)
+	r, err := repository.Open(ctx, p.store)
 	switch {
 	case errors.Is(err, repository.ErrNoRepository):
-		k.report(Finding{Section: SectionStorage, Verdict: Pending, Text: "no repository there yet: pgark run makes it"})
+		k.report(Finding{Section: SectionStorage, Verdict: Pending, Text: p.label + "no repository there yet: pgark run makes it"})
 	case err != nil:
-		k.bad(SectionStorage, err)
+		k.bad(SectionStorage, p.says(err))
 	case k.asked:
 		if err := refuseForeign(ctx, r, k.system.ID); err != nil {
-			k.bad(SectionStorage, err)
-			k.writes = false
+			k.bad(SectionStorage, p.says(err))
+			p.writes = false
 		}
 	}
+}
+
+// says names the repository in an error, where there are several.
+func (p *checkedPlace) says(err error) error {
+	if p.label == "" {
+		return err
+	}
+	return fmt.Errorf("%s: %w", p.name, err)
 }
 
 // markerTimeout is how long the agent may take to make durable what the server has flushed.
@@ -271,15 +300,29 @@ func (k *check) endToEnd(ctx context.Context) {
 		k.bad(SectionEndToEnd, fmt.Errorf("receive WAL: %w", err))
 		return
 	}
-	cluster, archived, err := k.archived(ctx, marker.Timeline)
-	switch {
-	case err != nil:
-		k.bad(SectionEndToEnd, err)
-	case archived:
-		k.throughAgent(ctx, cluster, marker, plain)
-	default:
-		k.byHand(ctx, marker, plain)
+	began := time.Now()
+	for _, p := range k.places {
+		if !p.writes {
+			continue
+		}
+		cluster, archived, err := k.archived(ctx, p, marker.Timeline)
+		switch {
+		case err != nil:
+			k.bad(SectionEndToEnd, p.says(err))
+		case archived:
+			k.throughAgent(ctx, p, cluster, found{marker, plain, began})
+		default:
+			k.byHand(ctx, p, found{marker, plain, began})
+		}
 	}
+}
+
+// found is WAL that the server had at an instant.
+type found struct {
+	marker
+
+	plain []byte
+	at    time.Time
 }
 
 // marker is WAL that was read from the server to be found again.
@@ -324,8 +367,8 @@ func (k *check) receive(ctx context.Context) (marker, []byte, error) {
 }
 
 // archived tells whether an agent has archived WAL of this cluster and timeline before.
-func (k *check) archived(ctx context.Context, tli wal.TimelineID) (*repository.Cluster, bool, error) {
-	r, err := repository.Open(ctx, k.store)
+func (k *check) archived(ctx context.Context, p *checkedPlace, tli wal.TimelineID) (*repository.Cluster, bool, error) {
+	r, err := repository.Open(ctx, p.store)
 	if errors.Is(err, repository.ErrNoRepository) {
 		return nil, false, nil
 	}
@@ -346,25 +389,24 @@ func (k *check) archived(ctx context.Context, tli wal.TimelineID) (*repository.C
 }
 
 // throughAgent waits until the agent has made the marker durable, and compares what it stored.
-func (k *check) throughAgent(ctx context.Context, cluster *repository.Cluster, m marker, plain []byte) {
-	began := time.Now()
+func (k *check) throughAgent(ctx context.Context, p *checkedPlace, cluster *repository.Cluster, m found) {
 	w := follower{cluster: cluster, stall: markerTimeout}
 	if err := w.wait(ctx, m.Timeline, m.End); err != nil {
-		k.bad(SectionEndToEnd, err)
+		k.bad(SectionEndToEnd, p.says(err))
 		return
 	}
-	durable := time.Since(began)
+	durable := time.Since(m.at)
 	got, err := cluster.ReadSegment(ctx, k.system.SegmentSize, k.system.SegmentSize.Segment(m.Timeline, m.Start))
 	if err != nil {
-		k.bad(SectionEndToEnd, fmt.Errorf("read back %s: %w", m.End, err))
+		k.bad(SectionEndToEnd, p.says(fmt.Errorf("read back %s: %w", m.End, err)))
 		return
 	}
-	if uint64(len(got)) < m.Len() || !bytes.Equal(got[:m.Len()], plain) {
-		k.bad(SectionEndToEnd, fmt.Errorf("the repository holds other WAL than the server before %s on timeline %d: %w",
-			m.End, uint32(m.Timeline), ErrOtherWAL))
+	if uint64(len(got)) < m.Len() || !bytes.Equal(got[:m.Len()], m.plain) {
+		k.bad(SectionEndToEnd, fmt.Errorf("%sthe repository holds other WAL than the server before %s on timeline %d: %w",
+			p.label, m.End, uint32(m.Timeline), ErrOtherWAL))
 		return
 	}
-	k.good(SectionEndToEnd, "marker %s durable after %s, read back identical (%d bytes)", m.End, round(durable), len(plain))
+	k.good(SectionEndToEnd, "%smarker %s durable after %s, read back identical (%d bytes)", p.label, m.End, round(durable), len(m.plain))
 }
 
 // ErrOtherWAL says that the repository and the server disagree on bytes that both have.
@@ -372,14 +414,14 @@ var ErrOtherWAL = errors.New("two histories in one repository")
 
 // byHand stores the marker's bytes as they are, reads them back and deletes them: no agent works
 // yet, and what is not the agent's must not stay in the archive.
-func (k *check) byHand(ctx context.Context, m marker, plain []byte) {
-	trip, err := k.roundTrip(ctx, storage.ProbeKey+"-wal", plain)
+func (k *check) byHand(ctx context.Context, p *checkedPlace, m found) {
+	trip, err := p.roundTrip(ctx, storage.ProbeKey+"-wal", m.plain)
 	if err != nil {
-		k.bad(SectionEndToEnd, err)
+		k.bad(SectionEndToEnd, p.says(err))
 		return
 	}
-	k.good(SectionEndToEnd, "marker %s durable after %s, read back identical (%d bytes)", m.End, round(trip.put), len(plain))
-	k.report(Finding{Section: SectionEndToEnd, Verdict: Pending, Text: "no agent archives this cluster yet", Fix: "pgark run"})
+	k.good(SectionEndToEnd, "%smarker %s durable after %s, read back identical (%d bytes)", p.label, m.End, round(trip.put), len(m.plain))
+	k.report(Finding{Section: SectionEndToEnd, Verdict: Pending, Text: p.label + "no agent archives this cluster yet", Fix: "pgark run"})
 }
 
 // trip is how long an object took to the store and back.
@@ -391,17 +433,17 @@ type trip struct {
 
 // roundTrip puts an object, reads it back, compares it and deletes it. Its name is new each time:
 // an earlier check may have left one, because it was killed or may not delete.
-func (k *check) roundTrip(ctx context.Context, key storage.Key, body []byte) (trip, error) {
+func (p *checkedPlace) roundTrip(ctx context.Context, key storage.Key, body []byte) (trip, error) {
 	key = storage.Key(fmt.Sprintf("%s-%d", key, time.Now().UnixNano()))
 	var t trip
 	began := time.Now()
-	if err := k.store.Put(ctx, key, body); err != nil {
+	if err := p.store.Put(ctx, key, body); err != nil {
 		return t, err
 	}
 	t.put = time.Since(began)
-	got, err := storage.ReadAll(ctx, k.store, key, int64(len(body)))
+	got, err := storage.ReadAll(ctx, p.store, key, int64(len(body)))
 	t.get = time.Since(began) - t.put
-	deleteErr := k.store.Delete(ctx, key)
+	deleteErr := p.store.Delete(ctx, key)
 	switch {
 	case err != nil:
 		return t, err

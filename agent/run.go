@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -35,8 +36,11 @@ func Validate(c config.Cluster) error {
 	if _, err := newServer(c); err != nil {
 		return err
 	}
-	if strings.HasPrefix(c.Repo.URL, "s3:") {
-		if _, err := s3.ParseURL(c.Repo.URL); err != nil {
+	for _, one := range append([]config.Copy{{URL: c.Repo.URL}}, c.Copies...) {
+		if !strings.HasPrefix(one.URL, "s3:") {
+			continue
+		}
+		if _, err := s3.ParseURL(one.URL); err != nil {
 			return err
 		}
 	}
@@ -60,12 +64,12 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 	if err != nil {
 		return err
 	}
-	store, err := OpenStore(ctx, c.Repo.URL, StoreOptions{Patience: Forever, Logger: o.Logger})
+	stores, err := openPlaces(ctx, c, StoreOptions{Patience: Forever, Logger: o.Logger})
 	if err != nil {
 		return err
 	}
-	defer func() { _ = store.Close() }() // all writes were confirmed before
-	system, err := preflight(ctx, srv, store, o)
+	defer func() { _ = stores.Close() }() // all writes were confirmed before
+	system, err := preflight(ctx, srv, stores, o)
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
@@ -77,10 +81,10 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 	if err != nil {
 		return err
 	}
-	if strings.HasPrefix(c.Repo.URL, "file:") {
+	if strings.HasPrefix(c.Repo.URL, "file:") && len(c.Copies) == 0 {
 		o.Logger.WarnContext(ctx, "the repository is a folder: on this host it protects against mistakes, not against losing the host")
 	}
-	a := newAgent(srv, c, o.Logger, store)
+	a := newAgent(srv, c, o.Logger, stores)
 	connect := func(ctx context.Context) (archiver.Conn, error) { return srv.connect(ctx) }
 	a.archiver = archiver.New(connect, a.open, archiver.Options{
 		Slot: c.Slot, Interval: c.Repo.Every, Codec: codec, Adopt: o.Adopt, Logger: o.Logger,
@@ -93,19 +97,19 @@ type running struct {
 	server   server
 	config   config.Cluster
 	logger   *slog.Logger
-	store    *Store
+	stores   *places
 	archiver *archiver.Archiver
 	// opened gets the repository once.
 	opened chan *repository.Repository
 }
 
-func newAgent(srv server, c config.Cluster, logger *slog.Logger, store *Store) *running {
-	return &running{server: srv, config: c, logger: logger, store: store, opened: make(chan *repository.Repository, 1)}
+func newAgent(srv server, c config.Cluster, logger *slog.Logger, stores *places) *running {
+	return &running{server: srv, config: c, logger: logger, stores: stores, opened: make(chan *repository.Repository, 1)}
 }
 
 // open is the archiver's Opener: it makes the repository where there is none.
 func (a *running) open(ctx context.Context) (*repository.Repository, error) {
-	r, err := repository.Create(ctx, a.store)
+	r, err := a.stores.create(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open repository %s: %w", a.config.Repo.URL, err)
 	}
@@ -117,6 +121,12 @@ func (a *running) open(ctx context.Context) (*repository.Repository, error) {
 }
 
 func (a *running) run(ctx context.Context, plan *backup.Schedule) error {
+	// The copies are looked after until the last write has ended.
+	keeping, endKeeping := context.WithCancel(context.WithoutCancel(ctx))
+	var kept sync.WaitGroup
+	kept.Go(func() { a.stores.keep(keeping) })
+	defer kept.Wait()
+	defer endKeeping()
 	group, inner := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.archiver.Run(inner) })
 	group.Go(func() error { return a.backups(inner, plan) })
@@ -124,6 +134,7 @@ func (a *running) run(ctx context.Context, plan *backup.Schedule) error {
 	tellReady(ctx, a.logger)
 	err := group.Wait()
 	tellStopping()
+	a.stores.drain(ctx)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
 	}
@@ -211,7 +222,7 @@ const preflightTimeout = 10 * time.Second
 
 // preflight finds what waiting does not mend before anything is written, and returns the system
 // identifier if the server answers.
-func preflight(ctx context.Context, srv server, store *Store, o Options) (wal.SystemID, error) {
+func preflight(ctx context.Context, srv server, stores *places, o Options) (wal.SystemID, error) {
 	looking, cancel := context.WithTimeout(ctx, preflightTimeout)
 	defer cancel()
 	system, err := srv.identify(looking)
@@ -221,18 +232,25 @@ func preflight(ctx context.Context, srv server, store *Store, o Options) (wal.Sy
 		}
 		o.Logger.WarnContext(ctx, "the server does not answer yet; the agent keeps trying", "error", err)
 	}
-	r, err := repository.Open(looking, store)
-	if errors.Is(err, repository.ErrNoRepository) {
-		return system.ID, nil
+	found, errs := stores.look(looking)
+	if _, err := stores.agree(found, errs); err != nil {
+		return 0, err
 	}
-	if err == nil && system.ID != 0 && o.Adopt != system.ID {
-		err = refuseForeign(looking, r, system.ID)
-	}
-	if err != nil {
-		if lasting(err) {
-			return 0, fmt.Errorf("open repository: %w", err)
+	for i, one := range stores.all {
+		err := errs[i]
+		if errors.Is(err, repository.ErrNoRepository) {
+			continue
 		}
-		o.Logger.WarnContext(ctx, "the repository does not answer yet; the agent keeps trying", "error", err)
+		if err == nil && system.ID != 0 && o.Adopt != system.ID {
+			err = refuseForeign(looking, found[i], system.ID)
+		}
+		switch {
+		case err == nil:
+		case lasting(err) && i == 0:
+			return 0, fmt.Errorf("open repository: %w", err)
+		default:
+			o.Logger.WarnContext(ctx, "the repository does not answer yet; the agent keeps trying", "repo", one.name, "error", err)
+		}
 	}
 	return system.ID, nil
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/pgark/pgark/archiver"
@@ -14,26 +15,23 @@ import (
 // serverPatience is how long a look at the server may take.
 const serverPatience = 5 * time.Second
 
-// Survey reports how a cluster stands: what its repository holds and, if the server answers, how far
-// the archive is behind it. A server that does not answer is in the report, not an error. With id 0
-// the cluster is the server's, or the only one in the repository.
+// Survey reports how a cluster stands: what its repositories hold and, if the server answers, how far
+// the archive is behind it. A server that does not answer is in the report, not an error, and so is a repository as long as another
+// answers. With id 0 the cluster is the server's, or the only one in the repository.
 func Survey(ctx context.Context, c config.Cluster, id wal.SystemID, o StoreOptions) (status.Report, error) {
-	r, store, err := OpenRepository(ctx, c, o)
-	if err != nil {
-		return status.Report{}, err
-	}
-	defer func() { _ = store.Close() }() // only reads were made
 	said, system, askErr := ask(ctx, c)
-	if id == 0 && askErr == nil {
-		if here, err := r.Clusters(ctx); err == nil && len(here) > 1 {
-			id = system
+	report, err := surveyPlaces(ctx, c, o, func(ctx context.Context, r *repository.Repository) (wal.SystemID, error) {
+		if id != 0 || askErr != nil {
+			return id, nil
 		}
-	}
-	report, err := surveyRepository(ctx, r, id)
+		if here, err := r.Clusters(ctx); err == nil && len(here) > 1 {
+			return system, nil
+		}
+		return 0, nil
+	})
 	if err != nil {
 		return status.Report{}, err
 	}
-	report.Cluster, report.Repository = c.Name, c.Repo.URL
 	switch {
 	case askErr != nil:
 		report.ServerError = askErr.Error()
@@ -45,16 +43,80 @@ func Survey(ctx context.Context, c config.Cluster, id wal.SystemID, o StoreOptio
 	return report, nil
 }
 
-// SurveyRepository reports what a cluster's repository holds, without asking the server.
+// SurveyRepository reports what a cluster's repositories hold, without asking the server.
 func SurveyRepository(ctx context.Context, c config.Cluster, id wal.SystemID, o StoreOptions) (status.Report, error) {
-	r, store, err := OpenRepository(ctx, c, o)
+	return surveyPlaces(ctx, c, o, func(context.Context, *repository.Repository) (wal.SystemID, error) { return id, nil })
+}
+
+// surveyPlaces looks at all repositories of a cluster at once. The report is of the primary, or of the copy that holds most where
+// the primary does not answer. The error is the primary's, when none answers.
+func surveyPlaces(ctx context.Context, c config.Cluster, o StoreOptions,
+	choose func(context.Context, *repository.Repository) (wal.SystemID, error),
+) (status.Report, error) {
+	stores, err := openPlaces(ctx, c, o)
 	if err != nil {
 		return status.Report{}, err
 	}
-	defer func() { _ = store.Close() }() // only reads were made
-	report, err := surveyRepository(ctx, r, id)
-	report.Cluster, report.Repository = c.Name, c.Repo.URL
-	return report, err
+	defer func() { _ = stores.Close() }() // only reads were made
+	found, errs := stores.look(ctx)
+	if _, err := stores.agree(found, errs); err != nil && len(stores.all) == 1 {
+		return status.Report{}, err
+	}
+	reports := make([]status.Report, len(stores.all))
+	var group sync.WaitGroup
+	for i, one := range stores.all {
+		if errs[i] != nil {
+			errs[i] = opening(one.url, errs[i])
+			continue
+		}
+		group.Go(func() {
+			id, err := choose(ctx, found[i])
+			if err == nil {
+				reports[i], err = surveyRepository(ctx, found[i], id)
+			}
+			reports[i].Cluster, reports[i].Repository = c.Name, one.url
+			errs[i] = err
+		})
+	}
+	group.Wait()
+	return joinReports(stores.all, found, reports, errs)
+}
+
+// joinReports makes one report of those of several repositories.
+func joinReports(all []place, found []*repository.Repository, reports []status.Report, errs []error) (status.Report, error) {
+	best := -1
+	var id string
+	copies := make([]status.Copy, 0, len(all))
+	for i, one := range all {
+		if errs[i] == nil && id == "" {
+			id = found[i].Marker().RepositoryID
+		}
+		switch {
+		case errs[i] != nil:
+			copies = append(copies, status.Copy{Name: one.name, Repository: one.url, Error: errs[i].Error()})
+			continue
+		case found[i].Marker().RepositoryID != id:
+			copies = append(copies, status.Copy{Name: one.name, Repository: one.url, Error: "it holds another repository than " + all[0].name})
+			continue
+		}
+		copies = append(copies, status.CopyOf(one.name, reports[i]))
+		if best < 0 || best > 0 && newer(reports[i], reports[best]) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return status.Report{}, errs[0]
+	}
+	report := reports[best]
+	if len(all) > 1 {
+		report.SetCopies(copies)
+	}
+	return report, nil
+}
+
+// newer reports whether a reaches further than b.
+func newer(a, b status.Report) bool {
+	return a.RecoverableUntil != nil && (b.RecoverableUntil == nil || a.RecoverableUntil.After(*b.RecoverableUntil))
 }
 
 func surveyRepository(ctx context.Context, r *repository.Repository, id wal.SystemID) (status.Report, error) {

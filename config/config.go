@@ -45,9 +45,51 @@ type Cluster struct {
 	// It may hold a password: print it only through a redactor.
 	Postgres string
 	// Slot is the name of the physical replication slot.
-	Slot   string
-	Repo   Repo
-	Backup Backup
+	Slot string
+	Repo Repo
+	// Copies are the repositories in other places that get the same objects.
+	Copies []Copy
+	// Required says what must hold WAL before it counts as durable: "primary", "all", or how many of the repositories.
+	Required string
+	Backup   Backup
+}
+
+// Primary is how the repository under the key repo is called beside its copies.
+const Primary = "primary"
+
+// Copy is one repository beside the primary.
+type Copy struct {
+	Name string
+	// URL is as that of a Repo.
+	URL string
+}
+
+// From returns the cluster as one that has only the named repository: the primary, a copy by its name, or any by its URL.
+func (c Cluster) From(repo string) (Cluster, error) {
+	names := []string{Primary}
+	url := ""
+	switch {
+	case repo == "" || repo == Primary:
+		url = c.Repo.URL
+	case strings.Contains(repo, "://"):
+		if err := checkURL(repo); err != nil {
+			return Cluster{}, &Error{Faults: faults{{Key: "--from", Message: err.Error()}}}
+		}
+		url = repo
+	}
+	for _, one := range c.Copies {
+		if one.Name == repo {
+			url = one.URL
+		}
+		names = append(names, one.Name)
+	}
+	if url == "" {
+		return Cluster{}, &Error{Faults: faults{{
+			Key: "--from", Message: fmt.Sprintf("no repository %q; configured: %s", repo, strings.Join(names, ", ")), Suggestion: Nearest(repo, names),
+		}}}
+	}
+	c.Repo.URL, c.Copies, c.Required = url, nil, Primary
+	return c, nil
 }
 
 // Repo says where the repository is and how it is written.
@@ -141,7 +183,7 @@ func defaults(name string) Cluster {
 	return Cluster{
 		Name: name,
 		Slot: "pgark",
-		Repo: Repo{Every: time.Second, Compression: "zstd"},
+		Repo: Repo{Every: time.Second, Compression: "zstd"}, Required: Primary,
 		Backup: Backup{
 			Schedule: "0 2 * * *",
 			Timezone: "UTC",
@@ -153,6 +195,12 @@ func setRepo(c *Config, from Sources) faults {
 	cluster := c.pick(from.Cluster)
 	if cluster == nil {
 		return faults{{Key: "--repo", Message: "the file has several clusters: name one with --cluster"}}
+	}
+	for _, one := range cluster.Copies {
+		if one.URL == from.Repo { // who names a copy means it alone
+			cluster.Copies, cluster.Required = nil, Primary
+			break
+		}
 	}
 	if err := setURL(cluster, from.Repo); err != nil {
 		return faults{{Key: "repository URL", Message: err.Error()}}
@@ -177,6 +225,9 @@ func complete(c Config) faults {
 			f = append(f, Fault{File: c.File, Key: "clusters." + cluster.Name + ".repo", Message: "no repository: " +
 				"give a URL like s3://bucket/prefix?region=eu-west-1 or file:///path, in the file, as PGARK_REPO or with --repo"})
 		}
+	}
+	for _, cluster := range c.Clusters {
+		f = append(f, completeCopies(c.File, cluster)...)
 	}
 	for i, a := range c.Clusters {
 		for _, b := range c.Clusters[i+1:] {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +51,66 @@ clusters:
 	}
 	if want := (config.Backup{Schedule: "30 3 * * 0", Timezone: "Europe/Paris", MaxRate: 200_000_000}); c.Backup != want {
 		t.Errorf("backup: got %+v, want %+v", c.Backup, want)
+	}
+}
+
+func TestCopies(t *testing.T) {
+	file := write(t, `
+clusters:
+  main:
+    repo: s3://acme-pg/main?region=eu-west-1
+    copies:
+      - { name: dr, url: "s3://acme-pg-dr/main?region=us-east-1" }
+      - name: near
+        url: file:///mnt/nas/pgark
+    required: 2
+`)
+	want := []config.Copy{{Name: "dr", URL: "s3://acme-pg-dr/main?region=us-east-1"}, {Name: "near", URL: "file:///mnt/nas/pgark"}}
+	for name, from := range map[string]config.Sources{
+		"file": {File: file},
+		"variable": {Repo: "s3://acme-pg/main?region=eu-west-1", Environment: []string{
+			"PGARK_COPIES=dr=s3://acme-pg-dr/main?region=us-east-1\n near=file:///mnt/nas/pgark", "PGARK_REQUIRED=2",
+		}},
+	} {
+		c, err := config.Load(from)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got := c.Clusters[0]; !slices.Equal(got.Copies, want) || got.Required != "2" {
+			t.Errorf("%s: got %+v, required %s", name, got.Copies, got.Required)
+		}
+	}
+}
+
+func TestFaultsOfCopies(t *testing.T) {
+	for text, want := range map[string]string{
+		`copies: file:///b`: "want a list",
+		`copies: [{name: dr, url: "file:///b"}, {name: dr, url: "file:///c"}]`: "two copies are named dr",
+		`copies: [{name: primary, url: "file:///b"}]`:                          "not primary",
+		`copies: [{name: Dr, url: "file:///b"}]`:                               "lower-case",
+		`copies: [{name: dr, url: "file:///a"}]`:                               "same place as the primary repository",
+		`copies: [{name: dr, url: "ftp://a"}]`:                                 "unknown scheme",
+		`copies: [{name: dr, urll: "file:///b"}]`:                              "no such key",
+		`required: most`: "want primary, all, or a number",
+		`required: 2`:    "2 required, and there are 1 repositories",
+	} {
+		_, err := config.Load(config.Sources{File: write(t, "clusters:\n  main:\n    repo: file:///a\n    "+text+"\n")})
+		var faults *config.Error
+		if !errors.As(err, &faults) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", text, err, want)
+		}
+	}
+}
+
+func TestFrom(t *testing.T) {
+	c := config.Cluster{Repo: config.Repo{URL: "file:///a"}, Copies: []config.Copy{{Name: "dr", URL: "file:///b"}}}
+	for from, want := range map[string]string{"": "file:///a", "primary": "file:///a", "dr": "file:///b", "file:///c": "file:///c"} {
+		if got, err := c.From(from); err != nil || got.Repo.URL != want || got.Copies != nil {
+			t.Errorf("%q: got %+v, %v, want %s", from, got, err, want)
+		}
+	}
+	if _, err := c.From("drr"); err == nil || !strings.Contains(err.Error(), "dr") {
+		t.Errorf("unknown name: got %v", err)
 	}
 }
 

@@ -144,6 +144,10 @@ func (s scope) label(path string) string {
 func (r *reader) subtree(e entry, above string, s scope) {
 	path := join(above, e.name)
 	var children []string
+	if s.cluster != nil && path == "copies" {
+		r.copies(e, s)
+		return
+	}
 	for _, k := range s.keys {
 		if k.Path == path || k.Path == path+".url" && isScalar(e.value) {
 			r.leaf(e, k, s)

@@ -69,6 +69,12 @@ func ClusterKeys() []Key {
 			set: func(_ *Config, c *Cluster, v string) error { return oneOf(&c.Repo.Compression, v, "zstd", "s2") },
 			get: func(_ Config, c Cluster) string { return c.Repo.Compression },
 		},
+		copiesKey(),
+		{
+			Path: "required", Env: "PGARK_REQUIRED", Doc: "what must hold WAL before it counts as durable: primary (default), all, or how many of primary and copies",
+			set: func(_ *Config, c *Cluster, v string) error { return setRequired(c, v) },
+			get: func(_ Config, c Cluster) string { return c.Required },
+		},
 		{
 			Path: "backup.schedule", Env: "PGARK_BACKUP_SCHEDULE", Doc: "cron expression of five fields, @daily and the like, or off; 0 2 * * * by default",
 			set: func(_ *Config, c *Cluster, v string) error { return setSchedule(c, v) },

@@ -46,6 +46,15 @@ func CatchUp(ctx context.Context, from, to storage.Store) error {
 	return corrupt
 }
 
+// CopyBackup copies one visible backup that to lacks, verified and its record last. The WAL that makes it consistent must be in to: the error is a
+// *CorruptError otherwise. A backup that from does not have is no error.
+func CopyBackup(ctx context.Context, from, to storage.Store, id wal.SystemID, backup string) error {
+	if err := (copier{from: from, to: to}).backup(ctx, id, backup); err != nil {
+		return fmt.Errorf("copy backup %s: %w", backup, err)
+	}
+	return nil
+}
+
 func isCorrupt(err error) bool {
 	var corrupt *CorruptError
 	return errors.As(err, &corrupt)

@@ -23,6 +23,9 @@ func (c *Cluster) PutWAL(ctx context.Context, e *EncodedWAL) error {
 	if errors.Is(err, storage.ErrExists) {
 		err = c.compareWAL(ctx, e)
 	}
+	if errors.Is(err, storage.ErrConflict) { // copies hold different contents
+		err = errors.Join(&ConflictError{Key: e.Key, Range: e.Header.Range}, err)
+	}
 	if err != nil {
 		return fmt.Errorf("put WAL %s: %w", e.Header.Range, err)
 	}
@@ -102,6 +105,9 @@ func (c *Cluster) deletePieces(ctx context.Context, size wal.SegmentSize, seg wa
 // putEqual creates an object. One that exists already with the same bytes is success; other bytes are a *ConflictError.
 func putEqual(ctx context.Context, store storage.Store, key storage.Key, body []byte) error {
 	err := putWhole(ctx, store, key, body)
+	if errors.Is(err, storage.ErrConflict) {
+		return errors.Join(&ConflictError{Key: key}, err)
+	}
 	if !errors.Is(err, storage.ErrExists) {
 		return err
 	}

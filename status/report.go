@@ -56,6 +56,9 @@ type Report struct {
 	Behind *int64 `json:"behind_bytes,omitempty"`
 
 	Stored Stored `json:"stored"`
+
+	// Copies are the repositories of the cluster, the primary first; absent where there is only one.
+	Copies []Copy `json:"copies,omitempty"`
 }
 
 // Server is what the server says of itself.

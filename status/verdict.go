@@ -68,7 +68,7 @@ func (r *Report) Judge(c Commands) {
 		seconds := age.Seconds()
 		r.RPO = &seconds
 	}
-	found := slices.Concat(r.judgeBackups(c), r.judgeReach(c), r.judgeServer(c), r.judgeClock())
+	found := slices.Concat(r.judgeBackups(c), r.judgeReach(c), r.judgeServer(c), r.judgeCopies(c), r.judgeClock())
 	slices.SortStableFunc(found, func(a, b finding) int { return cmp.Compare(a.verdict.severity(), b.verdict.severity()) })
 	r.Verdict, r.Causes = Protected, []Cause{}
 	for _, f := range found {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -35,6 +37,7 @@ func takeBackup(s *session) error {
 		}
 		labels[k] = v
 	}
+	var lack []string
 	meter := s.newMeter()
 	began := time.Now()
 	b, err := agent.Backup(s.ctx, c, agent.BackupOptions{
@@ -42,6 +45,7 @@ func takeBackup(s *session) error {
 		Progress: func(p backup.Progress) {
 			meter.show(backupProgress(p))
 		},
+		Lacks: func(name string, err error) { lack = append(lack, fmt.Sprintf("copy %s lacks it: %v", name, err)) },
 	})
 	meter.end()
 	if err != nil && b.ID == "" {
@@ -51,10 +55,13 @@ func takeBackup(s *session) error {
 		if printErr := s.printJSON(b); printErr != nil {
 			return printErr
 		}
-		return err
+	} else {
+		s.printf("Backup %s in %s: %s in %s, stored as %s. WAL %s to %s on timeline %d is in the repository.\n",
+			b.ID, elapsed(time.Since(began)), size(b.Plain), count(int(b.Files), "file"), size(b.Stored), b.StartLSN, b.StopLSN, uint32(b.Timeline))
 	}
-	s.printf("Backup %s in %s: %s in %s, stored as %s. WAL %s to %s on timeline %d is in the repository.\n",
-		b.ID, elapsed(time.Since(began)), size(b.Plain), count(int(b.Files), "file"), size(b.Stored), b.StartLSN, b.StopLSN, uint32(b.Timeline))
+	if err == nil && len(lack) > 0 {
+		return &codeError{code: exitDegraded, cause: errors.New(strings.Join(lack, "; ")), fix: "the agent brings a copy up to date when it answers; pgark repo copy --to NAME does it now"}
+	}
 	return err
 }
 

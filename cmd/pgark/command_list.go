@@ -13,12 +13,15 @@ func listCommand(p *program) *cli.Command {
 	return p.command(&cli.Command{
 		Name: "list", Aliases: []string{"ls", "backups"}, Usage: "base backups, from when to when can be restored, and the gaps",
 		ArgsUsage: "[URL]",
-		Flags:     []cli.Flag{systemFlag()},
+		Flags:     []cli.Flag{systemFlag(), fromFlag()},
 	}, atMostOne, list)
 }
 
 func list(s *session) error {
 	c, err := s.clusterWith(s.argument())
+	if err == nil && s.cli.String("from") != "" {
+		c, err = s.clusterFrom(s.argument())
+	}
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func restoreCommand(p *program) *cli.Command {
 			&cli.BoolFlag{Name: "dry-run", Usage: "print the plan and stop"},
 			&cli.StringFlag{Name: "bin-dir", Usage: "PostgreSQL's programs of the same major: `DIR`", TakesFile: true},
 			&cli.StringFlag{Name: "owner", Usage: "as root: `USER` who is to own the cluster and run the server", Value: "postgres"},
-			systemFlag(),
+			systemFlag(), fromFlag(),
 			hidden("target-time", "to"), hidden("target-lsn", "to-lsn"), hidden("target-xid", "to-xid"),
 			hidden("target-name", "to-name"), hidden("target-timeline", "timeline"),
 		},
@@ -107,13 +107,21 @@ func restoreCluster(s *session) error {
 	if r.spaces, err = s.tablespaces(); err != nil {
 		return err
 	}
-	if r.configured, err = s.clusterWith(s.argument()); err != nil {
+	whole, err := s.clusterWith(s.argument())
+	if err != nil {
 		return err
 	}
-	return s.withCluster(s.argument(), func(c *repository.Cluster) error {
+	if r.configured, err = s.clusterFrom(s.argument()); err != nil {
+		return err
+	}
+	err = s.withCluster(r.configured, func(c *repository.Cluster) error {
 		r.cluster = c
 		return r.run(target)
 	})
+	if err != nil && r.plan == nil && s.cli.String("from") == "" && len(whole.Copies) > 0 {
+		return &elsewhereError{err, whole.Copies}
+	}
+	return err
 }
 
 // run plans, shows the plan, and carries it out. What stands against it is said behind the plan and
@@ -336,7 +344,7 @@ func (r *restoring) restoreCommand() (string, error) {
 		words = append(words, "--config", file, "--cluster", cluster.Name)
 	}
 	o := r.plan.FetchOptions()
-	words = append(words, "--repo", cluster.Repo.URL, "--system-id", r.cluster.SystemID().String(),
+	words = append(words, "--repo", r.configured.Repo.URL, "--system-id", r.cluster.SystemID().String(),
 		"--until", o.Until.String(), "--timeline", fmt.Sprint(uint32(o.Timeline)), "--segment-size", fmt.Sprint(uint32(o.SegmentSize)),
 		"--ahead", fmt.Sprint(o.Ahead))
 	for i, word := range words {

@@ -45,7 +45,7 @@ func statusCommand(p *program) *cli.Command {
 		Name: "status", Usage: "is it protected, and if not why; what can be restored now, where there are gaps",
 		ArgsUsage: "[URL]",
 		Flags: []cli.Flag{
-			systemFlag(),
+			systemFlag(), fromFlag(),
 			&cli.GenericFlag{
 				Name: "watch", Usage: "look again and again, every two seconds or as `=DURATION` says, until Ctrl-C", Value: &interval{},
 				DefaultText: "off",
@@ -184,6 +184,9 @@ func (s *session) chosen() (config.Config, []config.Cluster, error) {
 		return c, c.Clusters, nil
 	}
 	one, err := c.Select(text(s.cli, "cluster"))
+	if err == nil && s.cli.String("from") != "" {
+		one, err = s.clusterFrom(s.argument())
+	}
 	return c, []config.Cluster{one}, err
 }
 

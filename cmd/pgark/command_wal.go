@@ -7,6 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/pgark/pgark/agent"
+	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/wal"
 )
@@ -26,18 +27,14 @@ func walCommand(p *program) *cli.Command {
 			}, atMostOne, walList),
 			p.command(&cli.Command{
 				Name: "cat", Usage: "write the plain bytes of a segment or history file to standard output", ArgsUsage: "NAME",
-				Flags: []cli.Flag{systemFlag()},
+				Flags: []cli.Flag{systemFlag(), fromFlag()},
 			}, oneArgument("NAME, a WAL file's name such as 000000010000000000000007"), walCat),
 		},
 	})
 }
 
 // withCluster opens the repository and calls f with the cluster that the flags name.
-func (s *session) withCluster(url string, f func(*repository.Cluster) error) error {
-	c, err := s.clusterWith(url)
-	if err != nil {
-		return err
-	}
+func (s *session) withCluster(c config.Cluster, f func(*repository.Cluster) error) error {
 	id, err := s.systemID()
 	if err != nil {
 		return err
@@ -80,7 +77,11 @@ func walList(s *session) error {
 			return usagef("from %q: want an LSN like 16/B374D848", v)
 		}
 	}
-	return s.withCluster(s.argument(), func(c *repository.Cluster) error {
+	configured, err := s.clusterWith(s.argument())
+	if err != nil {
+		return err
+	}
+	return s.withCluster(configured, func(c *repository.Cluster) error {
 		timelines, err := c.Timelines(s.ctx)
 		if err != nil {
 			return err
@@ -119,7 +120,11 @@ func parseTimeline(v string) (wal.TimelineID, error) {
 
 func walCat(s *session) error {
 	name := s.args[0]
-	return s.withCluster("", func(c *repository.Cluster) error {
+	configured, err := s.clusterFrom("")
+	if err != nil {
+		return err
+	}
+	return s.withCluster(configured, func(c *repository.Cluster) error {
 		plain, err := readWALFile(s, c, name)
 		if errors.Is(err, repository.ErrNoWAL) {
 			return &codeError{code: exitNotRecoverable, cause: fmt.Errorf("%s: %w", name, err), fix: "pgark wal ls lists what is there"}

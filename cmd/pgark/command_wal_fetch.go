@@ -84,7 +84,7 @@ func walFetch(s *session) error {
 			return usagef("timeout %q: want a duration like 10m", v)
 		}
 	}
-	c, err := s.clusterWith("")
+	c, err := s.clusterFrom("")
 	if err != nil {
 		return err
 	}

@@ -98,8 +98,18 @@ func explainTyped(err error, f *failure) bool {
 	var connection *agent.ConnectionError
 	var several *agent.AmbiguousError
 	var foreign *archiver.ForeignError
+	var other *agent.OtherRepositoryError
+	var emptied *agent.EmptiedError
 	switch {
 	case explainRestore(err, f), explainFence(err, f):
+	case errors.As(err, &other):
+		f.Code = exitRefused
+		f.Cause = "two archives in one configuration: what one holds cannot be completed from the other"
+		f.Fix = "give the copy an empty place; pgark repo copy --to " + other.Copy + " fills it"
+	case errors.As(err, &emptied):
+		f.Code = exitRefused
+		f.Cause = "a new repository there would have nothing to do with the copy, and the copy would stop"
+		f.Fix = "pgark repo copy --from " + emptied.Copy + " --to primary   brings it back; or correct the URL"
 	case errors.As(err, &connection):
 		f.Code, f.Fix = exitUsage, "docs/CONFIGURATION.md says what it may be"
 	case errors.As(err, &several):

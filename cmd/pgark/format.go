@@ -69,22 +69,31 @@ func (s *session) paint(text, colour string) string {
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }
 
-// table prints rows in columns two spaces apart; the first row is the heading.
+// table prints rows in columns; the first row is the heading.
 func (s *session) table(rows [][]string) {
+	for _, line := range columns(rows) {
+		s.printf("%s\n", line)
+	}
+}
+
+// columns pads cells so that they stand below each other, two spaces apart.
+func columns(rows [][]string) []string {
 	var widths []int
 	for _, row := range rows {
 		for i, cell := range row {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			widths[i] = max(widths[i], len([]rune(cell)))
+			widths[i] = max(widths[i], visibleWidth(cell))
 		}
 	}
+	lines := make([]string, 0, len(rows))
 	for _, row := range rows {
-		var b strings.Builder
+		var line strings.Builder
 		for i, cell := range row {
-			b.WriteString(cell + strings.Repeat(" ", widths[i]-len([]rune(cell))+2))
+			line.WriteString(cell + strings.Repeat(" ", widths[i]-visibleWidth(cell)+2))
 		}
-		s.printf("%s\n", strings.TrimRight(b.String(), " "))
+		lines = append(lines, strings.TrimRight(line.String(), " "))
 	}
+	return lines
 }

@@ -82,6 +82,7 @@ func (p *program) app() *cli.App {
 			listCommand(p),
 			restoreCommand(p),
 			backupCommand(p),
+			repoCommand(p),
 			walCommand(p),
 			configCommand(p),
 			versionCommand(p),
@@ -272,6 +273,32 @@ func (s *session) clusterWith(argument string) (config.Cluster, error) {
 	}
 	return c.Select(text(s.cli, "cluster"))
 }
+
+// fromFlag chooses one repository where a cluster has copies.
+func fromFlag() cli.Flag {
+	return &cli.StringFlag{Name: "from", Usage: "read this `REPOSITORY`: primary, a copy's name, or a URL"}
+}
+
+// clusterFrom is clusterWith with the one repository that --from chooses, or the primary alone.
+func (s *session) clusterFrom(argument string) (config.Cluster, error) {
+	if argument != "" && s.cli.String("from") != "" {
+		return config.Cluster{}, usagef("two repositories: give the argument or --from")
+	}
+	c, err := s.clusterWith(argument)
+	if err != nil {
+		return c, err
+	}
+	return c.From(s.cli.String("from"))
+}
+
+// elsewhereError is an error of one repository of a cluster that has others.
+type elsewhereError struct {
+	error
+
+	copies []config.Copy
+}
+
+func (e *elsewhereError) Unwrap() error { return e.error }
 
 // argument returns the only argument, or "".
 func (s *session) argument() string {

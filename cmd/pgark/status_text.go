@@ -50,6 +50,7 @@ func (s *session) printStatus(r status.Report) {
 	s.printWAL(r)
 	s.row("stored", "%s   %s of base backups, %s of WAL in %s", size(r.Stored.Backups+r.Stored.WAL), size(r.Stored.Backups), size(r.Stored.WAL), r.Repository)
 	s.printWindow(r)
+	s.printCopies(r)
 	if n := len(r.Backups); n > 0 {
 		last := r.Backups[n-1]
 		s.printf("\n")

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -463,5 +464,55 @@ func checkReturns(t *testing.T, required copies.Policy) {
 	t.Logf("%d puts", len(returned))
 	if len(returned) < 50 {
 		t.Errorf("only %d puts returned: nothing was tested", len(returned))
+	}
+}
+
+// TestLiveCopyGetsWhatAnotherPut: what another program put on the primary, or what the copy lost, comes to a copy that was live all the time.
+func TestLiveCopyGetsWhatAnotherPut(t *testing.T) {
+	s := newSite(t, 2, copies.Options{Again: 5 * time.Millisecond})
+	s.allLive(t)
+	s.places[0].Replace("by-hand", []byte("backup"))
+	await(t, func() bool { return s.has(1, "by-hand") }, func() string { return "the object that another program put" })
+	s.places[1].Replace("split", []byte("one"))
+	s.places[0].Replace("split", []byte("other"))
+	s.state(t, 1, copies.Refused)
+}
+
+// TestOutageIsMadeUpFor: while a copy is away, another program puts an object on the primary alone.
+func TestOutageIsMadeUpFor(t *testing.T) {
+	s := newSite(t, 2, copies.Options{Outage: time.Millisecond})
+	s.allLive(t)
+	release := s.places[1].Hang(memory.Put, "")
+	s.put(t, "a")
+	s.places[0].Replace("by-hand", []byte("backup"))
+	time.Sleep(2 * time.Millisecond) // the outage lasts
+	release()
+	await(t, func() bool { return s.has(1, "by-hand") }, func() string { return "what was put during the outage" })
+}
+
+// TestNewCopiesJoin: of three members that any two of are required of, two are new. None of these is a source for the others before it
+// has the marker.
+func TestNewCopiesJoin(t *testing.T) {
+	var log bytes.Buffer
+	s := newSite(t, 3, copies.Options{Required: copies.AtLeast(2), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	s.allLive(t)
+	if strings.Contains(log.String(), "left behind") {
+		t.Errorf("a new site tells of faults:\n%s", log.String())
+	}
+}
+
+func TestDrain(t *testing.T) {
+	s := newSite(t, 2, copies.Options{})
+	s.allLive(t)
+	release := s.places[1].Hang(memory.Put, "")
+	s.put(t, "a")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Drain(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("while the copy lacks an object: got %v", err)
+	}
+	release()
+	if err := s.Drain(t.Context()); err != nil || !s.has(1, "a") {
+		t.Errorf("got %v, on the copy: %t", err, s.has(1, "a"))
 	}
 }

@@ -69,7 +69,11 @@ func (s *Store) join(ctx context.Context, m *member) error {
 	if err != nil {
 		return err
 	}
-	if err := s.reachable(ctx, m); err != nil {
+	marked, err := s.marked(ctx, m)
+	if err == nil && !marked && len(sources) == 0 {
+		err = errNew
+	}
+	if err != nil {
 		s.blame(m, err)
 		return err
 	}
@@ -109,22 +113,22 @@ func (s *Store) blame(m *member, err error) {
 	}
 }
 
-// reachable looks for m's marker, unless m is to get it. It returns ErrEmptied if there is none.
-func (s *Store) reachable(ctx context.Context, m *member) error {
+// marked reports whether m has the marker. That the primary has none is an error: nothing is copied to it that was not there before.
+func (s *Store) marked(ctx context.Context, m *member) (bool, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.options.Patience, errPatience)
 	defer cancel()
 	if _, err := storage.Probe(ctx, m.Store); err != nil {
-		return err
+		return false, err
 	}
 	_, err := m.Store.Stat(ctx, s.options.Marker)
 	if errors.Is(err, storage.ErrNotFound) && m.index != 0 {
-		return nil // it is copied first
+		return false, nil // it is copied first
 	}
-	return err
+	return err == nil, err
 }
 
 // sources waits until m can be brought up to date and returns from which members: from a live one, or, if
-// there is none, from as many as it takes to see all that was returned for.
+// there is none, from as many as it takes to see all that was returned for, less those that hold nothing.
 func (s *Store) sources(ctx context.Context, m *member) (from []*member, live bool, err error) {
 	for {
 		s.mu.Lock()
@@ -146,24 +150,33 @@ func (s *Store) sources(ctx context.Context, m *member) (from []*member, live bo
 	}
 }
 
-// answering returns need other members that answer.
+// errNew says that a member is new, and so are all that it could be brought up to date from.
+var errNew = errors.New("waits for the marker, which none that answers has")
+
+// answering returns, of need other members that answer, those that have the marker. One without it holds nothing: it is new, or was
+// emptied, and then what it alone held is lost, which the archive shows by where it ends.
 func (s *Store) answering(ctx context.Context, m *member, need int) ([]*member, error) {
 	var found []*member
+	answer := 0
 	for _, from := range s.members {
-		if len(found) == need {
+		if answer == need {
 			break
 		}
 		if from == m {
 			continue
 		}
-		if err := s.reachable(ctx, from); err != nil {
+		marked, err := s.marked(ctx, from)
+		if err != nil {
 			s.blame(from, err)
 			continue
 		}
-		found = append(found, from)
+		answer++
+		if marked {
+			found = append(found, from)
+		}
 	}
-	if len(found) < need {
-		return nil, fmt.Errorf("%d other members must answer, %d do", need, len(found))
+	if answer < need {
+		return nil, fmt.Errorf("%d other members must answer, %d do", need, answer)
 	}
 	return found, nil
 }
@@ -173,7 +186,7 @@ func (s *Store) answering(ctx context.Context, m *member, need int) ([]*member, 
 func (s *Store) enter(ctx context.Context, m *member) (context.Context, uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	m.state, m.since = Joining, time.Now()
+	m.state, m.since, m.outage = Joining, time.Now(), false
 	m.ctx, m.cancel = context.WithCancelCause(ctx)
 	for o := range s.open {
 		if !o.once {
@@ -219,16 +232,23 @@ func (s *Store) bring(ctx context.Context, from, m *member, upTo uint64, live bo
 	return held, nil
 }
 
-// watch returns when m is not live any more. It looks for the marker now and then.
+// watch returns when m is not live any more. It looks for the marker now and then, and for what m lacks.
 func (s *Store) watch(ctx context.Context, m *member) {
 	ticker := time.NewTicker(s.options.Check)
 	defer ticker.Stop()
+	again := time.NewTicker(s.options.Again)
+	defer again.Stop()
 	for {
 		s.mu.Lock()
 		live, changed := m.state == Live, s.changed
+		renew := m.outage && len(m.pending) == 0
+		m.outage = m.outage && !renew
 		s.mu.Unlock()
 		if !live {
 			return
+		}
+		if renew {
+			s.renew(m)
 		}
 		select {
 		case <-changed:
@@ -240,7 +260,30 @@ func (s *Store) watch(ctx context.Context, m *member) {
 				s.leave(m, err)
 				s.mu.Unlock()
 			}
+		case <-again.C:
+			s.renew(m)
 		}
+	}
+}
+
+// renew brings a live copy up to date once more, from the primary if that is live.
+func (s *Store) renew(m *member) {
+	s.mu.Lock()
+	primary, ctx := s.members[0], m.ctx
+	ready := m != primary && m.state == Live && primary.state == Live
+	s.mu.Unlock()
+	if !ready {
+		return
+	}
+	err := s.options.CatchUp(ctx, primary.Store, m.Store)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	s.options.Logger.WarnContext(ctx, "copy could not be compared with the primary", "repo", m.Name, "error", err)
+	if errors.Is(err, storage.ErrConflict) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.leave(m, err)
 	}
 }
 

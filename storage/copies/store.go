@@ -34,6 +34,11 @@ type Options struct {
 	Backlog int64
 	// Check is how often each live member's marker is looked for, 0 for 20 s.
 	Check time.Duration
+	// Again is how often a live copy is brought up to date from the primary once more, 0 for 6 h: with what another program put
+	// there, or what the copy lost. It is done after each outage too.
+	Again time.Duration
+	// Outage is how long a call takes that tells of an outage, 0 for 5 s.
+	Outage time.Duration
 	// Patience is how long a read may take on a member before another is asked, 0 for 30 s.
 	Patience time.Duration
 	// Logger may be nil.
@@ -43,6 +48,8 @@ type Options struct {
 const (
 	defaultBacklog  = 64 << 20
 	defaultCheck    = 20 * time.Second
+	defaultAgain    = 6 * time.Hour
+	defaultOutage   = 5 * time.Second
 	defaultPatience = 30 * time.Second
 	mostPending     = 1000 // calls that a member may be behind
 )
@@ -101,6 +108,7 @@ type member struct {
 	err     error
 	pending map[*op]chan struct{} // what it does not hold yet; closed when it does, or is left
 	bytes   int64                 // of pending calls that have returned
+	outage  bool                  // a call took so long that other programs may have done without it
 	//nolint:containedctx // it ends when the member is left, and outlives the calls that use it
 	ctx    context.Context // of this time of being joining or live
 	cancel context.CancelCauseFunc
@@ -144,6 +152,12 @@ func New(members []Member, o Options) (*Store, error) {
 	if o.Check <= 0 {
 		o.Check = defaultCheck
 	}
+	if o.Again <= 0 {
+		o.Again = defaultAgain
+	}
+	if o.Outage <= 0 {
+		o.Outage = defaultOutage
+	}
 	if o.Patience <= 0 {
 		o.Patience = defaultPatience
 	}
@@ -172,6 +186,26 @@ func (s *Store) Status() []MemberStatus {
 		all = append(all, st)
 	}
 	return all
+}
+
+// Drain returns when every member that is live or joining holds all that was begun.
+func (s *Store) Drain(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		drained, changed := true, s.changed
+		for _, m := range s.members {
+			drained = drained && len(m.pending) == 0
+		}
+		s.mu.Unlock()
+		if drained {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // change wakes all who wait. The lock is held.
@@ -260,9 +294,11 @@ func (s *Store) start(m *member, o *op) {
 				return // left: leave has cleared up
 			}
 		}
+		began := time.Now()
 		a, err := o.send(ctx, m)
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		m.outage = m.outage || time.Since(began) > s.options.Outage
 		if ctx.Err() != nil {
 			return
 		}

@@ -1,0 +1,108 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
+)
+
+// Copied is how much was copied from one repository to another.
+type Copied struct {
+	Objects int64
+	Bytes   int64
+}
+
+// CopyRepository copies from one repository what another lacks, as repository.CatchUp does, and tells progress after each object and
+// part. What was copied is returned with an error too.
+func CopyRepository(ctx context.Context, from, to string, o StoreOptions, progress func(Copied)) (Copied, error) {
+	source, err := OpenStore(ctx, from, o)
+	if err != nil {
+		return Copied{}, err
+	}
+	defer func() { _ = source.Close() }() // only reads were made
+	if _, err := repository.Open(ctx, source); err != nil {
+		return Copied{}, opening(from, err)
+	}
+	target, err := OpenStore(ctx, to, o)
+	if err != nil {
+		return Copied{}, err
+	}
+	defer func() { _ = target.Close() }() // all writes were confirmed before
+	if _, err := storage.Probe(ctx, target); err != nil {
+		return Copied{}, fmt.Errorf("write to %s: %w", to, err)
+	}
+	counted := &countingStore{Store: target, progress: progress}
+	err = repository.CatchUp(ctx, source, counted)
+	if err != nil {
+		err = fmt.Errorf("copy %s to %s: %w", from, to, err)
+	}
+	return counted.copied(), err
+}
+
+// countingStore counts what is created in a store.
+type countingStore struct {
+	storage.Store
+
+	mu       sync.Mutex
+	sum      Copied
+	progress func(Copied)
+}
+
+func (s *countingStore) copied() Copied {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sum
+}
+
+func (s *countingStore) add(objects, bytes int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sum.Objects += int64(objects)
+	s.sum.Bytes += int64(bytes)
+	s.progress(s.sum)
+}
+
+// Put implements storage.Store.
+func (s *countingStore) Put(ctx context.Context, key storage.Key, body []byte) error {
+	err := s.Store.Put(ctx, key, body)
+	if err == nil {
+		s.add(1, len(body))
+	}
+	return err
+}
+
+// Begin implements storage.Store.
+func (s *countingStore) Begin(ctx context.Context, key storage.Key) (storage.Upload, error) {
+	u, err := s.Store.Begin(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return &countingUpload{u, s}, nil
+}
+
+type countingUpload struct {
+	storage.Upload
+
+	store *countingStore
+}
+
+// Part implements storage.Upload.
+func (u *countingUpload) Part(ctx context.Context, n int, body []byte) error {
+	err := u.Upload.Part(ctx, n, body)
+	if err == nil {
+		u.store.add(0, len(body))
+	}
+	return err
+}
+
+// Commit implements storage.Upload.
+func (u *countingUpload) Commit(ctx context.Context) error {
+	err := u.Upload.Commit(ctx)
+	if err == nil {
+		u.store.add(1, 0)
+	}
+	return err
+}

@@ -1,0 +1,197 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pgark/pgark/config"
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/storage/copies"
+)
+
+// place is one repository of a cluster: the primary, or a copy.
+type place struct {
+	name  string
+	url   string
+	store *Store
+}
+
+// places are all repositories of a cluster, the primary first, and the one store that is made of them.
+type places struct {
+	storage.Store
+
+	all []place
+	// copies is what Store is where there are copies; nil where there are none.
+	copies *copies.Store
+}
+
+// openPlaces opens the stores of a cluster. It reads and writes nothing in them. The caller closes them.
+func openPlaces(ctx context.Context, c config.Cluster, o StoreOptions) (*places, error) {
+	p := &places{}
+	for _, one := range append([]config.Copy{{Name: config.Primary, URL: c.Repo.URL}}, c.Copies...) {
+		logged := o
+		if o.Logger != nil && len(c.Copies) > 0 {
+			logged.Logger = o.Logger.With("repo", one.Name)
+		}
+		store, err := OpenStore(ctx, one.URL, logged)
+		if err != nil {
+			return nil, errors.Join(err, p.Close())
+		}
+		p.all = append(p.all, place{one.Name, one.URL, store})
+	}
+	p.Store = p.all[0].store
+	if len(c.Copies) == 0 {
+		return p, nil
+	}
+	required, err := copies.ParsePolicy(c.Required)
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	members := make([]copies.Member, 0, len(p.all))
+	for _, one := range p.all {
+		members = append(members, copies.Member{Name: one.name, Store: one.store})
+	}
+	p.copies, err = copies.New(members, copies.Options{
+		Required: required, CatchUp: o.catchUp, Same: repository.SameContent, Marker: repository.MarkerKey, Logger: o.Logger,
+	})
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	p.Store = p.copies
+	return p, nil
+}
+
+// catchUp brings a repository up to date. An object that is damaged where it comes from is told and left out: it must not keep
+// what is new from being safe in two places.
+func (o StoreOptions) catchUp(ctx context.Context, from, to storage.Store) error {
+	err := repository.CatchUp(ctx, from, to)
+	var corrupt *repository.CorruptError
+	if !errors.As(err, &corrupt) {
+		return err
+	}
+	if o.Logger != nil {
+		o.Logger.ErrorContext(ctx, "objects that are damaged were not copied", "error", err)
+	}
+	return nil
+}
+
+// Close closes all stores. Calls after it fail.
+func (p *places) Close() error {
+	var err error
+	for _, one := range p.all {
+		err = errors.Join(err, one.store.Close())
+	}
+	return err
+}
+
+// keep looks after the copies until ctx ends.
+func (p *places) keep(ctx context.Context) {
+	if p.copies != nil {
+		p.copies.Run(ctx)
+	}
+}
+
+// drainTimeout is how long an agent that stops waits for copies that nothing required waits for.
+const drainTimeout = 5 * time.Second
+
+// drain waits until the copies hold what was sent to them, for a while.
+func (p *places) drain(ctx context.Context) {
+	if p.copies == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	_ = p.copies.Drain(ctx) // a copy that is slow is brought up to date by the next agent
+}
+
+// OtherRepositoryError says that a copy is not a copy of the primary: it holds a repository of its own. Nothing was written.
+type OtherRepositoryError struct {
+	Copy, Primary     string // the names
+	CopyID, PrimaryID string // the repository ids
+}
+
+// Error names both.
+func (e *OtherRepositoryError) Error() string {
+	return fmt.Sprintf("copy %s holds repository %s, %s holds %s: it is no copy of it", e.Copy, e.CopyID, e.Primary, e.PrimaryID)
+}
+
+// EmptiedError says that the primary holds no repository although a copy does: it was emptied or swapped, and a new one there
+// would leave the copy behind for ever. Nothing was written.
+type EmptiedError struct {
+	Primary string // its URL
+	Copy    string // the copy's name
+}
+
+// Error names both.
+func (e *EmptiedError) Error() string {
+	return fmt.Sprintf("%s holds no repository, though its copy %s does: it was emptied or swapped", e.Primary, e.Copy)
+}
+
+// look reads the markers of all places, each within ctx. errs has an entry for each place that holds no repository or does not
+// answer.
+func (p *places) look(ctx context.Context) (found []*repository.Repository, errs []error) {
+	found, errs = make([]*repository.Repository, len(p.all)), make([]error, len(p.all))
+	var group errgroup.Group
+	for i, one := range p.all {
+		group.Go(func() error {
+			found[i], errs[i] = repository.Open(ctx, one.store)
+			return nil
+		})
+	}
+	_ = group.Wait() // the errors are in errs
+	return found, errs
+}
+
+// agree returns an *OtherRepositoryError or an *EmptiedError if the places that answer are not one repository and its copies.
+// fresh says that no place holds one, so that it may be made; it is false where one does not answer.
+func (p *places) agree(found []*repository.Repository, errs []error) (fresh bool, err error) {
+	first := -1
+	fresh = true
+	for i, r := range found {
+		switch {
+		case r == nil:
+			fresh = fresh && errors.Is(errs[i], repository.ErrNoRepository)
+			continue
+		case first < 0:
+			first = i
+		case r.Marker().RepositoryID != found[first].Marker().RepositoryID:
+			return false, &OtherRepositoryError{
+				Copy: p.all[i].name, CopyID: r.Marker().RepositoryID, Primary: p.all[first].name, PrimaryID: found[first].Marker().RepositoryID,
+			}
+		}
+		fresh = false
+	}
+	if first > 0 && errors.Is(errs[0], repository.ErrNoRepository) {
+		return false, &EmptiedError{Primary: p.all[0].url, Copy: p.all[first].name}
+	}
+	return fresh, nil
+}
+
+// create opens the repository, or makes it on the primary where no place holds one. A copy that does not answer keeps a new
+// repository from being made: it may hold the old one.
+func (p *places) create(ctx context.Context) (*repository.Repository, error) {
+	if p.copies == nil {
+		return repository.Create(ctx, p.Store)
+	}
+	looking, cancel := context.WithTimeout(ctx, preflightTimeout)
+	found, errs := p.look(looking)
+	cancel()
+	fresh, err := p.agree(found, errs)
+	if err != nil {
+		return nil, err
+	}
+	if found[0] == nil && errors.Is(errs[0], repository.ErrNoRepository) {
+		if !fresh {
+			return nil, fmt.Errorf("before a repository is made every copy must answer: %w", errors.Join(errs[1:]...))
+		}
+		if _, err := repository.Create(ctx, p.all[0].store); err != nil {
+			return nil, err
+		}
+	}
+	return repository.Open(ctx, p.Store)
+}

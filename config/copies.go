@@ -1,0 +1,120 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"github.com/pgark/pgark/storage/copies"
+)
+
+// copiesKey is a list in the file, and one text elsewhere: dr=URL, several with white space between.
+func copiesKey() Key {
+	return Key{
+		Path: "copies", Env: "PGARK_COPIES", Doc: "repositories in other places that get the same objects: a list of `name` and `url`; as a variable name=URL, white space between",
+		set: func(_ *Config, c *Cluster, v string) error {
+			c.Copies = nil
+			for _, word := range strings.Fields(v) {
+				name, url, named := strings.Cut(word, "=")
+				if !named || strings.Contains(name, ":") {
+					return fmt.Errorf("%q has no name: want name=URL, as in dr=s3://bucket/prefix?region=us-east-1", word)
+				}
+				if err := c.addCopy(Copy{Name: name, URL: url}); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		get: func(_ Config, c Cluster) string {
+			var words []string
+			for _, one := range c.Copies {
+				words = append(words, one.Name+"="+one.URL)
+			}
+			return strings.Join(words, " ")
+		},
+	}
+}
+
+var errCopyName = errors.New("a copy's name is 1 to 40 lower-case letters, digits, - and _, beginning with a letter, and not primary")
+
+func (c *Cluster) addCopy(one Copy) error {
+	switch {
+	case !validName(one.Name) || one.Name == Primary:
+		return errCopyName
+	case slices.ContainsFunc(c.Copies, func(other Copy) bool { return other.Name == one.Name }):
+		return fmt.Errorf("two copies are named %s", one.Name)
+	}
+	if err := checkURL(one.URL); err != nil {
+		return fmt.Errorf("copy %s: %w", one.Name, err)
+	}
+	c.Copies = append(c.Copies, one)
+	return nil
+}
+
+// copies reads the list of copies.
+func (r *reader) copies(e entry, s scope) {
+	list, ok := e.value.(*ast.SequenceNode)
+	if !ok {
+		r.fault(e.value.GetToken(), s.label("copies"), "want a list: - { name: dr, url: … }, got "+kindOf(e.value))
+		return
+	}
+	s.cluster.Copies = nil
+	for i, item := range list.Values {
+		label := s.label(fmt.Sprintf("copies[%d]", i))
+		before := len(r.faults)
+		var one Copy
+		fields := map[string]*string{"name": &one.Name, "url": &one.URL}
+		for _, f := range r.mapping(item, label) {
+			to, known := fields[f.name]
+			if !known {
+				r.fault(f.at, join(label, f.name), "this version knows no such key").Suggestion = Nearest(f.name, []string{"name", "url"})
+				continue
+			}
+			value, err := r.scalar(f.value)
+			if err != nil {
+				r.fault(f.value.GetToken(), join(label, f.name), err.Error())
+			}
+			*to = value
+		}
+		if len(r.faults) > before {
+			continue
+		}
+		if err := s.cluster.addCopy(one); err != nil {
+			r.fault(item.GetToken(), label, err.Error())
+		}
+	}
+}
+
+func setRequired(c *Cluster, v string) error {
+	if _, err := copies.ParsePolicy(v); v == "" || err != nil {
+		return fmt.Errorf("%q: want primary, all, or a number of repositories", v)
+	}
+	c.Required = v
+	return nil
+}
+
+// completeCopies returns what is wrong with the copies of a cluster once all is read.
+func completeCopies(file string, c Cluster) faults {
+	var f faults
+	fault := func(key, format string, args ...any) {
+		f = append(f, Fault{File: file, Key: "clusters." + c.Name + "." + key, Message: fmt.Sprintf(format, args...)})
+	}
+	seen := map[string]string{c.Repo.URL: "the primary repository"}
+	for _, one := range c.Copies {
+		if other, twice := seen[one.URL]; twice {
+			fault("copies", "copy %s is the same place as %s", one.Name, other)
+		}
+		seen[one.URL] = "copy " + one.Name
+	}
+	policy, err := copies.ParsePolicy(c.Required)
+	if err == nil {
+		err = policy.Validate(1 + len(c.Copies))
+	}
+	if err != nil {
+		fault("required", "%s required, and there are %d repositories, the primary among them", c.Required, 1+len(c.Copies))
+	}
+	return f
+}
