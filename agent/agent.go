@@ -43,8 +43,13 @@ type StoreOptions struct {
 	Logger   *slog.Logger
 }
 
-// ErrURL says that a repository URL cannot be used: a fault of the configuration.
-var ErrURL = s3.ErrURL
+// Faults of the configuration that a bucket shows: the URL cannot be used, the region in it is not the bucket's, the server's
+// certificate is not trusted here.
+var (
+	ErrURL         = s3.ErrURL
+	ErrRegion      = s3.ErrRegion
+	ErrCertificate = s3.ErrCertificate
+)
 
 // Store is an open store; Close releases what it holds.
 type Store struct {

@@ -73,7 +73,7 @@ func (c Cluster) From(repo string) (Cluster, error) {
 		url = c.Repo.URL
 	case strings.Contains(repo, "://"):
 		if err := checkURL(repo); err != nil {
-			return Cluster{}, &Error{Faults: faults{{Key: "--from", Message: err.Error()}}}
+			return Cluster{}, &Error{Faults: faults{{Key: "repository", Message: err.Error()}}}
 		}
 		url = repo
 	}
@@ -85,7 +85,7 @@ func (c Cluster) From(repo string) (Cluster, error) {
 	}
 	if url == "" {
 		return Cluster{}, &Error{Faults: faults{{
-			Key: "--from", Message: fmt.Sprintf("no repository %q; configured: %s", repo, strings.Join(names, ", ")), Suggestion: Nearest(repo, names),
+			Key: "repository", Message: fmt.Sprintf("no repository %q; configured: %s", repo, strings.Join(names, ", ")), Suggestion: Nearest(repo, names),
 		}}}
 	}
 	c.Repo.URL, c.Copies, c.Required = url, nil, Primary

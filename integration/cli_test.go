@@ -101,6 +101,7 @@ func TestBadStoreInput(t *testing.T) {
 		{"restore, empty bucket", nil, []string{"restore", "--into", filepath.Join(s.folder, "x"), "--yes", s.url}, 10, "no repository here"},
 		{"run, no such bucket", nil, []string{"run", s.s3.URL("absent", "main")}, 10, "no such bucket"},
 		{"check, no such bucket", nil, []string{"check", "--only", "storage", s.s3.URL("absent", "main")}, 10, "no such bucket"},
+		{"run, wrong region", nil, []string{"run", strings.Replace(s.url, "us-east-1", "eu-west-1", 1)}, 2, "another region"},
 		{"run, wrong key", []string{"AWS_SECRET_ACCESS_KEY=hunter22hunter22"}, []string{"run", s.url}, 13, "access denied"},
 		{"check, wrong key", []string{"AWS_SECRET_ACCESS_KEY=hunter22hunter22"}, []string{"check", "--only", "storage", s.url}, 13, "access denied"},
 		{"list, wrong key", []string{"AWS_SECRET_ACCESS_KEY=hunter22hunter22"}, []string{"list", s.url}, 13, "access denied"},

@@ -26,6 +26,11 @@ type condition struct {
 func conditions() []condition {
 	return []condition{
 		{agent.ErrURL, exitUsage, "", urlForms()},
+		{agent.ErrRegion, exitUsage, "the region in the URL is not the one the bucket lies in", "write the bucket's own: s3://bucket/prefix?region=REGION"},
+		{
+			agent.ErrCertificate, exitStorage, "no authority that this host knows vouches for the server",
+			"AWS_CA_BUNDLE=FILE names the certificate to trust; or correct the endpoint",
+		},
 		{
 			agent.ErrNoAgent, exitFailed, "without the WAL that an agent archives the backup could not be restored",
 			"start pgark run beside the server, or wait for it with --wait",

@@ -99,7 +99,7 @@ func (s *Store) join(ctx context.Context, m *member) error {
 		}
 	}
 	m.state, m.since, m.err = Live, time.Now(), nil
-	s.options.Logger.InfoContext(ctx, "copy is live", "repo", m.Name)
+	s.options.Logger.InfoContext(ctx, "repository is live", "repo", m.Name)
 	s.change()
 	return nil
 }

@@ -362,7 +362,7 @@ func (s *Store) leave(m *member, err error) {
 	for o := range m.pending {
 		s.settle(m, o)
 	}
-	s.options.Logger.Error("copy is left behind", "repo", m.Name, "state", string(m.state), "error", err)
+	s.options.Logger.Error("repository is left behind", "repo", m.Name, "state", string(m.state), "error", err)
 	s.change()
 }
 

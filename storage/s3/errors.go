@@ -19,9 +19,12 @@ import (
 
 // Conditions of this store alone. None of them passes by waiting.
 var (
-	errRefused     = errors.New("request refused")
-	errRegion      = errors.New("bucket is in another region")
-	errCertificate = errors.New("certificate not trusted")
+	// ErrRegion says that the URL names another region than the bucket's.
+	ErrRegion = errors.New("bucket is in another region")
+	// ErrCertificate says that no authority known here vouches for the server.
+	ErrCertificate = errors.New("certificate not trusted")
+
+	errRefused = errors.New("request refused")
 )
 
 // fault gives err its place and its meaning. Texts stay short: what the SDK prints is for its makers.
@@ -56,7 +59,7 @@ func (s *Store) classify(ctx context.Context, err error) (detail string, kind er
 			kind = storage.ErrExpired
 		}
 	}
-	if kind == errRegion { //nolint:errorlint // as above
+	if kind == ErrRegion { //nolint:errorlint // as above
 		if region := response.Response.Header.Get("X-Amz-Bucket-Region"); region != "" {
 			detail += ": " + region
 		}
@@ -121,7 +124,7 @@ func classifyCode(status int, code string) error {
 	case "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken", "RequestExpired":
 		return storage.ErrExpired
 	case "PermanentRedirect", "TemporaryRedirect", "Redirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException":
-		return errRegion
+		return ErrRegion
 	case "BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch", "IncompleteBody", "RequestTimeout",
 		"InternalError", "SlowDown", "ConditionalRequestConflict", "OperationAborted", "ServiceUnavailable":
 		return storage.ErrUnavailable
@@ -140,7 +143,7 @@ func classifyStatus(status int) error {
 	case status == http.StatusNotImplemented:
 		return errRefused
 	case status >= 300 && status < 400:
-		return errRegion
+		return ErrRegion
 	case status == http.StatusConflict, status == http.StatusNotFound, status == http.StatusRequestTimeout,
 		status == http.StatusTooManyRequests, status >= 500, status < 300:
 		return storage.ErrUnavailable
@@ -177,11 +180,11 @@ func classifyTransport(err error) (detail string, kind error) {
 	var record tls.RecordHeaderError
 	switch {
 	case errors.As(err, &certificate):
-		return shorten(certificate.Err), errCertificate
+		return shorten(certificate.Err), ErrCertificate
 	case errors.As(err, &record):
 		return "the endpoint does not speak TLS", errRefused
 	case errors.As(err, new(x509.UnknownAuthorityError)):
-		return "unknown authority", errCertificate
+		return "unknown authority", ErrCertificate
 	}
 	if isConfiguration(err) {
 		return shorten(err), errRefused
