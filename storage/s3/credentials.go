@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/pgark/pgark/storage"
 )
 
 // credentials gives what the default chain finds, and looks again when the store refuses it: a chain
@@ -19,17 +21,23 @@ type credentials struct {
 	mu    sync.Mutex
 	chain aws.CredentialsProvider // nil: to be loaded
 	given aws.Credentials         // the last ones
+	// renewed is the access key of the last ones that were got because a store had refused those before.
+	renewed string
 }
 
-// Retrieve implements aws.CredentialsProvider.
+// Retrieve implements aws.CredentialsProvider. A chain that fails is loaded again at once: the keys with which it assumes a role may
+// have been replaced meanwhile.
 func (c *credentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	chain, err := c.current(ctx)
+	chain, fresh, err := c.current(ctx)
 	if err != nil {
 		return aws.Credentials{}, &credentialsError{err: err, once: c.once()}
 	}
 	found, err := chain.Retrieve(ctx)
 	if err != nil {
 		c.invalidate()
+		if !fresh && ctx.Err() == nil {
+			return c.Retrieve(ctx)
+		}
 		return aws.Credentials{}, &credentialsError{err: err, once: c.once()}
 	}
 	c.mu.Lock()
@@ -38,18 +46,17 @@ func (c *credentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	return found, nil
 }
 
-func (c *credentials) current(ctx context.Context) (aws.CredentialsProvider, error) {
+// current returns the chain; fresh says that it was loaded just now.
+func (c *credentials) current(ctx context.Context) (chain aws.CredentialsProvider, fresh bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.chain != nil {
-		return c.chain, nil
+		return c.chain, false, nil
 	}
-	chain, err := c.load(ctx)
-	if err != nil {
-		return nil, err
+	if c.chain, err = c.load(ctx); err != nil {
+		return nil, false, err
 	}
-	c.chain = chain
-	return chain, nil
+	return c.chain, true, nil
 }
 
 // once tells whether credentials were found before: then their absence may pass.
@@ -66,15 +73,31 @@ func (c *credentials) invalidate() {
 	c.chain = nil
 }
 
-// renew is called when the store refused a request. It tells whether the credentials are other ones by
-// now than those that signed it, loading the chain again to find out.
-func (c *credentials) renew(ctx context.Context, refused *http.Request) bool {
+// renew is called when the store refused a request, with storage.ErrExpired or storage.ErrDenied as it said. It tells whether the
+// credentials are other ones by now than those that signed it, loading the chain again to find out. A session of a role is another
+// with each look, which says nothing of what it may do: one that was got by such a look and is refused is not looked behind again.
+func (c *credentials) renew(ctx context.Context, refused *http.Request, said error) bool {
 	if c.differ(refused) {
 		return true // another request's refusal has renewed them already
 	}
+	if !errors.Is(said, storage.ErrExpired) && c.isSecondSession() {
+		return false
+	}
 	c.invalidate()
-	_, err := c.Retrieve(ctx)
-	return err == nil && c.differ(refused)
+	if _, err := c.Retrieve(ctx); err != nil || !c.differ(refused) {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.renewed = c.given.AccessKeyID
+	return true
+}
+
+// isSecondSession tells whether the last credentials are of a session that was got because the one before was refused.
+func (c *credentials) isSecondSession() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.given.CanExpire && c.given.AccessKeyID == c.renewed
 }
 
 func (c *credentials) differ(signed *http.Request) bool {

@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -55,7 +56,7 @@ func (s *Store) classify(ctx context.Context, err error) (detail string, kind er
 	detail = strings.TrimSpace(fmt.Sprintf("%d %s", status, code))
 	kind = classifyCode(status, code)
 	if kind == storage.ErrDenied || kind == storage.ErrExpired { //nolint:errorlint // the very sentinels of classifyCode
-		if s.credentials.renew(ctx, requestOf(response)) {
+		if s.credentials.renew(ctx, requestOf(response), kind) {
 			kind = storage.ErrExpired
 		}
 	}
@@ -154,16 +155,37 @@ func classifyStatus(status int) error {
 
 func classifyCredentials(err *credentialsError) (detail string, kind error) {
 	code := codeOf(err)
+	none := strings.Contains(err.err.Error(), "no EC2 IMDS role found")
+	var assumed *roleError
 	switch {
+	case errors.As(err, &assumed) && none && !err.once:
+		return "assume role " + assumed.arn + ": " + errNoCredentials.Error(), storage.ErrDenied
+	case errors.As(err, &assumed):
+		return "assume role " + assumed.arn + ": " + cmp.Or(code, shorten(err.err)), classifyRole(err, code)
 	case err.once:
 		return "credentials: " + shorten(err.err), storage.ErrUnavailable
 	case code != "" && classifyStatus(statusOf(err)) == storage.ErrDenied: //nolint:errorlint // the very sentinel
 		return "credentials: " + code, storage.ErrDenied
-	case strings.Contains(err.err.Error(), "no EC2 IMDS role found"):
+	case none:
 		return errNoCredentials.Error(), storage.ErrDenied
 	default:
 		return "credentials: " + shorten(err.err), storage.ErrDenied
 	}
+}
+
+// classifyRole judges that a role could not be assumed. That it may not be is certain at once; all else may pass where it could be
+// assumed before.
+// https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
+func classifyRole(err *credentialsError, code string) error {
+	switch {
+	case code == "AccessDenied":
+		return storage.ErrDenied
+	case err.once, strings.HasPrefix(code, "Throttling"):
+		return storage.ErrUnavailable
+	case statusOf(err) != 0:
+		return classifyCode(statusOf(err), code)
+	}
+	return storage.ErrUnavailable
 }
 
 // classifyTransport judges an error without an answer of the store.

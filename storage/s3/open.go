@@ -13,9 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
 )
 
@@ -79,8 +77,7 @@ func (s *Store) chain(ctx context.Context) (aws.CredentialsProvider, error) {
 		return nil, err
 	}
 	if s.options.Role != "" {
-		provider := stscreds.NewAssumeRoleProvider(sts.NewFromConfig(conf), s.options.Role)
-		return aws.NewCredentialsCache(provider), nil
+		return assume(conf, s.options), nil
 	}
 	return conf.Credentials, nil
 }
@@ -106,7 +103,7 @@ func (s *Store) configure(o *s3.Options) {
 		o.BaseEndpoint = aws.String(s.options.Endpoint)
 	}
 	if o.BaseEndpoint != nil && o.Region == "" {
-		o.Region = "us-east-1"
+		o.Region = defaultRegion
 	}
 	switch s.options.PathStyle {
 	case PathStyleOn:

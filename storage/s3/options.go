@@ -27,8 +27,10 @@ type Options struct {
 	Endpoint string
 	// Profile of the shared configuration files.
 	Profile string
-	// Role is the ARN of a role to assume.
+	// Role is the ARN of a role to assume with the credentials that are found: a copy in another account, for example.
 	Role string
+	// RoleExternalID is what the role's trust policy may ask for. It is no secret.
+	RoleExternalID string
 	// PathStyle says whether the bucket is part of the path. The default is PathStyleAuto.
 	PathStyle PathStyle
 	// Dualstack uses the endpoints that have IPv6 addresses too.
@@ -76,7 +78,7 @@ func urlError(format string, args ...any) error {
 
 // ParseURL reads s3://bucket/prefix?name=value&…. The names are those of Go CDK's s3blob: region,
 // endpoint, profile, role, use_path_style (also force-path-style, forcePathStyle), dualstack, fips,
-// request_checksum_calculation, response_checksum_validation, ssetype, kmskeyid; and storage_class. An
+// request_checksum_calculation, response_checksum_validation, ssetype, kmskeyid; and role_external_id and storage_class. An
 // unknown name, a name given twice, and credentials in the URL are errors, which wrap ErrURL and never
 // repeat the URL.
 func ParseURL(rawURL string) (Options, error) {
@@ -115,6 +117,8 @@ func (o *Options) field(name string) *string {
 		return &o.Profile
 	case "role":
 		return &o.Role
+	case "role_external_id":
+		return &o.RoleExternalID
 	case "request_checksum_calculation":
 		return &o.RequestChecksum
 	case "response_checksum_validation":
@@ -206,7 +210,27 @@ func (o Options) Validate() error {
 			return urlError("%s is %q, not one of %s", check.name, check.value, strings.Join(check.allowed, ", "))
 		}
 	}
+	if err := o.validateRole(); err != nil {
+		return err
+	}
 	return o.validateEndpoint()
+}
+
+// validateRole keeps to what AssumeRole takes; stores of others have roles whose ARN has other parts than Amazon's.
+// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+func (o Options) validateRole() error {
+	const least, most, mostID = 20, 2048, 1224
+	switch {
+	case o.Role == "" && o.RoleExternalID != "":
+		return urlError("role_external_id is given without role")
+	case o.Role != "" && (!strings.HasPrefix(o.Role, "arn:") || len(o.Role) < least || len(o.Role) > most):
+		return urlError("role is %q, not an ARN like arn:aws:iam::123456789012:role/pgark", o.Role)
+	case o.RoleExternalID != "" && (len(o.RoleExternalID) > mostID || !regexp.MustCompile(`^[\w+=,.@:/-]{2,}$`).MatchString(o.RoleExternalID)):
+		return urlError("role_external_id is none: 2 to 1224 letters, digits and +=,.@:/-_ (write + as %%2B)")
+	case o.KMSKeyID != "" && !strings.HasPrefix(o.SSEType, "aws:kms"):
+		return urlError("kmskeyid is given without ssetype=aws:kms")
+	}
+	return nil
 }
 
 func contains(all []string, s string) bool {

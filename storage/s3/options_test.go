@@ -33,6 +33,10 @@ func TestParseURL(t *testing.T) {
 			},
 		},
 		{
+			"s3://bucket?role=arn:aws:iam::222:role/r&role_external_id=acme%2B1",
+			s3.Options{Bucket: "bucket", Role: "arn:aws:iam::222:role/r", RoleExternalID: "acme+1"},
+		},
+		{
 			"s3://bucket?request_checksum_calculation=when_required&response_checksum_validation=when_supported",
 			s3.Options{Bucket: "bucket", RequestChecksum: "when_required", ResponseChecksum: "when_supported"},
 		},
@@ -70,6 +74,11 @@ func TestParseURLRefuses(t *testing.T) {
 		{"s3://bucket?fips=yes", "fips must be true or false"},
 		{"s3://bucket?a;b", "query cannot be parsed"},
 		{"s3://bucket?ssetype=none", "ssetype is"},
+		{"s3://bucket?role=pgark-copy", "not an ARN like"},
+		{"s3://bucket?role_external_id=acme", "without role"},
+		{"s3://bucket?role=arn:aws:iam::222:role/r&role_external_id=a+b", "write + as %2B"},
+		{"s3://bucket?kmskeyid=k", "without ssetype=aws:kms"},
+		{"s3://bucket?kmskeyid=k&ssetype=AES256", "without ssetype=aws:kms"},
 		{"s3://bucket?endpoint=127.0.0.1:9000", "endpoint"},
 		{"s3://bucket?endpoint=ftp://x", "must begin with https://"},
 		{"s3://bucket?endpoint=http://u:CANARY@x", "a scheme, a host and a port alone"},
