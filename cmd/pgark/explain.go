@@ -42,7 +42,7 @@ func conditions() []condition {
 		{storage.ErrNoStore, exitNoRepository, "there is no such bucket", "create it (versioning on), or correct the repository URL"},
 		{
 			storage.ErrDenied, exitDenied, "the credential is unknown to the store, or may not do this",
-			"check AWS_PROFILE, the AWS_ variables or the instance's role; it needs GetObject, PutObject and ListBucket here",
+			"check AWS_PROFILE, the AWS_ variables or the instance's role; it needs GetObject, PutObject and ListBucket here; a role must trust who assumes it",
 		},
 		{storage.ErrExpired, exitDenied, "the credential has expired", "renew it"},
 		{storage.ErrSkewed, exitStorage, "this host's clock differs too much from the store's", "set the clock (NTP)"},
