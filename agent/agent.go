@@ -51,9 +51,9 @@ var (
 	ErrCertificate = s3.ErrCertificate
 )
 
-// Store is an open store; Close releases what it holds.
+// Store is an open store with the one retry loop around it; Close releases what it holds. What the store beneath can do besides, it can.
 type Store struct {
-	storage.Store
+	*retry.Store
 
 	closer io.Closer
 }

@@ -11,7 +11,9 @@ import (
 	"github.com/pgark/pgark/agent"
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/storage/memory"
+	"github.com/pgark/pgark/storage/storagetest"
 	"github.com/pgark/pgark/wal"
 )
 
@@ -95,5 +97,31 @@ func beat(ctx context.Context, t *testing.T, r *repository.Repository, id wal.Sy
 	b := repository.Beat{Time: time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC), Timeline: 1, LSN: 0x1000028}
 	if err := r.Cluster(id).PutBeat(ctx, b); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestProbeReachesTheBucket: a store that overwrites must be known as such through all that is wrapped around it, or nothing looks
+// before it writes.
+func TestProbeReachesTheBucket(t *testing.T) {
+	server := storagetest.StartServer(t)
+	server.Setenv(t)
+	server.CreateBucket(t, "bucket")
+	proxy := storagetest.StartProxy(t, server)
+	proxy.Add(storagetest.Rule{Fault: storagetest.Overwrite()})
+	store, err := agent.OpenStore(t.Context(), proxy.URL("bucket", "main"), agent.StoreOptions{Patience: agent.Brief})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := storage.Probe(t.Context(), store); err != nil || got != storage.ConditionalIgnored {
+		t.Errorf("got %v, %v, want ignored", got, err)
+	}
+	if err := store.Put(t.Context(), "x", []byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Put(t.Context(), "x", []byte("second")); !errors.Is(err, storage.ErrExists) {
+		t.Errorf("got %v, want ErrExists", err)
+	}
+	if err := store.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/pgark/pgark/compression"
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/wal"
 )
 
@@ -58,6 +59,9 @@ func Backup(ctx context.Context, c config.Cluster, o BackupOptions) (repository.
 	if err != nil {
 		return repository.Backup{}, opening(c.Repo.URL, err)
 	}
+	if _, err := storage.Probe(ctx, stores.all[0].store); err != nil {
+		return repository.Backup{}, err
+	}
 	system, err := srv.identify(ctx)
 	if err != nil {
 		return repository.Backup{}, err
@@ -98,6 +102,9 @@ func (f follower) copy(ctx context.Context, from, to place, b repository.Backup)
 	r, err := repository.Open(ctx, to.store)
 	if err != nil {
 		return opening(to.url, err)
+	}
+	if _, err := storage.Probe(ctx, to.store); err != nil {
+		return err
 	}
 	f.cluster = r.Cluster(f.cluster.SystemID())
 	if err := f.wait(ctx, b.Timeline, b.StopLSN); err != nil {

@@ -176,6 +176,9 @@ func (p *places) agree(found []*repository.Repository, errs []error) (fresh bool
 // repository from being made: it may hold the old one.
 func (p *places) create(ctx context.Context) (*repository.Repository, error) {
 	if p.copies == nil {
+		if _, err := storage.Probe(ctx, p.Store); err != nil {
+			return nil, err
+		}
 		return repository.Create(ctx, p.Store)
 	}
 	looking, cancel := context.WithTimeout(ctx, preflightTimeout)
