@@ -21,7 +21,14 @@ func (b *bench) pgbackrest(repo string, args ...string) []string {
 // agent starts `pgark run` and returns a function that stops it and says what it cost.
 func (b *bench) agent(url string, args ...string) (stop func() figure) {
 	b.t.Helper()
+	return b.agentWith(nil, url, args...)
+}
+
+// agentWith is agent with further variables.
+func (b *bench) agentWith(env []string, url string, args ...string) (stop func() figure) {
+	b.t.Helper()
 	cmd := b.command(b.pgark, append([]string{"run"}, append(args, url)...)...)
+	cmd.Env = append(cmd.Env, env...)
 	log, err := os.Create(filepath.Join(b.dir, "agent.log"))
 	b.must(err)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -145,10 +152,7 @@ func (b *bench) makeWAL() (first, end string) {
 
 func (b *bench) walPgark(round int, seed, to string) {
 	name := fmt.Sprintf("walround%d", round)
-	out, err := exec.CommandContext(b.t.Context(), "cp", "-a", seed, filepath.Join(b.dir, "s3root", "bench", name)).CombinedOutput()
-	if err != nil {
-		b.t.Fatalf("copy the repository: %v\n%s", err, out)
-	}
+	b.copyTree(seed, filepath.Join(b.dir, "s3root", "bench", name))
 	b.sql("select pg_copy_physical_replication_slot('pgark', '" + name + "')")
 	before := b.stored(name)
 	start := time.Now()
@@ -162,6 +166,13 @@ func (b *bench) walPgark(round int, seed, to string) {
 	b.keep("wal", "pgark", f)
 	b.must(os.RemoveAll(filepath.Join(b.dir, "s3root", "bench", name)))
 	b.sql("select pg_drop_replication_slot('" + name + "')")
+}
+
+func (b *bench) copyTree(from, to string) {
+	out, err := exec.CommandContext(b.t.Context(), "cp", "-a", from, to).CombinedOutput()
+	if err != nil {
+		b.t.Fatalf("copy the repository: %v\n%s", err, out)
+	}
 }
 
 func (b *bench) walReceivewal(round int, to string) {

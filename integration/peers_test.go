@@ -39,7 +39,7 @@ var (
 	scale  = flag.Int("scale", 40, "pgbench scale of the data set")
 	rows   = flag.Int("rows", 3_000_000, "rows of the realistic table")
 	rounds = flag.Int("rounds", 3, "counted rounds")
-	only   = flag.String("only", "backup,restore,wal", "scenarios")
+	only   = flag.String("only", "backup,restore,wal,copies,exposure", "scenarios")
 )
 
 const debianBin = "/usr/lib/postgresql/15/bin/"
@@ -80,7 +80,13 @@ func TestAgainstPeers(t *testing.T) {
 	if strings.Contains(*only, "wal") {
 		b.wal()
 	}
+	if strings.Contains(*only, "copies") {
+		b.copies()
+	}
 	b.report()
+	if strings.Contains(*only, "exposure") {
+		b.exposure()
+	}
 }
 
 func newBench(t *testing.T) *bench {
@@ -365,7 +371,7 @@ func median[T int64 | time.Duration](fs []figure, of func(figure) T) T {
 
 // report prints the tables of docs/BENCHMARKS.md. The ratio is the other's time over pgark's, pair by pair: above 1 pgark is faster.
 func (b *bench) report() {
-	for _, scenario := range []string{"backup", "restore", "wal"} {
+	for _, scenario := range []string{"backup", "restore", "wal", "copies"} {
 		contenders := b.results[scenario]
 		if len(contenders) == 0 {
 			continue

@@ -68,6 +68,7 @@ func (r *Report) Judge(c Commands) {
 		seconds := age.Seconds()
 		r.RPO = &seconds
 	}
+	r.Unprotected = r.unprotected()
 	found := slices.Concat(r.judgeBackups(c), r.judgeReach(c), r.judgeServer(c), r.judgeCopies(c), r.judgeClock())
 	slices.SortStableFunc(found, func(a, b finding) int { return cmp.Compare(a.verdict.severity(), b.verdict.severity()) })
 	r.Verdict, r.Causes = Protected, []Cause{}
@@ -88,6 +89,19 @@ func (r Report) exposure() (time.Duration, bool) {
 		return 0, true
 	}
 	return max(0, -r.ahead()), true
+}
+
+// unprotected is what Unprotected says.
+func (r Report) unprotected() *float64 {
+	var seconds float64
+	switch {
+	case r.Server != nil && r.Server.Slot.Receiving() && r.Behind != nil && *r.Behind == 0:
+	case r.DurableUntil == nil:
+		return nil
+	default:
+		seconds = max(0, r.Now.Sub(*r.DurableUntil).Seconds())
+	}
+	return &seconds
 }
 
 // ahead is how far the newest instant lies before this host's clock; mostly negative.

@@ -269,3 +269,41 @@ func TestWorse(t *testing.T) {
 		}
 	}
 }
+
+// TestUnprotected: how old the oldest byte is that is not durable, from the bucket alone and beside the server.
+func TestUnprotected(t *testing.T) {
+	now := time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
+	last, beat := now.Add(-90*time.Second), now.Add(-4*time.Second)
+	span := status.Span{Timeline: 1, Start: 0x1000000, End: 0x2000000, Last: &last}
+	receiving, away := true, false
+	server := func(active bool, flush wal.LSN) *status.Server {
+		return &status.Server{Timeline: 1, Flush: flush, Slot: &status.Slot{Exists: true, Active: &active}}
+	}
+	for name, c := range map[string]struct {
+		beat   *repository.Beat
+		server *status.Server
+		want   float64
+	}{
+		"bucket alone, busy":            {nil, nil, 90},
+		"bucket alone, idle":            {&repository.Beat{Time: beat, Timeline: 1, LSN: 0x2000000}, nil, 4},
+		"a beat of another timeline":    {&repository.Beat{Time: beat, Timeline: 2, LSN: 0x2000000}, nil, 90},
+		"a beat past what is there":     {&repository.Beat{Time: beat, Timeline: 1, LSN: 0x2000001}, nil, 90},
+		"an agent that is level":        {nil, server(receiving, 0x2000000), 0},
+		"an agent that is behind":       {nil, server(receiving, 0x2000008), 90},
+		"no agent, nothing outstanding": {nil, server(away, 0x2000000), 90},
+	} {
+		r := status.Make(status.Facts{Spans: []status.Span{span}, Beat: c.beat}, now)
+		if c.server != nil {
+			r.SetServer(*c.server)
+		}
+		r.Judge(status.Commands{SQL: func(string) string { return "" }})
+		if r.Unprotected == nil || *r.Unprotected != c.want {
+			t.Errorf("%s: got %v, want %v s", name, r.Unprotected, c.want)
+		}
+	}
+	bare := status.Make(status.Facts{}, now)
+	bare.Judge(status.Commands{})
+	if bare.Unprotected != nil {
+		t.Errorf("an empty archive: got %v", *bare.Unprotected)
+	}
+}

@@ -31,7 +31,7 @@ func Make(f Facts, now time.Time) Report {
 		}
 	}
 	r.window(reaches)
-	r.Durable = f.durable()
+	r.Durable, r.DurableUntil = f.durable()
 	return r
 }
 
@@ -116,15 +116,20 @@ func (f Facts) timelines() []wal.TimelineID {
 	return slices.Compact(all)
 }
 
-// durable is the end of the newest timeline's last span.
-func (f Facts) durable() *Position {
+// durable is the end of the newest WAL, and the last instant up to which all that the server had is known to be in it: that of its last
+// transaction, or of a beat.
+func (f Facts) durable() (*Position, *time.Time) {
 	var last *Position
+	var until *time.Time
 	for _, s := range f.Spans {
 		if last == nil || cmp.Or(cmp.Compare(s.Timeline, last.Timeline), cmp.Compare(s.End, last.LSN)) > 0 {
-			last = &Position{s.Timeline, s.End}
+			last, until = &Position{s.Timeline, s.End}, s.Last
 		}
 	}
-	return last
+	if b := f.Beat; last != nil && b != nil && b.Timeline == last.Timeline && b.LSN <= last.LSN && (until == nil || b.Time.After(*until)) {
+		until = &b.Time
+	}
+	return last, until
 }
 
 // window joins the intervals of the backups and names the gaps between them. Two backups with the
