@@ -3,7 +3,6 @@
 package integration_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -83,8 +82,8 @@ func (b *bench) exposure() {
 	for _, load := range exposureLoads {
 		tps := "0"
 		sampled := make(chan []time.Duration, 1)
-		ctx, end := context.WithCancel(b.t.Context())
-		go func() { sampled <- b.sampleExposure(ctx) }()
+		done := make(chan struct{})
+		go func() { sampled <- b.sampleExposure(done) }()
 		if load.rate < 0 {
 			wait(b.t.Context(), exposureTime)
 		} else {
@@ -94,7 +93,7 @@ func (b *bench) exposure() {
 			}
 			tps = b.tps(args)
 		}
-		end()
+		close(done)
 		ages := <-sampled
 		slices.Sort(ages)
 		at := func(q float64) float64 { return ages[int(q*float64(len(ages)-1))].Seconds() }
@@ -113,21 +112,27 @@ func (b *bench) tps(args []string) string {
 	return whole
 }
 
-// sampleExposure returns an age for each look, until ctx ends.
-func (b *bench) sampleExposure(ctx context.Context) []time.Duration {
-	conn, err := pgx.Connect(b.t.Context(), fmt.Sprintf("host=%s/pgdata-socket port=%d user=postgres dbname=postgres", b.dir, b.port))
+// sampleExposure returns an age for each look, until done is closed.
+func (b *bench) sampleExposure(done <-chan struct{}) []time.Duration {
+	ctx := b.t.Context()
+	conn, err := pgx.Connect(ctx, fmt.Sprintf("host=%s/pgdata-socket port=%d user=postgres dbname=postgres", b.dir, b.port))
 	b.must(err)
-	defer hangUp(b.t.Context(), conn)
+	defer hangUp(ctx, conn)
 	type look struct {
 		at      time.Time
 		flushed wal.LSN
 	}
 	var seen []look // not confirmed yet, oldest first
 	var ages []time.Duration
-	for ctx.Err() == nil {
+	for {
+		select {
+		case <-done:
+			return ages
+		default:
+		}
 		var flushed, confirmed string
 		at := time.Now()
-		b.must(conn.QueryRow(b.t.Context(), "select pg_current_wal_flush_lsn()::text, coalesce(max(flush_lsn), '0/0')::text from pg_stat_replication "+
+		b.must(conn.QueryRow(ctx, "select pg_current_wal_flush_lsn()::text, coalesce(max(flush_lsn), '0/0')::text from pg_stat_replication "+
 			"where application_name like 'pgark%' and state = 'streaming'").Scan(&flushed, &confirmed))
 		end, err := wal.ParseLSN(flushed)
 		b.must(err)
@@ -146,5 +151,4 @@ func (b *bench) sampleExposure(ctx context.Context) []time.Duration {
 		ages = append(ages, age)
 		wait(ctx, 20*time.Millisecond)
 	}
-	return ages
 }
