@@ -28,6 +28,7 @@ var rooms = map[string]string{
 	"postgres":              "wal",
 	"postgres/postgrestest": "postgres wal",
 	"repository":            "compression storage wal",
+	"syncmode":              "wal",
 	"archiver":              "compression postgres repository storage wal",
 	"archiver/archivertest": "repository wal",
 	"backup":                "compression postgres repository wal",
@@ -57,6 +58,7 @@ var owners = map[string]string{
 var pure = []string{
 	"archiver/assembler.go",
 	"restore/plan.go",
+	"syncmode/names.go", "syncmode/state.go", "syncmode/watch.go",
 }
 
 var impure = []string{"context", "io", "log/slog", "net", "net/http", "os"}

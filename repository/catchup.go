@@ -23,7 +23,7 @@ const catchUpJobs = 4
 
 // CatchUp copies what the repository in from has and the one in to lacks. At every moment to is a repository that can be restored
 // from: the marker comes first, the history of a timeline before its WAL, WAL in LSN order, a backup after the WAL that makes it
-// consistent, its record last, a coverage beat after the WAL that it speaks of. Objects with a hash are verified on their way; one that is corrupt
+// consistent, its record last, a coverage beat, and a record of synchronous mode, after the WAL that it speaks of. Objects with a hash are verified on their way; one that is corrupt
 // is not copied, nor what needs it, the others are, and the error is a *CorruptError then. It returns an error that wraps storage.ErrConflict if to is
 // another repository. What was deleted in from stays in to.
 func CatchUp(ctx context.Context, from, to storage.Store) error {
@@ -81,6 +81,10 @@ func (c copier) cluster(ctx context.Context, id wal.SystemID) error {
 	if err != nil {
 		return err
 	}
+	events, err := c.missing(ctx, syncPrefix(id))
+	if err != nil {
+		return err
+	}
 	backups, err := (&Cluster{store: c.from, id: id}).backupIDs(ctx)
 	if err != nil {
 		return err
@@ -105,6 +109,11 @@ func (c copier) cluster(ctx context.Context, id wal.SystemID) error {
 	}
 	for _, beat := range beats {
 		if err := c.object(ctx, beat, unverified); err != nil {
+			return err
+		}
+	}
+	for _, event := range events {
+		if err := c.object(ctx, event, verifySyncEvent); err != nil {
 			return err
 		}
 	}

@@ -41,3 +41,11 @@ func BeatName(b Beat) storage.Key { return b.name() }
 
 // MaxStored is the bound of stored bytes.
 func MaxStored(plain int64) int64 { return maxStored(plain) }
+
+// EncodeSyncEvent returns the content of a record of synchronous mode.
+func EncodeSyncEvent(id wal.SystemID, e SyncEvent) ([]byte, error) { return e.encode(id) }
+
+// ParseSyncEvent reads what EncodeSyncEvent writes.
+func ParseSyncEvent(id wal.SystemID, text []byte) (SyncEvent, error) {
+	return parseSyncEvent(id, text)
+}

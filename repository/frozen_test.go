@@ -59,6 +59,9 @@ func writeFrozen(t *testing.T, store storage.Store) {
 	if err := c.PutBeat(t.Context(), beat(60, span.End)); err != nil {
 		t.Fatal(err)
 	}
+	if err := c.PutSyncEvent(t.Context(), frozenSyncEvent()); err != nil {
+		t.Fatal(err)
+	}
 	start := startBackup(nil)
 	start.SegmentSize = segSize
 	w, err := c.NewBackup(t.Context(), start)
