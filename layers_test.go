@@ -33,11 +33,11 @@ var rooms = map[string]string{
 	"archiver/archivertest": "repository wal",
 	"backup":                "compression postgres repository wal",
 	"restore":               "postgres repository wal",
-	"status":                "repository wal",
-	"config":                "backup storage/copies",
+	"status":                "repository syncmode wal",
+	"config":                "backup storage/copies syncmode",
 	"agent": "archiver backup compression config postgres repository restore status " +
-		"storage storage/copies storage/file storage/retry storage/s3 wal",
-	"cmd/pgark": "agent archiver backup config postgres repository restore status storage wal",
+		"storage storage/copies storage/file storage/retry storage/s3 syncmode wal",
+	"cmd/pgark": "agent archiver backup config postgres repository restore status storage syncmode wal",
 }
 
 // owners names the one room that may import each outside module.

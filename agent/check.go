@@ -167,6 +167,7 @@ func (k *check) postgres(ctx context.Context) {
 	k.good(SectionPostgres, "%s may replicate", k.server.config)
 	k.settings(settings)
 	k.slot(ctx, conn)
+	k.sync(ctx, conn)
 }
 
 // settings judges the server's settings.

@@ -33,7 +33,8 @@ type Options struct {
 // Validate returns what is wrong with a cluster's configuration as far as that can be seen without
 // a connection.
 func Validate(c config.Cluster) error {
-	if _, err := newServer(c); err != nil {
+	srv, err := newServer(c)
+	if err != nil {
 		return err
 	}
 	for _, one := range append([]config.Copy{{URL: c.Repo.URL}}, c.Copies...) {
@@ -47,8 +48,10 @@ func Validate(c config.Cluster) error {
 	if _, err := compression.ByName(c.Repo.Compression); err != nil {
 		return err
 	}
-	_, err := parsePlan(c, 0)
-	return err
+	if _, err := parsePlan(c, 0); err != nil {
+		return err
+	}
+	return checkPolicy(srv, c)
 }
 
 // Run archives one cluster until ctx ends, and takes base backups as they are due. When ctx ends it
@@ -81,6 +84,9 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 	if err != nil {
 		return err
 	}
+	if err := checkPolicy(srv, c); err != nil {
+		return err
+	}
 	if strings.HasPrefix(c.Repo.URL, "file:") && len(c.Copies) == 0 {
 		o.Logger.WarnContext(ctx, "the repository is a folder: on this host it protects against mistakes, not against losing the host")
 	}
@@ -89,6 +95,7 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 	a.archiver = archiver.New(connect, a.open, archiver.Options{
 		Slot: c.Slot, Interval: c.Repo.Every, Codec: codec, Adopt: o.Adopt, Logger: o.Logger,
 	})
+	a.commits = newCommits(srv, c, a.archiver, o.Logger)
 	return a.run(ctx, plan)
 }
 
@@ -99,6 +106,7 @@ type running struct {
 	logger   *slog.Logger
 	stores   *places
 	archiver *archiver.Archiver
+	commits  *commits
 	// opened gets the repository once.
 	opened chan *repository.Repository
 }
@@ -130,6 +138,8 @@ func (a *running) run(ctx context.Context, plan *backup.Schedule) error {
 	group, inner := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.archiver.Run(inner) })
 	group.Go(func() error { return a.backups(inner, plan) })
+	group.Go(func() error { return a.commits.run(inner) })
+	group.Go(func() error { return a.commits.journal.run(inner) })
 	group.Go(func() error { return keepWatchdog(inner, a.state) })
 	tellReady(ctx, a.logger)
 	err := group.Wait()
@@ -157,6 +167,7 @@ func (a *running) backups(ctx context.Context, plan *backup.Schedule) error {
 		return nil
 	}
 	t := taker{a.server, (<-a.opened).Cluster(system), a.config}
+	a.commits.journal.open(t.cluster)
 	var lock backup.Lock
 	first := true
 	s := schedule{

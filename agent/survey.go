@@ -39,6 +39,7 @@ func Survey(ctx context.Context, c config.Cluster, id wal.SystemID, o StoreOptio
 		report.ServerError = (&archiver.ForeignError{Server: system, Archived: []wal.SystemID{report.SystemID}}).Error()
 	default:
 		report.SetServer(said)
+		report.SetSync(said.Sync, policyOf(c))
 	}
 	return report, nil
 }
@@ -154,7 +155,11 @@ func ask(ctx context.Context, c config.Cluster) (status.Server, wal.SystemID, er
 	if err != nil {
 		return status.Server{}, 0, err
 	}
-	said := status.Server{Address: s.config.String(), Version: version, Timeline: system.Timeline, Flush: system.Flush}
+	settings, err := syncSettings(ctx, conn)
+	if err != nil {
+		return status.Server{}, 0, err
+	}
+	said := status.Server{Address: s.config.String(), Version: version, Timeline: system.Timeline, Flush: system.Flush, Sync: settings}
 	slot, known, err := conn.Slot(ctx, c.Slot)
 	if err != nil {
 		return status.Server{}, 0, err

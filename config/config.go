@@ -51,6 +51,7 @@ type Cluster struct {
 	Copies []Copy
 	// Required says what must hold WAL before it counts as durable: "primary", "all", or how many of the repositories.
 	Required string
+	Sync     Sync
 	Backup   Backup
 }
 
@@ -100,6 +101,15 @@ type Repo struct {
 	Every time.Duration
 	// Compression is a codec's name: zstd or s2.
 	Compression string
+}
+
+// Sync says what the agent does about commits that wait for the archive. The zero value leaves
+// synchronous_standby_names to others, and lets commits wait for ever.
+type Sync struct {
+	// StandbyNames is what the agent sets synchronous_standby_names to when it steps in.
+	StandbyNames string
+	// DegradeAfter is how long commits may wait before the agent steps out; 0 is for ever.
+	DegradeAfter time.Duration
 }
 
 // Backup says when base backups are taken.
@@ -228,6 +238,12 @@ func complete(c Config) faults {
 	}
 	for _, cluster := range c.Clusters {
 		f = append(f, completeCopies(c.File, cluster)...)
+		if cluster.Sync.DegradeAfter > 0 && cluster.Sync.StandbyNames == "" {
+			f = append(f, Fault{
+				File: c.File, Key: "clusters." + cluster.Name + ".sync.degrade_after",
+				Message: "needs sync.standby_names beside it: what synchronous_standby_names is set to when the agent steps in again",
+			})
+		}
 	}
 	for i, a := range c.Clusters {
 		for _, b := range c.Clusters[i+1:] {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pgark/pgark/backup"
+	"github.com/pgark/pgark/syncmode"
 )
 
 // Key is one setting: how it is written in the file, in the environment, and what it does.
@@ -74,6 +75,18 @@ func ClusterKeys() []Key {
 			Path: "required", Env: "PGARK_REQUIRED", Doc: "what must hold WAL before it counts as durable: primary (default), all, or how many of primary and copies",
 			set: func(_ *Config, c *Cluster, v string) error { return setRequired(c, v) },
 			get: func(_ Config, c Cluster) string { return c.Required },
+		},
+		{
+			Path: "sync.standby_names", Env: "PGARK_SYNC_STANDBY_NAMES",
+			Doc: "what the agent sets synchronous_standby_names to, like ANY 1 (pgark), when all is durable; empty, the default: it leaves that setting alone",
+			set: func(_ *Config, c *Cluster, v string) error { return setStandbyNames(c, v) },
+			get: func(_ Config, c Cluster) string { return c.Sync.StandbyNames },
+		},
+		{
+			Path: "sync.degrade_after", Env: "PGARK_SYNC_DEGRADE_AFTER",
+			Doc: "how long commits wait for a confirmation before the agent steps out by making that setting empty, 5s to 24h; 0, the default, is for ever",
+			set: func(_ *Config, c *Cluster, v string) error { return setDegradeAfter(c, v) },
+			get: func(_ Config, c Cluster) string { return FormatDuration(c.Sync.DegradeAfter) },
 		},
 		{
 			Path: "backup.schedule", Env: "PGARK_BACKUP_SCHEDULE", Doc: "cron expression of five fields, @daily and the like, or off; 0 2 * * * by default",
@@ -161,6 +174,28 @@ func setEvery(c *Cluster, v string) error {
 		return fmt.Errorf("%s is out of range: want 100ms to 1h", v)
 	}
 	c.Repo.Every = d
+	return nil
+}
+
+func setStandbyNames(c *Cluster, v string) error {
+	if v != "" {
+		if _, err := syncmode.ParseNames(v); err != nil {
+			return err
+		}
+	}
+	c.Sync.StandbyNames = v
+	return nil
+}
+
+func setDegradeAfter(c *Cluster, v string) error {
+	d, err := ParseDuration(v)
+	if err != nil {
+		return err
+	}
+	if d != 0 && (d < 5*time.Second || d > 24*time.Hour) {
+		return fmt.Errorf("%s is out of range: want 5s to 24h, or 0 for ever", v)
+	}
+	c.Sync.DegradeAfter = d
 	return nil
 }
 

@@ -25,6 +25,7 @@ type class byte
 
 const (
 	acked   class = 'C' // COMMIT returned without a warning
+	warned  class = 'W' // COMMIT returned with a warning: its wait for a synchronous standby was cancelled
 	unknown class = '?' // the connection broke between COMMIT and its answer
 	aborted class = 'A' // must never appear
 )
@@ -49,9 +50,10 @@ type ledger struct {
 	seed    uint64
 	workers int
 
-	mu   sync.Mutex
-	log  []transfer
-	next []int64 // per worker, the sequence number to use next
+	mu     sync.Mutex
+	log    []transfer
+	next   []int64 // per worker, the sequence number to use next
+	warned map[*pgconn.PgConn]bool
 }
 
 const accounts = 200
@@ -75,7 +77,7 @@ func newLedger(ctx context.Context, t testing.TB, conn string, workers int, seed
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &ledger{conn: conn, seed: seed, workers: workers, next: slices.Repeat([]int64{1}, workers)}
+	return &ledger{conn: conn, seed: seed, workers: workers, next: slices.Repeat([]int64{1}, workers), warned: map[*pgconn.PgConn]bool{}}
 }
 
 // run keeps the workload going until ctx ends; a broken connection is made again for as long.
@@ -119,7 +121,12 @@ func wait(ctx context.Context, d time.Duration) {
 }
 
 func (l *ledger) worker(ctx context.Context, w int, rng *rand.Rand) error {
-	c, err := pgx.Connect(ctx, l.conn)
+	config, err := pgx.ParseConfig(l.conn)
+	if err != nil {
+		return err
+	}
+	config.OnNotice = l.notice
+	c, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return err
 	}
@@ -142,6 +149,24 @@ func (l *ledger) worker(ctx context.Context, w int, rng *rand.Rand) error {
 		}
 	}
 	return nil
+}
+
+// notice keeps that a session was warned.
+func (l *ledger) notice(c *pgconn.PgConn, n *pgconn.Notice) {
+	if n.SeverityUnlocalized == "WARNING" {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.warned[c] = true
+	}
+}
+
+// wasWarned reports whether a session was warned since the last call.
+func (l *ledger) wasWarned(c *pgx.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	warned := l.warned[c.PgConn()]
+	delete(l.warned, c.PgConn())
+	return warned
 }
 
 // clear rolls back what a crash left prepared of a worker.
@@ -272,12 +297,16 @@ func (l *ledger) finish(ctx context.Context, c *pgx.Conn, tr transfer, kind shap
 }
 
 func (l *ledger) commit(ctx context.Context, c *pgx.Conn, tr transfer, sql string) error {
+	l.wasWarned(c)
 	tr.before = time.Now()
 	_, err := c.Exec(ctx, sql)
 	tr.after = time.Now()
 	tr.class = acked
-	if err != nil {
+	switch {
+	case err != nil:
 		tr.class = unknown
+	case l.wasWarned(c):
+		tr.class = warned
 	}
 	l.next[tr.worker] = tr.seq + 1
 	l.keep(tr)

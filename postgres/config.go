@@ -61,6 +61,10 @@ func ParseConfig(conn string) (*Config, error) {
 	return c, nil
 }
 
+// ApplicationName is the application_name of connections, as it is sent. The server
+// may shorten it and change bytes that are not ASCII.
+func (c *Config) ApplicationName() string { return c.pg.RuntimeParams["application_name"] }
+
 // fatal reports whether the server closes the connection after this error.
 func fatal(e *ServerError) bool { return e.Severity == "FATAL" || e.Severity == "PANIC" }
 

@@ -10,19 +10,41 @@ import (
 
 // Query opens an ordinary connection, runs one SQL command and returns the
 // rows of its answer as text, NULL as the empty string. conn is a connection
-// string or URL as ParseConfig reads it. The errors are those of Connect.
+// string or URL as ParseConfig reads it; where it names no database and there is none of
+// the role's name, the database is postgres. The errors are those of Connect.
 func Query(ctx context.Context, conn, sql string) ([][]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
+	defer cancel()
+	pg, err := connectSQL(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	defer pg.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is lost with it
+	return query(ctx, pg, sql)
+}
+
+// connectSQL opens an ordinary connection.
+func connectSQL(ctx context.Context, conn string) (*pgconn.PgConn, error) {
 	cfg, err := pgconn.ParseConfig(conn)
 	if err != nil {
 		return nil, fmt.Errorf("parse connection string: %w", redact(err))
 	}
-	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
-	defer cancel()
+	// What is asked here must not wait for a synchronous standby, least of all
+	// the command that ends such waits.
+	cfg.RuntimeParams["synchronous_commit"] = "local"
 	pg, err := pgconn.ConnectConfig(ctx, cfg)
+	var p *pgconn.PgError
+	if cfg.Database == "" && errors.As(err, &p) && p.Code == "3D000" { // invalid_catalog_name
+		cfg.Database = "postgres"
+		pg, err = pgconn.ConnectConfig(ctx, cfg)
+	}
 	if err != nil {
 		return nil, connectError(ctx, &Config{pg: cfg}, err)
 	}
-	defer pg.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is lost with it
+	return pg, nil
+}
+
+func query(ctx context.Context, pg *pgconn.PgConn, sql string) ([][]string, error) {
 	results, err := pg.Exec(ctx, sql).ReadAll()
 	if err != nil {
 		return nil, queryError(err)

@@ -98,14 +98,22 @@ func (c *Conn) versionNum(ctx context.Context) (int, error) {
 // Setting returns a setting of the server as SHOW prints it, units included.
 // name is letters, digits, underscores and dots.
 func (c *Conn) Setting(ctx context.Context, name string) (string, error) {
-	if name == "" || strings.Trim(strings.ToLower(name), "abcdefghijklmnopqrstuvwxyz0123456789_.") != "" {
-		return "", fmt.Errorf("show %q: not a name of a setting", name)
+	if err := checkSettingName(name); err != nil {
+		return "", fmt.Errorf("show: %w", err)
 	}
 	row, err := c.row(ctx, "show "+name, "SHOW "+name, 1)
 	if err != nil {
 		return "", err
 	}
 	return string(row[0]), nil
+}
+
+// checkSettingName refuses what needs quoting.
+func checkSettingName(name string) error {
+	if name == "" || strings.Trim(strings.ToLower(name), "abcdefghijklmnopqrstuvwxyz0123456789_.") != "" {
+		return fmt.Errorf("%q is no name of a setting", name)
+	}
+	return nil
 }
 
 // parseSegmentSize reads what SHOW wal_segment_size prints: "16MB", "1GB".

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/syncmode"
 	"github.com/pgark/pgark/wal"
 )
 
@@ -64,6 +65,11 @@ type Report struct {
 
 	// Copies are the repositories of the cluster, the primary first; absent where there is only one.
 	Copies []Copy `json:"copies,omitempty"`
+
+	// Sync is what commits may rely on; absent where they neither wait for the archive nor are to.
+	Sync *Sync `json:"sync,omitempty"`
+
+	lastSync *repository.SyncEvent // the newest record
 }
 
 // Server is what the server says of itself.
@@ -76,6 +82,8 @@ type Server struct {
 	Slot *Slot `json:"slot,omitempty"`
 	// SlotError says why nothing, or not all, is known of the slot.
 	SlotError string `json:"slot_error,omitempty"`
+	// Sync is what SetSync judges.
+	Sync syncmode.Settings `json:"-"`
 }
 
 // Slot is the replication slot that keeps WAL for the agent.
@@ -178,6 +186,8 @@ type Facts struct {
 	Histories map[wal.TimelineID]wal.History
 	// Beat is the newest coverage beat, or nil.
 	Beat *repository.Beat
+	// Sync is the newest record of synchronous mode, or nil.
+	Sync *repository.SyncEvent
 }
 
 // SetServer lays what the server says beside the archive.

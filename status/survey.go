@@ -43,6 +43,14 @@ func Survey(ctx context.Context, c *repository.Cluster) (Facts, error) {
 	if ok {
 		f.Beat = &beat
 	}
+	event, ok, err := c.NewestSyncEvent(ctx)
+	var corrupt *repository.CorruptError
+	if err != nil && !errors.As(err, &corrupt) { // without it only since when, and why, is not known
+		return f, fmt.Errorf("read the newest record of synchronous mode: %w", err)
+	}
+	if ok {
+		f.Sync = &event
+	}
 	return f, nil
 }
 

@@ -69,7 +69,7 @@ func (r *Report) Judge(c Commands) {
 		r.RPO = &seconds
 	}
 	r.Unprotected = r.unprotected()
-	found := slices.Concat(r.judgeBackups(c), r.judgeReach(c), r.judgeServer(c), r.judgeCopies(c), r.judgeClock())
+	found := slices.Concat(r.judgeBackups(c), r.judgeReach(c), r.judgeSync(c), r.judgeServer(c), r.judgeCopies(c), r.judgeClock())
 	slices.SortStableFunc(found, func(a, b finding) int { return cmp.Compare(a.verdict.severity(), b.verdict.severity()) })
 	r.Verdict, r.Causes = Protected, []Cause{}
 	for _, f := range found {

@@ -51,6 +51,7 @@ func conditions() []condition {
 			postgres.ErrNotReplication, exitDenied, "the role has no REPLICATION attribute, or pg_hba.conf no replication line for it",
 			"ALTER ROLE … REPLICATION; and in pg_hba.conf a line like: local replication ROLE peer",
 		},
+		{postgres.ErrPrivilege, exitDenied, "the role may not change that setting", "pgark check shows the GRANT"},
 		{postgres.ErrAuth, exitDenied, "PostgreSQL refused the user or the password", "check user, PGPASSWORD or ~/.pgpass, and pg_hba.conf"},
 		{postgres.ErrShuttingDown, exitPostgres, "PostgreSQL is starting, stopping or recovering", "try again when it accepts connections"},
 		{postgres.ErrTooManyConnections, exitPostgres, "all walsenders or connections are taken", "raise max_wal_senders, or end one"},
@@ -101,6 +102,7 @@ func explainTyped(err error, f *failure) bool {
 	var format *repository.FormatError
 	var corrupt *repository.CorruptError
 	var connection *agent.ConnectionError
+	var policy *agent.PolicyError
 	var several *agent.AmbiguousError
 	var foreign *archiver.ForeignError
 	var other *agent.OtherRepositoryError
@@ -117,6 +119,8 @@ func explainTyped(err error, f *failure) bool {
 		f.Fix = "pgark repo copy --from " + emptied.Copy + " --to primary   brings it back; or correct the URL"
 	case errors.As(err, &connection):
 		f.Code, f.Fix = exitUsage, "docs/CONFIGURATION.md says what it may be"
+	case errors.As(err, &policy):
+		f.Code, f.Fix = exitUsage, "docs/CONFIGURATION.md, synchronous mode"
 	case errors.As(err, &several):
 		f.Code, f.Fix = exitUsage, "name one with --system-id"
 	case errors.As(err, &foreign):

@@ -48,6 +48,7 @@ func (s *session) printStatus(r status.Report) {
 	s.printRPO(r)
 	s.printCauses(r)
 	s.printWAL(r)
+	s.printSync(r)
 	s.row("stored", "%s   %s of base backups, %s of WAL in %s", size(r.Stored.Backups+r.Stored.WAL), size(r.Stored.Backups), size(r.Stored.WAL), r.Repository)
 	s.printWindow(r)
 	s.printCopies(r)
