@@ -364,3 +364,27 @@ func TestCutAtEveryByte(t *testing.T) {
 		}
 	}
 }
+
+func TestSync(t *testing.T) {
+	file := write(t, "clusters:\n  main:\n    repo: file:///a\n    sync: { standby_names: 'ANY 1 (pgark)', degrade_after: 30s }\n")
+	c, err := config.Load(config.Sources{File: file})
+	if want := (config.Sync{StandbyNames: "ANY 1 (pgark)", DegradeAfter: 30 * time.Second}); err != nil || c.Clusters[0].Sync != want {
+		t.Fatalf("got %+v, %v", c, err)
+	}
+	c, err = config.Load(config.Sources{File: file, Environment: []string{"PGARK_SYNC_DEGRADE_AFTER=0"}})
+	if err != nil || c.Clusters[0].Sync.DegradeAfter != 0 {
+		t.Errorf("for ever: got %+v, %v", c, err)
+	}
+	for text, want := range map[string]string{
+		"{ degrade_after: 30s }":                        "needs sync.standby_names",
+		"{ standby_names: 'a b' }":                      "want a comma",
+		"{ standby_names: pgark, degrade_after: 1s }":   "out of range",
+		"{ standby_names: pgark, degrade_after: 48h }":  "out of range",
+		"{ standby_names: pgark, degrade_after: soon }": "not a duration",
+	} {
+		_, err := config.Load(config.Sources{File: write(t, "clusters:\n  main:\n    repo: file:///a\n    sync: "+text+"\n")})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", text, err, want)
+		}
+	}
+}
