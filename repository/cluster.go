@@ -125,3 +125,23 @@ func (c *Cluster) Timelines(ctx context.Context) ([]wal.TimelineID, error) {
 		timelines = append(timelines, tli)
 	}
 }
+
+// HasTimelineAfter reports, with one request, whether a timeline above tli has a history file or WAL here.
+func (c *Cluster) HasTimelineAfter(ctx context.Context, tli wal.TimelineID) (bool, error) {
+	prefix := clusterPrefix(c.id) + walFolder
+	for info, err := range c.store.List(ctx, prefix, pastFolder(prefix+storage.Key(tli.String()))) {
+		if err != nil {
+			return false, fmt.Errorf("look for timelines after %s: %w", tli, err)
+		}
+		name, _, isFolder := strings.Cut(strings.TrimPrefix(string(info.Key), string(prefix)), "/")
+		if isFolder {
+			_, err = wal.ParseTimelineID(name)
+		} else {
+			_, err = wal.ParseHistoryFileName(name)
+		}
+		if err == nil {
+			return true, nil
+		}
+	}
+	return false, nil
+}

@@ -121,7 +121,8 @@ func decodePayload(key storage.Key, h *Header, stored []byte) ([]byte, error) {
 
 // ReadSegment returns the plain bytes of a segment from its start: all of them if the complete segment is there, otherwise
 // what its pieces hold without a hole. Every byte is verified. The caller pads what PostgreSQL is to see as a whole file.
-// The error is ErrNoWAL only if the repository was reached and proves that it holds nothing of the segment's start.
+// The error is ErrNoWAL only if the repository was reached and proves that it holds nothing of the segment's start, and a
+// *ConflictError if two pieces differ in a byte that both hold: never are the bytes of two histories mixed.
 func (c *Cluster) ReadSegment(ctx context.Context, size wal.SegmentSize, seg wal.SegmentID) ([]byte, error) {
 	plain, err := c.readSegment(ctx, size, seg)
 	if err != nil {
@@ -152,6 +153,11 @@ func (c *Cluster) readSegment(ctx context.Context, size wal.SegmentSize, seg wal
 		chosen := Assemble(complete.Range.Start, group)
 		if len(chosen) == 0 {
 			return nil, &CorruptError{Key: group[0].Key, Reason: "nothing holds the start of its segment"}
+		}
+		if group[0].Kind == KindPiece && overlapping(group) {
+			// What one writer puts follows each other; where two wrote, they must agree.
+			plain, err = c.readAgreeing(ctx, group)
+			continue
 		}
 		plain, err = c.readChosen(ctx, chosen)
 	}
