@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,10 +24,12 @@ type Archiver struct {
 
 	// Of Run's goroutine alone.
 	repository *repository.Repository
-	orphan     Position // told once: the archive goes on past the switch here
+	told       map[Position]struct{} // ends of tails that the log was told of
 	// uncompared is where the server no longer had the whole segment before,
 	// which was to be compared; the stream begins here then.
 	uncompared Position
+	compared   compared // what was held against the archive before the stream
+	removed    Position // where that was to begin, and the server had removed it
 }
 
 // New returns an archiver that has not begun. connect opens replication
@@ -43,6 +46,7 @@ func New(connect func(ctx context.Context) (Conn, error), open Opener, options O
 		}
 	}
 	return &Archiver{
+		told:    make(map[Position]struct{}),
 		connect: connect, open: open, options: options,
 		progress: newProgress(options.Logger, options.Slot),
 	}
@@ -50,9 +54,9 @@ func New(connect func(ctx context.Context) (Conn, error), open Opener, options O
 
 // Run archives until ctx ends: then it puts what has come, tells the server,
 // and returns nil. Whatever else goes wrong it tries again for ever, but for
-// what must stop it until a person acts, which it returns: *ForeignError,
-// *SegmentSizeError, *TimelineError, *AheadError, *ConflictError, *GapError,
-// *repository.ConflictError, *repository.FormatError, postgres.ErrAheadOfServer.
+// what must stop it until a person acts, which it returns in a *FenceError: *ForeignError,
+// *SegmentSizeError, *TimelineError, *HistoryError, *RestoredError, *AheadError, *ConflictError,
+// *GapError, *repository.ConflictError, *repository.FormatError, postgres.ErrAheadOfServer.
 func (a *Archiver) Run(ctx context.Context) error {
 	err := a.run(ctx)
 	a.progress.end(err)
@@ -134,6 +138,15 @@ func (a *Archiver) dialOnce(ctx context.Context) (Conn, error) {
 // session archives over one connection, which it closes. It returns the next
 // one if it has opened that already.
 func (a *Archiver) session(ctx context.Context, conn Conn) (Conn, error) {
+	address := conn.Address()
+	next, err := a.stream(ctx, conn)
+	if fence(err) {
+		err = &FenceError{Server: address, Err: err}
+	}
+	return next, err
+}
+
+func (a *Archiver) stream(ctx context.Context, conn Conn) (Conn, error) {
 	a.progress.enter(Connecting, nil)
 	p, err := a.prepare(ctx, conn)
 	if err != nil {
@@ -145,8 +158,13 @@ func (a *Archiver) session(ctx context.Context, conn Conn) (Conn, error) {
 		drop(ctx, conn)
 		return nil, a.gone(p, p.from.start, err)
 	}
+	beside, cancel := context.WithCancel(ctx)
+	var tells sync.WaitGroup
+	tells.Go(func() { a.tellTails(beside, p) })
 	s := newStream(a, p, conn)
 	next, err := s.run(ctx, a.dial)
+	cancel()
+	tells.Wait()
 	return next, a.gone(p, s.received, err)
 }
 

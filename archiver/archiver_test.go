@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"path"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/pgark/pgark/archiver"
 	"github.com/pgark/pgark/archiver/archivertest"
+	"github.com/pgark/pgark/compression"
 	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/storage"
@@ -89,6 +92,43 @@ func (l *lab) cluster() *repository.Cluster {
 		l.t.Fatal(err)
 	}
 	return r.Cluster(systemID)
+}
+
+// fill writes to a segment's end and archives it.
+func (l *lab) fill() {
+	l.t.Helper()
+	l.server.write(wal.LSN(segSize) - l.server.end()%wal.LSN(segSize))
+	l.start()
+	l.await()
+	l.finish()
+}
+
+// remove deletes the one object whose key matches.
+func (l *lab) remove(pattern string) {
+	l.t.Helper()
+	for _, key := range l.store.Keys() {
+		if ok, _ := path.Match(pattern, strings.ReplaceAll(string(key), "/", ":")); ok {
+			if err := l.store.Delete(l.t.Context(), key); err != nil {
+				l.t.Fatal(err)
+			}
+			return
+		}
+	}
+	l.t.Fatalf("no object matches %s: %v", pattern, l.store.Keys())
+}
+
+// putPiece puts a piece as another agent would.
+func (l *lab) putPiece(tli wal.TimelineID, r wal.Range, plain []byte) {
+	l.t.Helper()
+	e, err := repository.NewWALEncoder(compression.Zstd()).Encode(repository.WALObject{
+		SystemID: systemID, Timeline: tli, SegmentSize: segSize, Kind: repository.KindPiece, Range: r,
+	}, plain)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if err := l.cluster().PutWAL(l.t.Context(), e); err != nil {
+		l.t.Fatal(err)
+	}
 }
 
 // compare checks that the archive holds exactly the server's bytes.

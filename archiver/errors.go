@@ -40,16 +40,74 @@ func (e *SegmentSizeError) Error() string {
 	return fmt.Sprintf("server has WAL segments of %d bytes, the archive of %d bytes", e.Server, e.Archive)
 }
 
+// FenceError says which server it is that must not be archived. Run returns it around
+// the reason.
+type FenceError struct {
+	Server string // its address
+	Err    error
+}
+
+// Error names the server and the reason.
+func (e *FenceError) Error() string { return fmt.Sprintf("server %s: %v", e.Server, e.Err) }
+
+// Unwrap returns the reason.
+func (e *FenceError) Unwrap() error { return e.Err }
+
 // TimelineError says that the archive holds a younger timeline than the one
 // the server is on: another server was promoted, and this one goes on beside it.
 type TimelineError struct {
 	Server, Archive wal.TimelineID
+	// Flush is the end of the server's WAL.
+	Flush wal.LSN
+	// Switch is where the archived history left the server's timeline; 0 if it
+	// never was on it, or if that is not known.
+	Switch wal.LSN
 }
 
-// Error names both timelines.
+// Error names both timelines and what the server wrote beside the archived history.
 func (e *TimelineError) Error() string {
-	return fmt.Sprintf("server is on timeline %d, the archive is on timeline %d already: two servers share one history",
-		e.Server, e.Archive)
+	at := ""
+	if e.Switch != 0 {
+		at = fmt.Sprintf(", which left timeline %d at %s", e.Server, e.Switch)
+	}
+	return fmt.Sprintf("server is on timeline %d, its WAL ends at %s; the archive is on timeline %d already%s: two servers share one history",
+		e.Server, e.Flush, e.Archive, at)
+}
+
+// HistoryError says that server and archive disagree on where a timeline comes
+// from: two servers were promoted to timelines of the same number.
+type HistoryError struct {
+	Server, Archive wal.History // of one timeline
+}
+
+// Error names the timeline and both places where it began.
+func (e *HistoryError) Error() string {
+	return fmt.Sprintf("timeline %d %s on the server and %s in the archive, or for another reason: two servers share one history",
+		e.Server.Timeline, began(e.Server), began(e.Archive))
+}
+
+// began says where a timeline comes from.
+func began(h wal.History) string {
+	if len(h.Parents) == 0 {
+		return "has no parent"
+	}
+	parent := h.Parents[len(h.Parents)-1]
+	return fmt.Sprintf("left timeline %d at %s", parent.Timeline, parent.At)
+}
+
+// RestoredError says that the server was recovered to a target and opened, as a
+// restore or a clone is, and not promoted: what it writes is not to be mixed
+// with the archive it was made from unless somebody says so (Options.Adopt).
+type RestoredError struct {
+	SystemID wal.SystemID
+	Timeline wal.TimelineID // that the recovery began
+	Switch   wal.Switch     // where, and why in PostgreSQL's words
+}
+
+// Error names the timeline and where its recovery stopped.
+func (e *RestoredError) Error() string {
+	return fmt.Sprintf("server was restored: its timeline %d left timeline %d at %s, recovered to a target (%s)",
+		e.Timeline, e.Switch.Timeline, e.Switch.At, e.Switch.Reason)
 }
 
 // AheadError says that the archive holds more of a timeline than the server
@@ -97,6 +155,8 @@ func fence(err error) bool {
 	var (
 		foreign  *ForeignError
 		size     *SegmentSizeError
+		history  *HistoryError
+		restored *RestoredError
 		timeline *TimelineError
 		ahead    *AheadError
 		conflict *ConflictError
@@ -105,6 +165,7 @@ func fence(err error) bool {
 		format   *repository.FormatError
 	)
 	return errors.As(err, &foreign) || errors.As(err, &size) || errors.As(err, &timeline) || errors.As(err, &ahead) ||
+		errors.As(err, &history) || errors.As(err, &restored) ||
 		errors.As(err, &conflict) || errors.As(err, &stored) || errors.As(err, &gap) || errors.As(err, &format) ||
 		errors.Is(err, postgres.ErrAheadOfServer)
 }

@@ -112,14 +112,22 @@ func (s *server) promote(tli wal.TimelineID, at wal.LSN) {
 		parents := slices.Clone(s.histories[s.system.Timeline].Parents)
 		parents = append(parents, wal.Switch{Timeline: s.system.Timeline, At: at, Reason: "no recovery target specified"})
 		s.histories[tli] = wal.History{Timeline: tli, Parents: parents}
-		var raw []byte
-		for _, p := range parents {
-			raw = fmt.Appendf(raw, "%d\t%s\t%s\n", p.Timeline, p.At, p.Reason)
-		}
-		s.raw[tli] = raw
+		s.raw[tli] = historyFile(s.histories[tli])
 		s.system.Timeline = tli
 		s.system.Flush = max(s.system.Flush, at+64)
 	})
+}
+
+// historyFile is written as a server does (writeTimeLineHistory, src/backend/access/transam/timeline.c).
+func historyFile(h wal.History) []byte {
+	var raw []byte
+	for i, p := range h.Parents {
+		if i > 0 {
+			raw = append(raw, '\n')
+		}
+		raw = fmt.Appendf(raw, "%d\t%s\t%s\n", p.Timeline, p.At, p.Reason)
+	}
+	return raw
 }
 
 // kill breaks all connections.
@@ -189,6 +197,8 @@ type conn struct {
 }
 
 var errBroken = fmt.Errorf("%w: connection reset", postgres.ErrUnreachable)
+
+func (c *conn) Address() string { return "127.0.0.1:5432" }
 
 func (c *conn) System(context.Context) (postgres.System, error) {
 	c.server.mu.Lock()

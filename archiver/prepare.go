@@ -29,7 +29,7 @@ var errStandbyBehind = errors.New("standby has not received what the archive hol
 
 // prepare finds out where to go on. Before it writes anything, slot and
 // history files included, it makes sure that the server is the one archived
-// here.
+// here, and that it has the same WAL.
 func (a *Archiver) prepare(ctx context.Context, conn Conn) (prepared, error) {
 	system, err := conn.System(ctx)
 	if err != nil {
@@ -40,19 +40,30 @@ func (a *Archiver) prepare(ctx context.Context, conn Conn) (prepared, error) {
 	if err != nil {
 		return prepared{}, err
 	}
-	slot, err := a.ensureSlot(ctx, conn)
+	slot, _, err := conn.Slot(ctx, a.options.Slot)
 	if err != nil {
 		return prepared{}, err
 	}
-	// Once more: what is reserved by the slot is before this position.
-	if system, err = conn.System(ctx); err != nil {
-		return prepared{}, err
-	}
 	p := prepared{cluster: cluster, system: system, slot: slot, pieces: make(map[wal.SegmentNumber]struct{})}
-	if p.server, err = putHistories(ctx, conn, cluster, system.Timeline); err != nil {
+	from, err := readLineage(ctx, conn, cluster, system.Timeline)
+	if err != nil {
 		return prepared{}, err
 	}
-	if err := a.locate(ctx, conn, &p); err != nil {
+	p.server = from.history
+	have, err := a.locate(ctx, conn, &p)
+	if err != nil {
+		return prepared{}, err
+	}
+	if from.restored != nil && !p.first && a.options.Adopt != system.ID {
+		return prepared{}, from.restored
+	}
+	if err := a.compareFirst(ctx, conn, &p, compareEarly(system.SegmentSize, p.server, have, p.from)); err != nil {
+		return prepared{}, err
+	}
+	if err := a.reserve(ctx, conn, &p); err != nil {
+		return prepared{}, err
+	}
+	if err := from.put(ctx, cluster, p.from.timeline); err != nil {
 		return prepared{}, err
 	}
 	if err := p.list(ctx); err != nil {
@@ -95,74 +106,73 @@ func (a *Archiver) cluster(ctx context.Context, system postgres.System) (*reposi
 	return cluster, nil
 }
 
-// ensureSlot makes the slot, with its WAL reserved, if there is none.
-func (a *Archiver) ensureSlot(ctx context.Context, conn Conn) (postgres.Slot, error) {
-	slot, known, err := conn.Slot(ctx, a.options.Slot)
-	if err != nil || known && slot.Exists {
-		return slot, err
+// reserve makes the slot, with its WAL reserved, if there is none.
+func (a *Archiver) reserve(ctx context.Context, conn Conn, p *prepared) error {
+	if p.slot.Exists {
+		return nil
 	}
-	err = conn.CreateSlot(ctx, a.options.Slot)
-	if errors.Is(err, postgres.ErrSlotExists) {
-		return postgres.Slot{}, nil
+	err := conn.CreateSlot(ctx, a.options.Slot)
+	if err != nil && !errors.Is(err, postgres.ErrSlotExists) {
+		return err
 	}
 	if err == nil {
 		a.options.Logger.InfoContext(ctx, "replication slot created", "slot", a.options.Slot)
 	}
-	return postgres.Slot{}, err
-}
-
-// putHistories puts the history file of the server's timeline and those of
-// its ancestors that the server has, oldest first.
-func putHistories(ctx context.Context, conn Conn, cluster *repository.Cluster, tli wal.TimelineID) (wal.History, error) {
-	if tli == 1 {
-		return wal.History{Timeline: 1}, nil
+	if !p.first {
+		return nil
 	}
-	h, raw, err := conn.TimelineHistory(ctx, tli)
-	if err != nil {
-		return wal.History{}, err
+	// Once more: what the slot reserves is before this position.
+	if p.system, err = conn.System(ctx); err != nil {
+		return err
 	}
-	for _, parent := range h.Parents {
-		if parent.Timeline == 1 {
-			continue
-		}
-		_, old, err := conn.TimelineHistory(ctx, parent.Timeline)
-		if errors.Is(err, postgres.ErrNoHistory) {
-			continue // its own history file names this one too
-		}
-		if err != nil {
-			return wal.History{}, err
-		}
-		if err := cluster.PutHistory(ctx, parent.Timeline, old); err != nil {
-			return wal.History{}, err
-		}
-	}
-	return h, cluster.PutHistory(ctx, tli, raw)
+	_, err = a.locate(ctx, conn, p)
+	return err
 }
 
 // locate decides from the listed coverage where the stream begins.
-func (a *Archiver) locate(ctx context.Context, conn Conn, p *prepared) error {
+func (a *Archiver) locate(ctx context.Context, conn Conn, p *prepared) (archived, error) {
 	have, err := a.inventory(ctx, p)
 	if err != nil {
-		return err
+		return archived{}, err
 	}
 	p.from, err = resume(p.system, p.server, have)
-	var ahead *AheadError
-	if errors.As(err, &ahead) {
-		// A standby that was started again has, for a while, less than it had.
-		if v, showErr := conn.Setting(ctx, "in_hot_standby"); showErr == nil && v == "on" {
-			return fmt.Errorf("%w: %s", errStandbyBehind, ahead.Error()) // no fence
-		}
-	}
 	if err != nil {
-		return err
+		return archived{}, a.standbyBehind(ctx, conn, explainTimeline(ctx, p, err))
 	}
 	if (a.uncompared == Position{Timeline: p.from.timeline, LSN: p.from.durable}) {
 		p.from.start = p.from.fallback
 	}
 	p.first = have.newest == 0
 	p.history = historyOf(p.server, p.from.timeline)
-	a.tellOrphan(p, have)
-	return nil
+	return have, nil
+}
+
+// standbyBehind returns an error that is no fence if err is a server that has less than the archive, or an older timeline, and is a standby: one that was
+// started again, or hears of a promotion late, catches up.
+func (a *Archiver) standbyBehind(ctx context.Context, conn Conn, err error) error {
+	var (
+		ahead    *AheadError
+		timeline *TimelineError
+	)
+	if !errors.As(err, &ahead) && !errors.As(err, &timeline) {
+		return err
+	}
+	if v, showErr := conn.Setting(ctx, "in_hot_standby"); showErr == nil && v == "on" {
+		return fmt.Errorf("%w: %s", errStandbyBehind, err.Error()) // no fence
+	}
+	return err
+}
+
+// explainTimeline adds to a *TimelineError where the archived history left the server's timeline.
+func explainTimeline(ctx context.Context, p *prepared, err error) error {
+	var e *TimelineError
+	if !errors.As(err, &e) {
+		return err
+	}
+	if h, _, historyErr := p.cluster.History(ctx, e.Archive); historyErr == nil && h.Contains(e.Server) {
+		e.Switch, _ = h.SwitchOf(e.Server)
+	}
+	return err
 }
 
 // inventory lists what decides: the newest timeline with WAL, and the
@@ -174,6 +184,7 @@ func (a *Archiver) inventory(ctx context.Context, p *prepared) (archived, error)
 	}
 	var have archived
 	for _, tli := range slices.Backward(timelines) {
+		have.known = max(have.known, tli)
 		if !p.server.Contains(tli) {
 			found, err := hasWAL(ctx, p.cluster, tli)
 			if err != nil {
@@ -214,32 +225,17 @@ func (a *Archiver) coverage(ctx context.Context, p *prepared, tli wal.TimelineID
 	return p.cluster.Coverage(ctx, tli, 0)
 }
 
-// tellOrphan warns once of WAL on a branch that the server left.
-func (a *Archiver) tellOrphan(p *prepared, have archived) {
-	v := have.coverage
-	end, left := p.server.SwitchOf(v.Timeline)
-	if !left || len(v.Spans) == 0 {
-		return
-	}
-	last := v.Spans[len(v.Spans)-1].End
-	at := Position{Timeline: v.Timeline, LSN: last}
-	if last <= end || a.orphan == at {
-		return
-	}
-	a.orphan = at
-	a.options.Logger.Warn("server left the timeline before the end of the archive, the rest stays as a branch",
-		"timeline", v.Timeline.String(), "lsn", end.String(), "bytes", uint64(last-end))
-}
-
 // list finds the objects that hold what the server will send again, and the
 // pieces of segments that are complete.
 func (p *prepared) list(ctx context.Context) error {
-	var entries []repository.Entry
-	for e, err := range p.cluster.ListWAL(ctx, p.from.timeline, p.from.start) {
-		if err != nil {
-			return err
-		}
-		entries = append(entries, e)
+	entries, err := list(ctx, p.cluster, p.from.timeline, p.from.start)
+	if err != nil {
+		return err
+	}
+	if err := p.cluster.CheckOverlaps(ctx, entries); err != nil {
+		return err
+	}
+	for _, e := range entries {
 		if e.Kind == repository.KindPiece {
 			p.pieces[p.system.SegmentSize.Number(e.Range.Start)] = struct{}{}
 		}

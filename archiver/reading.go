@@ -182,8 +182,9 @@ func merge(a, b repository.Summary) repository.Summary {
 type comparison struct {
 	cluster  *repository.Cluster
 	timeline wal.TimelineID
-	entries  []repository.Entry // chosen by repository.Assemble
+	entries  []repository.Entry // ordered by start
 	end      wal.LSN            // of what is to be compared
+	sparse   bool               // entries leave holes, which are passed over
 
 	object wal.Range // in plain
 	plain  []byte
@@ -194,6 +195,11 @@ type comparison struct {
 func (c *comparison) check(ctx context.Context, at wal.LSN, b []byte) error {
 	for len(b) > 0 && at < c.end {
 		if !c.object.Contains(at) {
+			if hole := c.hole(at); hole > 0 {
+				n := min(uint64(len(b)), uint64(hole))
+				at, b = at+wal.LSN(n), b[n:]
+				continue
+			}
 			if err := c.load(ctx, at); err != nil {
 				return err
 			}
@@ -214,6 +220,23 @@ func (c *comparison) check(ctx context.Context, at wal.LSN, b []byte) error {
 		c.plain = nil
 	}
 	return nil
+}
+
+// hole returns how many bytes from at on are in no entry, where that may be.
+func (c *comparison) hole(at wal.LSN) wal.LSN {
+	next := c.end
+	for _, e := range c.entries {
+		if e.Range.Contains(at) {
+			return 0
+		}
+		if e.Range.Start > at {
+			next = min(next, e.Range.Start)
+		}
+	}
+	if !c.sparse {
+		return 0
+	}
+	return next - at
 }
 
 // errVanished says that an object to compare with is gone: a complete segment

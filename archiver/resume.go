@@ -10,6 +10,7 @@ import (
 // decides where to go on.
 type archived struct {
 	newest wal.TimelineID // of all timelines with WAL, 0 if there are none
+	known  wal.TimelineID // of those with a history file or WAL: a promotion may have written nothing yet
 	// coverage is of the newest timeline with WAL that belongs to the server's
 	// history; its Timeline is 0 if there is none.
 	coverage repository.Coverage
@@ -30,12 +31,12 @@ type resumption struct {
 // *TimelineError and *AheadError, both fences, and *GapError.
 //
 // Streaming begins at the start of the first segment that is not complete,
-// because the slot keeps whole segments; where all is complete, one segment
-// before, so that the last durable bytes can be compared with the server's.
+// because the slot keeps whole segments; where little or nothing of it is
+// durable, one segment before, so that there is something to compare with the server's.
 func resume(server postgres.System, history wal.History, have archived) (resumption, error) {
 	tli, size := server.Timeline, server.SegmentSize
-	if have.newest > tli {
-		return resumption{}, &TimelineError{Server: tli, Archive: have.newest}
+	if newest := max(have.newest, have.known); newest > tli {
+		return resumption{}, &TimelineError{Server: tli, Archive: newest, Flush: server.Flush}
 	}
 	floor := size.Floor(server.Flush)
 	if have.newest == 0 {
@@ -80,7 +81,7 @@ func frontier(size wal.SegmentSize, spans []wal.Range) wal.Range {
 func goOn(size wal.SegmentSize, tli wal.TimelineID, last wal.Range) resumption {
 	r := resumption{timeline: tli, durable: last.End, fallback: size.Floor(last.End)}
 	r.start = r.fallback
-	if r.start == last.End && last.Start+wal.LSN(size) <= last.End {
+	if last.End-r.start < leastCompared && last.Start+wal.LSN(size) <= r.start {
 		r.start -= wal.LSN(size)
 	}
 	if r.start < last.Start {

@@ -3,6 +3,7 @@ package archiver_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -174,6 +175,8 @@ func TestFences(t *testing.T) {
 		timeline *archiver.TimelineError
 		gap      *archiver.GapError
 		stored   *repository.ConflictError
+		history  *archiver.HistoryError
+		restored *archiver.RestoredError
 	)
 	tests := []struct {
 		name   string
@@ -197,6 +200,64 @@ func TestFences(t *testing.T) {
 			l.await()
 			l.finish()
 			l.server.raw[2] = append([]byte("# edited\n"), l.server.raw[2]...)
+		}, &history},
+		{"another ancestry, of which the server lacks the file", func(l *lab) {
+			l.server.promote(2, l.server.end())
+			l.start()
+			l.await()
+			l.finish()
+			l.server.promote(3, l.server.end())
+			h := l.server.histories[3]
+			h.Parents[0].At -= 64
+			delete(l.server.histories, 2)
+			l.server.raw[3] = historyFile(h)
+		}, &history},
+		{"promoted, with other bytes before the switch", func(l *lab) {
+			l.server.seed[l.server.end()-500] = 1
+			l.server.promote(2, l.server.end())
+			l.server.write(1000)
+		}, &conflict},
+		{"promoted, with other bytes in the segment before the switch", func(l *lab) {
+			l.fill()
+			l.server.seed[l.server.end()-5000] = 1
+			l.server.promote(2, l.server.end())
+			l.server.write(1000)
+		}, &conflict},
+		{"promoted past the archive, with other bytes in it", func(l *lab) {
+			l.server.seed[l.server.end()-500] = 1
+			l.server.write(700_000)
+			l.server.promote(2, l.server.end())
+		}, &conflict},
+		{"other bytes, and little in the last segment", func(l *lab) {
+			l.fill()
+			l.server.write(50)
+			l.start()
+			l.await()
+			l.finish()
+			l.server.seed[l.server.end()-5000] = 1
+		}, &conflict},
+		{"other bytes behind a hole", func(l *lab) {
+			l.fill()
+			at := l.server.end()
+			l.server.write(wal.LSN(3 * segSize))
+			l.start()
+			l.await()
+			l.finish()
+			l.remove("*:0000000100000000" + fmt.Sprintf("%08X", segSize.Number(at)+1) + ".*")
+			l.server.seed[at+wal.LSN(2*segSize)+7] = 1
+		}, &conflict},
+		{"restored from this archive", func(l *lab) {
+			l.server.promote(2, l.server.end())
+			l.server.histories[2].Parents[0].Reason = "after LSN 0/46E300"
+			l.server.raw[2] = historyFile(l.server.histories[2])
+		}, &restored},
+		{"younger timeline that wrote nothing yet", func(l *lab) {
+			if err := l.cluster().PutHistory(l.t.Context(), 2, []byte("1\t0/400000\tno recovery target specified\n")); err != nil {
+				l.t.Fatal(err)
+			}
+		}, &timeline},
+		{"two histories in the archive", func(l *lab) {
+			l.putPiece(1, wal.Range{Start: l.server.end() - 10, End: l.server.end()}, bytes.Repeat([]byte{7}, 10))
 		}, &stored},
 		{"WAL removed", func(l *lab) { l.server.removed = l.server.end() + 5000; l.server.system.Flush += 2 << 20 }, &gap},
 	}
@@ -215,8 +276,12 @@ func TestFences(t *testing.T) {
 				if !errors.As(err, test.want) {
 					t.Fatalf("run: got %v, want %T\n%s", err, test.want, l.logged.String())
 				}
-				if got := l.store.Count(memory.Put, "*"); got != puts && test.want != any(&stored) {
+				if got := l.store.Count(memory.Put, "*"); got != puts {
 					t.Errorf("puts: got %d more, want none", got-puts)
+				}
+				var fence *archiver.FenceError
+				if !errors.As(err, &fence) || fence.Server != "127.0.0.1:5432" {
+					t.Errorf("run: got %v, which names no server", err)
 				}
 				if s := l.archiver.Status(); s.State != archiver.Fenced || s.Error == "" {
 					t.Errorf("status: %+v", s)
@@ -283,5 +348,82 @@ func TestBeginsAndGoesOn(t *testing.T) {
 				t.Errorf("log: want %q in it:\n%s", want, l.logged.String())
 			}
 		}
+	})
+}
+
+// TestMissedHistories: a server made from a base backup may lack the history files of its ancestors; those that nobody archived are taken from its own, byte
+// for byte.
+func TestMissedHistories(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.start()
+		l.server.write(1_500_000)
+		l.await()
+		l.finish()
+		want := map[wal.TimelineID][]byte{}
+		for tli := wal.TimelineID(2); tli <= 5; tli++ {
+			l.server.promote(tli, l.server.end())
+			l.server.write(10_000)
+			want[tli] = l.server.raw[tli]
+		}
+		for tli := wal.TimelineID(2); tli <= 4; tli++ {
+			delete(l.server.histories, tli)
+		}
+		l.start()
+		l.await()
+		l.finish()
+		for tli, raw := range want {
+			if _, got, err := l.cluster().History(t.Context(), tli); err != nil || !bytes.Equal(got, raw) {
+				t.Errorf("history of timeline %d: got %q, %v, want %q", tli, got, err, raw)
+			}
+		}
+	})
+}
+
+// TestRestoredServerMayBeAdopted: once, and it belongs to the archive from then on.
+func TestRestoredServerMayBeAdopted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.start()
+		l.server.write(1_500_000)
+		l.await()
+		l.finish()
+		l.server.promote(2, l.server.end()-1000)
+		l.server.histories[2].Parents[0].Reason = "before LSN 0/46E300\n"
+		l.server.raw[2] = historyFile(l.server.histories[2])
+		l.server.write(1000)
+		l.opts.Adopt = systemID
+		for range 2 {
+			l.start()
+			l.server.write(1000)
+			l.await()
+			l.finish()
+			l.opts.Adopt = 0
+		}
+	})
+}
+
+// TestPromotionIsHeardOfLate: a standby that is on its old timeline for a while yet is no server that goes on beside the archive.
+func TestPromotionIsHeardOfLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.start()
+		l.server.write(1_500_000)
+		l.await()
+		l.finish()
+		at := l.server.end()
+		l.server.promote(2, at)
+		l.start()
+		l.await()
+		l.finish()
+		l.server.change(func() { l.server.standby, l.server.system.Timeline = true, 1 })
+		l.start()
+		time.Sleep(time.Minute)
+		if s := l.archiver.Status(); s.State != archiver.Waiting {
+			t.Errorf("status: %+v", s)
+		}
+		l.server.change(func() { l.server.system.Timeline = 2 })
+		l.await()
+		l.finish()
 	})
 }

@@ -16,6 +16,7 @@ import (
 // Server answers questions before WAL is streamed. *postgres.Conn is one; its
 // errors are those of package postgres.
 type Server interface {
+	Address() string
 	System(ctx context.Context) (postgres.System, error)
 	Setting(ctx context.Context, name string) (string, error)
 	TimelineHistory(ctx context.Context, tli wal.TimelineID) (wal.History, []byte, error)

@@ -426,9 +426,8 @@ func TestArchiverFollowsPromotion(t *testing.T) {
 	second.Stop(t, postgrestest.Fast)
 	select {
 	case err := <-a.done:
-		var conflict *repository.ConflictError
-		var ahead *archiver.AheadError
-		if !errors.As(err, &conflict) && !errors.As(err, &ahead) {
+		var fence *archiver.FenceError
+		if !errors.As(err, &fence) {
 			t.Fatalf("archiver: got %v, want a fence", err)
 		}
 	case <-time.After(time.Minute):

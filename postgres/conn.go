@@ -81,6 +81,9 @@ func connect(ctx context.Context, c *Config, attrs sessionAttrs) (*Conn, error) 
 	return conn, nil
 }
 
+// Address names the server at the other end: host and port, or the path of its socket.
+func (c *Conn) Address() string { return c.pg.Conn().RemoteAddr().String() }
+
 // notice keeps what the server says beside its answers.
 func (c *Conn) notice(_ *pgconn.PgConn, n *pgconn.Notice) {
 	if len(c.notices) < maxNotices {
