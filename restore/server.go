@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -160,6 +161,7 @@ func launch(ctx context.Context, s *Server, o RecoverOptions) error {
 	}
 	// Not CommandContext: the server is to outlive us, and is ended by signals.
 	cmd := exec.Command(filepath.Join(s.BinDir, "postgres"), args...) //nolint:noctx // see above
+	cmd.Env = serverEnvironment(cmd.Environ())
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.DataDir, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // not stopped by the terminal's Ctrl-C: we do that
 	if o.Owner != nil {
@@ -220,4 +222,14 @@ func (s *Server) Stop(ctx context.Context) error {
 		}
 	}
 	return fmt.Errorf("stop server: process %d does not end", s.PID)
+}
+
+// serverEnvironment returns env without the variables that a server takes for settings of its own before it reads its command line
+// (InitializeGUCOptionsFromEnvironment, src/backend/utils/misc/guc.c). They are meant for clients: PGPORT may list the ports of several hosts, and then the
+// server would not start.
+func serverEnvironment(env []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(pair string) bool {
+		name, _, _ := strings.Cut(pair, "=")
+		return name == "PGPORT" || name == "PGDATESTYLE" || name == "PGCLIENTENCODING"
+	})
 }
