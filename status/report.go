@@ -45,6 +45,8 @@ type Report struct {
 	Window []Interval `json:"window"`
 	// Gaps lie between the intervals of Window.
 	Gaps []Gap `json:"gaps"`
+	// Orphans are what failovers left beside the history, by timeline.
+	Orphans []Orphan `json:"orphans"`
 
 	// RecoverableFrom and RecoverableUntil are the ends of Window.
 	RecoverableFrom  *time.Time `json:"recoverable_from,omitempty"`
@@ -187,7 +189,8 @@ type Facts struct {
 	// Beat is the newest coverage beat, or nil.
 	Beat *repository.Beat
 	// Sync is the newest record of synchronous mode, or nil.
-	Sync *repository.SyncEvent
+	Sync    *repository.SyncEvent
+	Orphans []Orphan
 }
 
 // SetServer lays what the server says beside the archive.

@@ -157,7 +157,7 @@ func TestReportInJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"backups":[]`, `"wal":[]`, `"window":[]`, `"gaps":[]`} {
+	for _, want := range []string{`"backups":[]`, `"wal":[]`, `"window":[]`, `"gaps":[]`, `"orphans":[]`} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("an empty report lacks %s: %s", want, text)
 		}

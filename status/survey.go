@@ -51,7 +51,8 @@ func Survey(ctx context.Context, c *repository.Cluster) (Facts, error) {
 	if ok {
 		f.Sync = &event
 	}
-	return f, nil
+	f.Orphans, err = surveyOrphans(ctx, c, f)
+	return f, err
 }
 
 // openSpan is a span whose end was not seen yet, with the last objects in it.

@@ -19,6 +19,9 @@ func Make(f Facts, now time.Time) Report {
 	if r.WAL == nil {
 		r.WAL = []Span{}
 	}
+	if r.Orphans = f.Orphans; r.Orphans == nil {
+		r.Orphans = []Orphan{}
+	}
 	for _, s := range f.Spans {
 		r.Stored.WAL += s.Stored
 	}

@@ -38,6 +38,7 @@ func list(s *session) error {
 	}
 	s.printBackups(r)
 	s.printArchive(r)
+	s.printOrphans(r)
 	return nil
 }
 

@@ -51,6 +51,14 @@ func (s *session) printStatus(r status.Report) {
 	s.printSync(r)
 	s.row("stored", "%s   %s of base backups, %s of WAL in %s", size(r.Stored.Backups+r.Stored.WAL), size(r.Stored.Backups), size(r.Stored.WAL), r.Repository)
 	s.printWindow(r)
+	if len(r.Orphans) > 0 {
+		s.printf("\n")
+	}
+	for _, o := range r.Orphans {
+		what, how := s.orphanText(o)
+		s.row("tail", "%s", what)
+		s.row("", "%s", how)
+	}
 	s.printCopies(r)
 	if n := len(r.Backups); n > 0 {
 		last := r.Backups[n-1]

@@ -316,3 +316,27 @@ func TestFitting(t *testing.T) {
 		}
 	}
 }
+
+// TestOrphans: what a failover left beside the history is told of with its commits, and with how to get at them.
+func TestOrphans(t *testing.T) {
+	facts := archivedTwoWeeks()
+	exact, headers, last := 37, 1200, day(14, "03:09:59")
+	facts.Orphans = []status.Orphan{
+		{Timeline: 2, Next: 4, Start: 0x5000000, End: 0x5061A80, Commits: &exact, Exact: true, Last: &last},
+		{Timeline: 3, Next: 4, Start: 0x6000000, End: 0xF0000000, Commits: &headers},
+		{Timeline: 5, Next: 6, Start: 0x6000000, End: 0xF0000000},
+	}
+	s, out := shown(t)
+	s.printOrphans(reported(s, facts, nil, "it did not answer"))
+	same(t, out.String(), `
+TAIL timeline 2   0/5000000 → 0/5061A80   37 commits, the last 2026-11-14 03:09:59Z   not in timeline 4: pgark restore --timeline 2
+TAIL timeline 3   0/6000000 → 0/F0000000   at most 1,200 commits   not in timeline 4: pgark restore --timeline 3
+TAIL timeline 5   0/6000000 → 0/F0000000   not in timeline 6: pgark restore --timeline 5`)
+	s, out = shown(t)
+	s.printStatus(reported(s, facts, nil, "it did not answer"))
+	for _, want := range []string{"tail", "37 commits", "pgark restore --timeline 2"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("status does not say %q:\n%s", want, out)
+		}
+	}
+}
