@@ -61,10 +61,6 @@ func conditions() []condition {
 			"run one agent per cluster, or give each its own slot.name",
 		},
 		{postgres.ErrSlotUnusable, exitFailed, "the slot was invalidated, or is a logical one", "drop it; pgark makes a new one and takes a base backup"},
-		{
-			postgres.ErrAheadOfServer, exitLocked, "the server is behind what is archived: it was set back on the same timeline",
-			"do not let it write on; docs/FAILURES.md says how to go on in a repository of its own",
-		},
 		{postgres.ErrNotInHistory, exitLocked, "the server's history is not the archived one", "docs/FAILURES.md says how to tell which is right"},
 		{postgres.ErrWALRemoved, exitFailed, "the server has removed WAL that was not archived", "take a new base backup: pgark backup"},
 		{repository.ErrNoRepository, exitNoRepository, "nothing was archived there yet, or the URL is not right", "pgark run --repo URL makes one; pgark check tests it"},
@@ -98,7 +94,6 @@ func explainRoom(err error, f *failure) {
 
 // explainTyped explains the errors that carry data.
 func explainTyped(err error, f *failure) bool {
-	var conflict *repository.ConflictError
 	var format *repository.FormatError
 	var corrupt *repository.CorruptError
 	var connection *agent.ConnectionError
@@ -127,10 +122,6 @@ func explainTyped(err error, f *failure) bool {
 		f.Code = exitRefused
 		f.Cause = "this repository belongs to another cluster; mixing two would make both hard to restore"
 		f.Fix = fmt.Sprintf("give this cluster a repository of its own, or, after pg_upgrade: pgark run --adopt %s", foreign.Server)
-	case errors.As(err, &conflict):
-		f.Code = exitLocked
-		f.Cause = "two servers write one history: a clone or a server that was set back archives here too"
-		f.Fix = "stop one of them; docs/FAILURES.md says how to tell which is right"
 	case errors.As(err, &format):
 		f.Code, f.Fix = exitRefused, "install a pgark that knows this format"
 	case errors.As(err, &corrupt):
@@ -184,16 +175,10 @@ func explainRestore(err error, f *failure) bool {
 
 // explainFence explains why an archiver stops for good.
 func explainFence(err error, f *failure) bool {
-	var timeline *archiver.TimelineError
-	var ahead *archiver.AheadError
-	var conflict *archiver.ConflictError
 	var size *archiver.SegmentSizeError
 	var gap *archiver.GapError
 	switch {
-	case errors.As(err, &timeline), errors.As(err, &ahead), errors.As(err, &conflict):
-		f.Code = exitLocked
-		f.Cause = "what the server would send now does not continue what is archived"
-		f.Fix = "do not let this server write on before you know which history is right: docs/FAILURES.md"
+	case explainHistory(err, f):
 	case errors.As(err, &size):
 		f.Code, f.Fix = exitRefused, "give this cluster a repository of its own"
 	case errors.As(err, &gap):
