@@ -10,12 +10,13 @@ ROUNDS        ?= 3
 KILLS         ?= 200
 INSTANTS      ?= 50
 SEED          ?=
+DURATION      ?= 10m
 UNIT_PACKAGES  = $$($(GO) list ./... | grep -v /integration)
 
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := build
-.PHONY: help build parts demo test unit lint fuzz bench soak failover clean
+.PHONY: help build parts demo test unit lint fuzz bench soak failover chaos clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -65,6 +66,9 @@ soak: parts ## the long forms: make soak KILLS=200 INSTANTS=50 SEED=1
 
 failover: parts ## the failover matrix on every major, with more instants
 	REQUIRE_ALL=1 PGARK_TEST_FAILOVER=all $(GO) test -count 1 -timeout 0 -v -run '^TestFailover$$' ./integration
+
+chaos: parts ## the fault suite's long form: make chaos DURATION=30m SEED=1
+	REQUIRE_ALL=1 PGARK_TEST_DURATION=$(DURATION) PGARK_TEST_SEED=$(SEED) $(GO) test -count 1 -timeout 0 -v -run '^TestChaos$$' ./integration
 
 clean: ## what was built; not the parts
 	rm -rf bin

@@ -2,33 +2,35 @@ package integration_test
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"math/rand/v2"
-	"sync"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pgark/pgark/archiver/archivertest"
 	"github.com/pgark/pgark/postgres/postgrestest"
-	"github.com/pgark/pgark/repository"
-	"github.com/pgark/pgark/storage/file"
-	"github.com/pgark/pgark/wal"
+	"github.com/pgark/pgark/storage/storagetest"
 )
 
 // TestAgentKilled guards A1, I1, I2 and the promise of two seconds: the agent is killed with -9 at random under load, again and again;
 // then the host is lost. The repository alone gives back every commit acknowledged more than two seconds before, without a hole; and never was the
-// server told of a flush that the repository did not hold at that very moment.
+// server told of a flush that the repository had not acknowledged before: both wires are recorded and judged.
 // The long form: make soak KILLS=200.
 func TestAgentKilled(t *testing.T) {
 	seed := seed(t)
 	kills := int(soakNumber(t, "KILLS", 20))
 	rng := rand.New(rand.NewPCG(seed, 1))
-	s := newSite(t, postgrestest.Need(t, 15), onFile, postgrestest.Options{})
-	judge := &flushJudge{t: t, site: s}
-	proxy := newWire(t, fmt.Sprintf("127.0.0.1:%d", s.server.Port), judge.observe)
-	direct := s.tool
-	s.tool.env = append(s.tool.env[:len(s.tool.env):len(s.tool.env)], "PGHOST=127.0.0.1", fmt.Sprintf("PGPORT=%d", proxy.port()), "PGSSLMODE=disable")
+	s := newSite(t, postgrestest.Need(t, 15), onS3, postgrestest.Options{})
+	recording := archivertest.NewRecording(s.segmentSize, "main")
+	proxy := storagetest.StartProxy(t, s.s3)
+	toServer := newWire(t, s.address(), recording)
+	direct, straight := s.tool, s.url
+	s.tool, s.url = s.throughWire(toServer), proxy.URL("pgark", "main")
 
 	agent := s.tool.start(t, "run", s.url)
 	s.waitBackup(t)
@@ -66,7 +68,7 @@ func TestAgentKilled(t *testing.T) {
 	ends := truthFromFiles(t, s.server.DataDir, 1<<62)
 	s.server.Remove(t)
 
-	s.tool = direct
+	s.tool, s.url = direct, straight
 	r, o := s.restore(t.Context(), t, "--to", "latest")
 	if o.code != 0 {
 		t.Fatalf("restore: exit %d\n%s%s", o.code, o.stdout, o.stderr)
@@ -80,8 +82,39 @@ func TestAgentKilled(t *testing.T) {
 	}
 	judgeLoss(t, l.entries(), got, lost)
 	judgePrefix(t, ends, got)
-	if n := judge.count(); n < kills {
-		t.Errorf("judged %d status updates in %d lives of the agent: the proxy saw too little", n, kills+1)
+	recordStore(recording, "main", proxy, "pgark")
+	judgeWires(t, recording, kills+1)
+}
+
+// judgeWires holds every status update against what the repository had acknowledged by then (I1), and checks that there was one at least in
+// each life of the agent.
+func judgeWires(t *testing.T, recording *archivertest.Recording, lives int) {
+	t.Helper()
+	v, err := archivertest.Judge(recording)
+	t.Logf("judged the wires: %+v", v)
+	keepRecording(t, recording)
+	if err != nil {
+		t.Error(err)
+	}
+	if v.Told < lives || v.Held == 0 || v.Advances == 0 {
+		t.Errorf("too little was judged for %d lives of the agent: %+v", lives, v)
+	}
+}
+
+// keepRecording writes a recording below the folder PGARK_TEST_RECORDINGS, if that is set: to look into a failure, or to replay it for ever in
+// archiver/archivertest.
+func keepRecording(t *testing.T, recording *archivertest.Recording) {
+	t.Helper()
+	dir := os.Getenv("PGARK_TEST_RECORDINGS")
+	if dir == "" {
+		return
+	}
+	f, err := os.Create(filepath.Join(dir, strings.ReplaceAll(t.Name(), "/", "-")+".jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(recording.Encode(f), f.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -137,79 +170,4 @@ func judgePrefix(t *testing.T, ends []txEnd, got state) {
 	if found != len(got.rows) {
 		t.Errorf("restored %d rows, of which the server's WAL up to there made %d", len(got.rows), found)
 	}
-}
-
-// flushJudge holds every status update against the repository at the moment it is sent (I1).
-type flushJudge struct {
-	t    testing.TB
-	site *site
-
-	mu     sync.Mutex
-	judged int
-	known  wal.LSN // held by the repository as seen by an earlier look
-	anchor wal.LSN // where archiving began: told while the repository was empty
-}
-
-func (j *flushJudge) count() int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.judged
-}
-
-func (j *flushJudge) observe(u statusUpdate) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.judged++
-	told := max(u.flush, u.apply)
-	if u.flush == 0 {
-		// PostgreSQL takes flush 0 for "nothing", and the write position in its place when it shuts down (WalSndDone).
-		told = max(told, u.write)
-	}
-	if j.judged == 1 && told%wal.LSN(wal.DefaultSegmentSize) == 0 {
-		// Archiving begins here, at a segment's start: what lies before is nobody's promise.
-		j.anchor, j.known = told, told
-	}
-	if told == 0 || told <= j.known {
-		return
-	}
-	held, err := j.held()
-	if err == nil && told > held {
-		// A listing may fall between a segment's creation and the end of its pieces and see neither: look once more.
-		held, err = j.held()
-	}
-	switch {
-	case err != nil:
-		j.t.Errorf("read the repository: %v", err)
-	case told > held:
-		j.t.Errorf("the server is told flush %s, apply %s when the repository holds WAL up to %s only", u.flush, u.apply, held)
-	default:
-		j.known = held
-	}
-}
-
-// held returns the end of what the repository holds without a hole.
-func (j *flushJudge) held() (wal.LSN, error) {
-	ctx := context.WithoutCancel(j.t.Context())
-	store, err := file.Open(j.site.folder)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = store.Close() }() // only read
-	r, err := repository.Open(ctx, store)
-	if err != nil {
-		return 0, err
-	}
-	ids, err := r.Clusters(ctx)
-	if err != nil || len(ids) == 0 {
-		return 0, err
-	}
-	c, err := r.Cluster(ids[0]).Coverage(ctx, 1, 0)
-	if err != nil || len(c.Spans) == 0 {
-		return 0, err
-	}
-	if c.Spans[0].Start > j.anchor {
-		return 0, fmt.Errorf("WAL in the repository begins at %s, archiving at %s", c.Spans[0].Start, j.anchor)
-	}
-	// A hole may be there for a moment while several uploads are under way: what lies behind it does not count.
-	return c.Spans[0].End, nil
 }

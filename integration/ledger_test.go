@@ -46,11 +46,12 @@ type rowKey struct {
 }
 
 type ledger struct {
-	conn    string
 	seed    uint64
 	workers int
+	gate    sync.RWMutex // held to keep transfers from beginning
 
 	mu     sync.Mutex
+	conn   string
 	log    []transfer
 	next   []int64 // per worker, the sequence number to use next
 	warned map[*pgconn.PgConn]bool
@@ -98,6 +99,20 @@ func (l *ledger) run(ctx context.Context) error {
 	return g.Wait()
 }
 
+// at is the connection string of the server that the workload runs on.
+func (l *ledger) at() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.conn
+}
+
+// move lets the workload go on with another server.
+func (l *ledger) move(conn string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conn = conn
+}
+
 // hangUp closes a session; the server notices by itself if it cannot.
 func hangUp(ctx context.Context, c *pgx.Conn) { _ = c.Close(ctx) }
 
@@ -121,7 +136,7 @@ func wait(ctx context.Context, d time.Duration) {
 }
 
 func (l *ledger) worker(ctx context.Context, w int, rng *rand.Rand) error {
-	config, err := pgx.ParseConfig(l.conn)
+	config, err := pgx.ParseConfig(l.at())
 	if err != nil {
 		return err
 	}
@@ -142,7 +157,9 @@ func (l *ledger) worker(ctx context.Context, w int, rng *rand.Rand) error {
 	}
 	for ctx.Err() == nil {
 		one, cancel := context.WithTimeout(done, 60*time.Second)
+		l.gate.RLock()
 		err := l.transfer(one, c, w, rng)
+		l.gate.RUnlock()
 		cancel()
 		if err != nil {
 			return err
@@ -321,7 +338,7 @@ func (l *ledger) commit(ctx context.Context, c *pgx.Conn, tr transfer, sql strin
 func (l *ledger) settle(ctx context.Context, tr transfer) error {
 	for ctx.Err() == nil {
 		wait(ctx, 50*time.Millisecond)
-		c, err := pgx.Connect(ctx, l.conn)
+		c, err := pgx.Connect(ctx, l.at())
 		if err != nil {
 			continue
 		}

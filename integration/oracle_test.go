@@ -3,11 +3,13 @@ package integration_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -169,11 +171,7 @@ func inversions(ends []txEnd) (n int) {
 // pg_walinspect. TestDecoderAgainstServer holds that decoder against PostgreSQL's on the other majors.
 func truthFromFiles(t testing.TB, dataDir string, end wal.LSN) []txEnd {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dataDir, "pg_wal", "0000000100*"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no WAL in %s: %v", dataDir, err)
-	}
-	slices.Sort(files)
+	files := newestSegments(t, dataDir)
 	size := wal.DefaultSegmentSize
 	var ends []txEnd
 	var d *wal.Decoder
@@ -203,4 +201,24 @@ func truthFromFiles(t testing.TB, dataDir string, end wal.LSN) []txEnd {
 		}
 	}
 	return ends
+}
+
+// newestSegments lists the segments of a pg_wal in order, each of the newest timeline that has it: a segment in which a timeline was left
+// begins with the bytes of its ancestor. What a rewound server wrote beside its successor is gone from there (pg_rewind).
+func newestSegments(t testing.TB, dataDir string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dataDir, "pg_wal", strings.Repeat("[0-9A-F]", 24)))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no WAL in %s: %v", dataDir, err)
+	}
+	slices.Sort(files)
+	newest := map[string]string{} // by the name without the timeline
+	for _, f := range files {
+		newest[filepath.Base(f)[8:]] = f
+	}
+	var chosen []string
+	for _, number := range slices.Sorted(maps.Keys(newest)) {
+		chosen = append(chosen, newest[number])
+	}
+	return chosen
 }

@@ -77,6 +77,14 @@ func newSite(t testing.TB, v postgrestest.Version, kind storeKind, o postgrestes
 	return s
 }
 
+// address is where the server listens.
+func (s *site) address() string { return fmt.Sprintf("127.0.0.1:%d", s.server.Port) }
+
+// throughWire returns the tool that reaches the server through a wire, in the clear.
+func (s *site) throughWire(w *wire) tool {
+	return s.tool.with("PGHOST=127.0.0.1", fmt.Sprintf("PGPORT=%d", w.port()), "PGSSLMODE=disable")
+}
+
 // backups lists what `pgark list` shows, by the files of the repository: id and stop LSN.
 func (s *site) backups(t testing.TB) []backupFact {
 	t.Helper()

@@ -40,6 +40,8 @@ type Call struct {
 	Began  time.Time
 	Ended  time.Time // the answer was ready; the client sees it later
 
+	// Created says that the server has made the object, whatever the client was told.
+	Created bool
 	// Keys that the answer to a List named.
 	Keys []string
 }
@@ -151,7 +153,8 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	x := &exchange{proxy: p, w: answer, r: r.WithContext(ctx), op: op, path: path, gone: p.closed}
 	defer func() {
-		call.Status, call.Fault, call.Keys, call.Ended = answer.status, x.fault, answer.keys(), time.Now()
+		call.Status, call.Fault, call.Created, call.Keys = answer.status, x.fault, x.created, answer.keys()
+		call.Ended = time.Now()
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.calls = append(p.calls, call)
