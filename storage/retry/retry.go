@@ -15,7 +15,7 @@ import (
 
 // Event is one failed attempt that will be made again.
 type Event struct {
-	// Op is the operation: put, begin, part, commit, abort, get, read, stat, list, delete, probe.
+	// Op is the operation: put, begin, part, commit, abort, get, read, stat, list, delete, probe, replication.
 	Op string
 	// Key is the key, or the prefix of a list.
 	Key storage.Key
@@ -229,6 +229,24 @@ func (s *Store) Probe(ctx context.Context) (answer storage.Conditional, err erro
 		return err
 	})
 	return answer, err
+}
+
+// Replication implements storage.Replicator.
+func (s *Store) Replication(ctx context.Context) (found storage.Replication, err error) {
+	err = s.run(ctx, s.begin("replication", "", 0), func(ctx context.Context) error {
+		found, err = storage.BucketReplication(ctx, s.store)
+		return err
+	})
+	return found, err
+}
+
+// Replicated implements storage.Replicator.
+func (s *Store) Replicated(ctx context.Context, key storage.Key) (found storage.ReplicationStatus, err error) {
+	err = s.run(ctx, s.begin("stat", key, 0), func(ctx context.Context) error {
+		found, err = storage.Replicated(ctx, s.store, key)
+		return err
+	})
+	return found, err
 }
 
 // List implements storage.Store. A list that is cut goes on after the last key it gave.

@@ -288,3 +288,42 @@ func TestLostAnswers(t *testing.T) {
 		}
 	})
 }
+
+// replicator is a bucket that fails at first.
+type replicator struct {
+	storage.Store
+
+	calls int
+}
+
+func (r *replicator) Replication(context.Context) (storage.Replication, error) {
+	if r.calls++; r.calls == 1 {
+		return storage.Replication{}, storage.ErrUnavailable
+	}
+	return storage.Replication{Versioned: true}, nil
+}
+
+func (r *replicator) Replicated(context.Context, storage.Key) (storage.ReplicationStatus, error) {
+	if r.calls++; r.calls == 1 {
+		return "", storage.ErrUnavailable
+	}
+	return storage.ReplicationPending, nil
+}
+
+func TestReplicationReachesTheStore(t *testing.T) {
+	quick := retry.Options{MinWait: time.Millisecond}
+	got, err := storage.BucketReplication(t.Context(), retry.New(&replicator{Store: memory.New()}, quick))
+	if err != nil || !got.Versioned {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	status, err := storage.Replicated(t.Context(), retry.New(&replicator{Store: memory.New()}, quick), "x")
+	if err != nil || status != storage.ReplicationPending {
+		t.Errorf("got %q, %v", status, err)
+	}
+	if _, err := storage.BucketReplication(t.Context(), retry.New(memory.New(), quick)); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("no bucket: got %v, want ErrUnsupported", err)
+	}
+	if _, err := storage.Replicated(t.Context(), retry.New(memory.New(), quick), "x"); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("no bucket: got %v, want ErrUnsupported", err)
+	}
+}
