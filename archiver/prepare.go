@@ -20,7 +20,8 @@ type prepared struct {
 	history wal.History   // of the timeline to stream
 	from    resumption
 	first   bool               // nothing of the server is archived yet
-	entries []repository.Entry // that hold what is compared
+	listed  []repository.Entry // from the start on
+	entries []repository.Entry // of these, that hold what is compared
 	pieces  map[wal.SegmentNumber]struct{}
 }
 
@@ -240,7 +241,7 @@ func (p *prepared) list(ctx context.Context) error {
 			p.pieces[p.system.SegmentSize.Number(e.Range.Start)] = struct{}{}
 		}
 	}
-	p.entries = repository.Assemble(p.from.start, entries)
+	p.listed, p.entries = entries, repository.Assemble(p.from.start, entries)
 	return nil
 }
 

@@ -52,6 +52,7 @@ type stream struct {
 	bytes      uint64
 	proved     keepalive
 	beats      beats
+	others     others
 	verified   bool
 	mayDelete  bool
 	heard      time.Time
@@ -87,6 +88,9 @@ type result struct {
 	probe  bool // the answer of a probe
 	dialed bool // a new connection is there
 	denied bool // pieces may not be deleted
+
+	watched bool // others were looked for
+	listed  []repository.Entry
 }
 
 func newStream(a *Archiver, p prepared, conn Conn) *stream {
@@ -98,7 +102,7 @@ func newStream(a *Archiver, p prepared, conn Conn) *stream {
 		parts: make(chan part, 256), encoders: make(chan *encoder, o.Workers), pieceEncoders: make(chan *encoder, 1),
 		results: make(chan result), bodies: make(chan []byte, o.Uploads), segments: make(map[wal.SegmentNumber]*segment), before: make(chan struct{}),
 		hasPieces: p.pieces, received: p.from.start, mayDelete: true,
-		beats: beats{every: o.BeatEvery},
+		beats: beats{every: o.BeatEvery}, others: newOthers(p),
 	}
 	close(s.before)
 	s.window = newWindow(size, o.Buffer, s.whole)
@@ -332,7 +336,7 @@ func (l *loop) cutAll(work context.Context, now time.Time) {
 			l.group.Go(func() error { return l.uploadSegment(work, c, g) })
 			continue
 		}
-		l.hasPieces[n] = struct{}{}
+		l.hasPieces[n], l.others.mine[c.bytes] = struct{}{}, struct{}{}
 		parts := l.window.pin(c.bytes)
 		l.group.Go(func() error { return l.uploadPiece(work, c, parts) })
 		if c.bytes.End == l.size.End(n) && !l.assembler.replaces(n) {

@@ -96,6 +96,8 @@ func (l *loop) handle(work context.Context, r result) error {
 	case r.denied:
 		l.mayDelete = false
 		l.options.Logger.InfoContext(work, "pieces may not be deleted, they are left to expiry", "error", r.err)
+	case r.watched:
+		l.watched(work, r)
 	case r.probe:
 		l.probing = false
 		l.probed(work, r.err)
@@ -202,6 +204,7 @@ func (l *loop) housekeep(work context.Context, now time.Time) {
 	if !l.live {
 		return
 	}
+	l.watch(work, now)
 	switch {
 	case l.window.full():
 		l.heard = now // nothing is read
