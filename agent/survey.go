@@ -38,6 +38,7 @@ func Survey(ctx context.Context, c config.Cluster, id wal.SystemID, o StoreOptio
 	case system != report.SystemID:
 		report.ServerError = (&archiver.ForeignError{Server: system, Archived: []wal.SystemID{report.SystemID}}).Error()
 	default:
+		setSlot(ctx, c, &said)
 		report.SetServer(said)
 		report.SetSync(said.Sync, policyOf(c))
 	}

@@ -10,8 +10,9 @@ import (
 
 // Query opens an ordinary connection, runs one SQL command and returns the
 // rows of its answer as text, NULL as the empty string. conn is a connection
-// string or URL as ParseConfig reads it; where it names no database and there is none of
-// the role's name, the database is postgres. The errors are those of Connect.
+// string or URL as ParseConfig reads it; where there is no database of the name in
+// it, which a replication connection passes over, nor of the role's name, it is
+// postgres. The errors are those of Connect.
 func Query(ctx context.Context, conn, sql string) ([][]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
@@ -34,7 +35,7 @@ func connectSQL(ctx context.Context, conn string) (*pgconn.PgConn, error) {
 	cfg.RuntimeParams["synchronous_commit"] = "local"
 	pg, err := pgconn.ConnectConfig(ctx, cfg)
 	var p *pgconn.PgError
-	if cfg.Database == "" && errors.As(err, &p) && p.Code == "3D000" { // invalid_catalog_name
+	if cfg.Database != "postgres" && errors.As(err, &p) && p.Code == "3D000" { // invalid_catalog_name
 		cfg.Database = "postgres"
 		pg, err = pgconn.ConnectConfig(ctx, cfg)
 	}

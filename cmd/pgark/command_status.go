@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"net/url"
 	"strings"
 	"time"
 
@@ -148,7 +149,6 @@ func (s *session) survey(c config.Config, cluster config.Cluster, id wal.SystemI
 	if err != nil {
 		return status.Report{Verdict: status.Protected}, err // it makes no other verdict better
 	}
-	lookAtSlot(s.ctx, cluster, &r)
 	r.Judge(s.commands(c, cluster))
 	return r, nil
 }
@@ -236,4 +236,15 @@ func besides(repo string, now time.Time) string {
 		path += "?" + query
 	}
 	return path
+}
+
+// withDatabase returns a connection string, a URL or libpq's keywords, with another database.
+func withDatabase(conn, database string) string {
+	if u, err := url.Parse(conn); err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql") {
+		query := u.Query()
+		query.Del("dbname")
+		u.Path, u.RawQuery = "/"+database, query.Encode()
+		return u.String()
+	}
+	return strings.TrimSpace(conn + " dbname=" + database)
 }
