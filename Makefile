@@ -9,6 +9,7 @@ TEST_TIMEOUT  ?= 25m
 ROUNDS        ?= 3
 KILLS         ?= 200
 INSTANTS      ?= 50
+DEATHS        ?= 100
 SEED          ?=
 DURATION      ?= 10m
 UNIT_PACKAGES  = $$($(GO) list ./... | grep -v /integration)
@@ -16,7 +17,7 @@ UNIT_PACKAGES  = $$($(GO) list ./... | grep -v /integration)
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := build
-.PHONY: help build parts demo test unit lint fuzz bench soak failover chaos clean
+.PHONY: help build parts demo test unit lint fuzz bench soak failover chaos deaths clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -69,6 +70,10 @@ failover: parts ## the failover matrix on every major, with more instants
 
 chaos: parts ## the fault suite's long form: make chaos DURATION=30m SEED=1
 	REQUIRE_ALL=1 PGARK_TEST_DURATION=$(DURATION) PGARK_TEST_SEED=$(SEED) $(GO) test -count 1 -timeout 0 -v -run '^TestChaos$$' ./integration
+
+deaths: parts ## hosts that die while commits wait for two repositories: make deaths DEATHS=100 SEED=1
+	REQUIRE_ALL=1 PGARK_TEST_DEATHS=$(DEATHS) PGARK_TEST_SEED=$(SEED) \
+		$(GO) test -count 1 -timeout 0 -v -run '^TestSyncHostDeaths$$' ./integration
 
 clean: ## what was built; not the parts
 	rm -rf bin

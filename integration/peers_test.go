@@ -39,7 +39,7 @@ var (
 	scale  = flag.Int("scale", 40, "pgbench scale of the data set")
 	rows   = flag.Int("rows", 3_000_000, "rows of the realistic table")
 	rounds = flag.Int("rounds", 3, "counted rounds")
-	only   = flag.String("only", "backup,restore,wal,copies,exposure", "scenarios")
+	only   = flag.String("only", "backup,restore,wal,copies,exposure,sync", "scenarios")
 )
 
 const debianBin = "/usr/lib/postgresql/15/bin/"
@@ -86,6 +86,9 @@ func TestAgainstPeers(t *testing.T) {
 	b.report()
 	if strings.Contains(*only, "exposure") {
 		b.exposure()
+	}
+	if strings.Contains(*only, "sync") {
+		b.sync()
 	}
 }
 
