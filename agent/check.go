@@ -168,6 +168,7 @@ func (k *check) postgres(ctx context.Context) {
 	k.settings(settings)
 	k.slot(ctx, conn)
 	k.sync(ctx, conn)
+	k.standbys(ctx)
 }
 
 // settings judges the server's settings.

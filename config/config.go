@@ -46,7 +46,9 @@ type Cluster struct {
 	Postgres string
 	// Slot is the name of the physical replication slot.
 	Slot string
-	Repo Repo
+	// StandbySlots says that the slot is kept on the standbys among the servers of Postgres too.
+	StandbySlots bool
+	Repo         Repo
 	// Copies are the repositories in other places that get the same objects.
 	Copies []Copy
 	// Required says what must hold WAL before it counts as durable: "primary", "all", or how many of the repositories.
@@ -192,7 +194,7 @@ func (c Config) Select(name string) (Cluster, error) {
 func defaults(name string) Cluster {
 	return Cluster{
 		Name: name,
-		Slot: "pgark",
+		Slot: "pgark", StandbySlots: true,
 		Repo: Repo{Every: time.Second, Compression: "zstd"}, Required: Primary,
 		Backup: Backup{
 			Schedule: "0 2 * * *",

@@ -56,6 +56,11 @@ func ClusterKeys() []Key {
 			get: func(_ Config, c Cluster) string { return c.Slot },
 		},
 		{
+			Path: "slot.on_standbys", Env: "PGARK_SLOT_ON_STANDBYS", Doc: "true (default): with several hosts in postgres, keep the slot on their standbys too, so that a failover leaves no hole; or false",
+			set: func(_ *Config, c *Cluster, v string) error { return setBool(&c.StandbySlots, v) },
+			get: func(_ Config, c Cluster) string { return strconv.FormatBool(c.StandbySlots) },
+		},
+		{
 			Path: "repo.url", Env: "PGARK_REPO", Doc: "s3://bucket/prefix?region=… or file:///path; `repo: URL` is the short form",
 			set: func(_ *Config, c *Cluster, v string) error { return setURL(c, v) },
 			get: func(_ Config, c Cluster) string { return c.Repo.URL },
@@ -229,6 +234,14 @@ func setMaxRate(c *Cluster, v string) error {
 		return fmt.Errorf("%s is out of range: want 32KiB/s to 1GiB/s, or 0 for no limit", v)
 	}
 	c.Backup.MaxRate = rate
+	return nil
+}
+
+func setBool(to *bool, v string) error {
+	if v != "true" && v != "false" {
+		return fmt.Errorf("%q: want true or false", v)
+	}
+	*to = v == "true"
 	return nil
 }
 

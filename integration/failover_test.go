@@ -65,23 +65,35 @@ func newFamily(t *testing.T, v postgrestest.Version) *family {
 	return f
 }
 
-// standby copies the primary while it is stopped, which works alike with every major, and lets the copy follow it.
+// standby is coldStandbyOf the primary.
 func (f *family) standby(t *testing.T) *postgrestest.Cluster {
 	t.Helper()
-	f.server.Stop(t, postgrestest.Fast)
-	dir := filepath.Join(postgrestest.TempDir(t), "standby")
-	copyFolder(t, f.server.DataDir, dir)
-	f.server.Start(t)
-	return f.follow(t, dir)
+	return coldStandbyOf(t, f.server)
 }
 
 // follow starts a standby of the primary on a data directory.
 func (f *family) follow(t *testing.T, dir string) *postgrestest.Cluster {
 	t.Helper()
+	return follow(t, f.server, dir)
+}
+
+// coldStandbyOf copies a server while it is stopped, which works alike with every major, and lets the copy follow it.
+func coldStandbyOf(t *testing.T, c *postgrestest.Cluster) *postgrestest.Cluster {
+	t.Helper()
+	c.Stop(t, postgrestest.Fast)
+	dir := filepath.Join(postgrestest.TempDir(t), "standby")
+	copyFolder(t, c.DataDir, dir)
+	c.Start(t)
+	return follow(t, c, dir)
+}
+
+// follow starts a standby of a primary on a data directory.
+func follow(t *testing.T, primary *postgrestest.Cluster, dir string) *postgrestest.Cluster {
+	t.Helper()
 	writeFile(t, filepath.Join(dir, "standby.signal"), "")
 	appendFile(t, filepath.Join(dir, "postgresql.auto.conf"),
-		fmt.Sprintf("primary_conninfo = 'host=%s port=%d user=postgres'\n", f.server.SocketDir, f.server.Port))
-	s := postgrestest.StartFrom(t, f.server.Version, dir)
+		fmt.Sprintf("primary_conninfo = 'host=%s port=%d user=postgres'\n", primary.SocketDir, primary.Port))
+	s := postgrestest.StartFrom(t, primary.Version, dir)
 	s.WaitReady(t)
 	return s
 }

@@ -100,6 +100,22 @@ func redact(err error) error {
 	return errors.New(text)
 }
 
+// Servers returns a configuration for each server of c, in their order, without session attributes.
+func (c *Config) Servers() []*Config {
+	first := &pgconn.FallbackConfig{Host: c.pg.Host, Port: c.pg.Port, TLSConfig: c.pg.TLSConfig}
+	var servers []*Config
+	for _, h := range append([]*pgconn.FallbackConfig{first}, c.pg.Fallbacks...) {
+		if n := len(servers); n > 0 && servers[n-1].pg.Host == h.Host && servers[n-1].pg.Port == h.Port {
+			servers[n-1].pg.Fallbacks = append(servers[n-1].pg.Fallbacks, h) // the same host once with and once without TLS
+			continue
+		}
+		pg := c.pg.Copy()
+		pg.Host, pg.Port, pg.TLSConfig, pg.Fallbacks = h.Host, h.Port, h.TLSConfig, nil
+		servers = append(servers, &Config{pg: pg, attrs: attrsAny})
+	}
+	return servers
+}
+
 // String names user and servers, "user@host:5432,host2:5432", and no secret.
 func (c *Config) String() string {
 	var b strings.Builder

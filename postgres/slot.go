@@ -52,6 +52,33 @@ func (c *Conn) DropSlot(ctx context.Context, name string) error {
 	return err
 }
 
+// AdvanceSlot lets the server, which may be a standby, forget the WAL of timeline tli before lsn as far as a physical slot keeps it. It streams for a
+// moment, so that the role needs REPLICATION only, and the connection is of no use afterwards but to be closed. The server must have the WAL
+// from lsn on; errors are those of StartReplication. A standby saves the new position with its next restart point: after a crash
+// it keeps more again.
+func (c *Conn) AdvanceSlot(ctx context.Context, name string, tli wal.TimelineID, lsn wal.LSN) error {
+	doing := fmt.Sprintf("advance slot %s to %s", name, lsn)
+	if err := c.StartReplication(ctx, Start{Slot: name, Timeline: tli, LSN: lsn}); err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	if err := c.SendStatus(ctx, Status{Write: lsn, Flush: lsn, RequestReply: true}); err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	for {
+		message, err := c.Receive(ctx)
+		if err != nil {
+			return fmt.Errorf("%s: %w", doing, err)
+		}
+		switch message.(type) {
+		case *Keepalive, *EndOfTimeline:
+			// The reply is sent while the update is worked on, which moves the slot before anything else is read
+			// (ProcessStandbyReplyMessage in src/backend/replication/walsender.c).
+			return nil
+		case *Data:
+		}
+	}
+}
+
 // Slot reads a slot. known is false on PostgreSQL 14, which cannot say.
 // ErrSlotUnusable if the slot is a logical one.
 func (c *Conn) Slot(ctx context.Context, name string) (slot Slot, known bool, err error) {
