@@ -193,6 +193,9 @@ type comparison struct {
 // check returns a *ConflictError if b, the bytes from at on, differs from what
 // is durable of it.
 func (c *comparison) check(ctx context.Context, at wal.LSN, b []byte) error {
+	if compareNothing {
+		return nil
+	}
 	for len(b) > 0 && at < c.end {
 		if !c.object.Contains(at) {
 			if hole := c.hole(at); hole > 0 {

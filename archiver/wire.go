@@ -197,6 +197,9 @@ func (s *stream) take(ctx context.Context, d *postgres.Data) error {
 		b = b[n:]
 	}
 	s.news.data(d)
+	if confirmOnReceive {
+		s.wire.flushed.Store(uint64(at))
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -182,22 +183,30 @@ func atTime(name string, at time.Time) instant {
 
 // check restores one target and compares the rows with the truth.
 func (s *site) check(t *testing.T, target instant, ends []txEnd, final state) {
+	t.Helper()
+	if err := s.holds(t, target, ends, final); err != nil {
+		t.Error(err)
+	}
+}
+
+// holds restores one target and says what differs from the truth.
+func (s *site) holds(t *testing.T, target instant, ends []txEnd, final state) error {
+	t.Helper()
 	r, o := s.restore(t.Context(), t, target.flags...)
 	if o.code != 0 {
 		t.Fatalf("restore %v: exit %d\n%s%s", target.flags, o.code, o.stdout, o.stderr)
 	}
+	defer r.stop(t)
 	got, err := readState(t.Context(), r.conn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := compareRows(got.rows, expected(ends, final.rows, target.cut)); err != nil {
-		t.Errorf("restore %v: %v\n%s", target.flags, err, o.stdout)
-	}
-	if err := got.sound(); err != nil {
-		t.Errorf("restore %v: %v", target.flags, err)
-	}
+	err = errors.Join(compareRows(got.rows, expected(ends, final.rows, target.cut)), got.sound())
 	if got.scratch != 0 {
-		t.Errorf("restore %v: unlogged table has %d rows, want 0", target.flags, got.scratch)
+		err = errors.Join(err, fmt.Errorf("unlogged table has %d rows, want 0", got.scratch))
 	}
-	r.stop(t)
+	if err != nil {
+		return fmt.Errorf("restore %v: %w\n%s", target.flags, err, o.stdout)
+	}
+	return nil
 }

@@ -16,26 +16,34 @@ import (
 )
 
 // build makes one pgark for all tests of the run, in a folder that the servers' user can read: PostgreSQL calls it as restore_command.
-var build = sync.OnceValues(func() (string, error) {
+// buildMutants makes one that has faults put in.
+var (
+	build        = sync.OnceValues(func() (string, error) { return buildWith("") })
+	buildMutants = sync.OnceValues(func() (string, error) { return buildWith("mutants") })
+	built        []string // folders
+)
+
+func buildWith(tags string) (string, error) {
 	dir, err := os.MkdirTemp("", "pgark-bin-")
 	if err != nil {
 		return "", err
 	}
+	built = append(built, dir)
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", err
 	}
 	bin := filepath.Join(dir, "pgark")
-	out, err := exec.Command("go", "build", "-trimpath", "-o", bin, "../cmd/pgark").CombinedOutput()
+	out, err := exec.Command("go", "build", "-trimpath", "-tags", tags, "-o", bin, "../cmd/pgark").CombinedOutput()
 	if err != nil {
 		return "", errors.New(string(out))
 	}
 	return bin, os.Chmod(bin, 0o755)
-})
+}
 
-// removeBuild removes what build made.
+// removeBuild removes what was built.
 func removeBuild() {
-	if bin, err := build(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(bin))
+	for _, dir := range built {
+		_ = os.RemoveAll(dir)
 	}
 }
 

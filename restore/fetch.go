@@ -42,6 +42,8 @@ const (
 // absence, and 200 for everything else.
 func ExitCode(r FetchResult, err error) int {
 	switch {
+	case err != nil && absentOnError:
+		return exitAbsent
 	case err != nil:
 		return exitFailed
 	case r == FetchFound:

@@ -144,7 +144,10 @@ func (l *look) visit(r wal.Record) bool {
 	switch e := r.Event.(type) {
 	case *wal.TransactionEnd:
 		if l.isEnd(e) {
-			return l.take(r)
+			return l.take(r) || filterByTime
+		}
+		if filterByTime && l.question.Ask == AskPast {
+			l.fact.Record, l.fact.Event = wal.Range{}, nil
 		}
 		l.count(repository.Summary{Ends: 1, MaxTime: e.Time})
 	case *wal.RestorePoint:
