@@ -318,7 +318,7 @@ func (f *family) holds(t *testing.T, name string, tip wal.TimelineID, stop cut, 
 	t.Logf("%s: %v: %d rows", name, flags, len(got))
 }
 
-// holdsAround restores before, at and after the switch to timeline next, by LSN, and once by time.
+// holdsAround restores before, at and after the switch to timeline next, by LSN; in the long form also by time.
 func (f *family) holdsAround(t *testing.T, next wal.TimelineID) {
 	t.Helper()
 	h := f.history(t, next)
@@ -334,12 +334,12 @@ func (f *family) holdsAround(t *testing.T, next wal.TimelineID) {
 		f.holds(t, "just before the switch", next, beforeLSN(ends[first-1].start), "--to-lsn", ends[first-1].start.String(), "--before", branch)
 		last := ends[first-1].time
 		f.holds(t, "the last commit before the switch", next, untilTime(last), "--to", utcStamp(last), branch)
+		moment := ends[first].time
+		f.holds(t, "the first commit after the switch", next, untilTime(moment), "--to", utcStamp(moment), branch)
 	}
 	f.holds(t, "before the switch", next, beforeLSN(before), "--to-lsn", before.String(), "--before", branch)
 	f.holds(t, "at the switch", next, beforeLSN(at), "--to-lsn", at.String(), "--before", branch)
 	f.holds(t, "after the switch", next, beforeLSN(after), "--to-lsn", after.String(), "--before", branch)
-	moment := ends[first].time
-	f.holds(t, "the first commit after the switch", next, untilTime(moment), "--to", utcStamp(moment), branch)
 }
 
 // archived opens the repository and returns what it has of the cluster.
