@@ -33,7 +33,7 @@ var rooms = map[string]string{
 	"archiver/archivertest": "repository wal",
 	"backup":                "compression postgres repository wal",
 	"restore":               "postgres repository wal",
-	"status":                "repository syncmode wal",
+	"status":                "repository storage syncmode wal",
 	"config":                "backup storage/copies syncmode",
 	"agent": "archiver backup compression config postgres repository restore status " +
 		"storage storage/copies storage/file storage/retry storage/s3 syncmode wal",

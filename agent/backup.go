@@ -90,6 +90,9 @@ func Backup(ctx context.Context, c config.Cluster, o BackupOptions) (repository.
 		return b, err
 	}
 	for _, to := range stores.all[1:] {
+		if to.byBucket {
+			continue
+		}
 		if copyErr := w.copy(ctx, stores.all[0], to, b); copyErr != nil && o.Lacks != nil {
 			o.Lacks(to.name, copyErr)
 		}

@@ -46,13 +46,16 @@ const (
 	SectionPostgres = "Postgres"
 	SectionStorage  = "Storage"
 	SectionEndToEnd = "End2end"
+	SectionRecovery = "Recovery"
 )
 
 // CheckOptions say what is checked. The zero value checks everything.
 type CheckOptions struct {
-	// Only are the sections to check, in lower case: postgres, storage, e2e. Empty checks all.
-	Only   []string
-	Logger *slog.Logger
+	// Only are the sections to check, in lower case: postgres, storage, e2e, recovery. Empty checks all.
+	Only []string
+	// ReadOnly looks only whether the repositories can be restored from: the server is not asked, and nothing is written.
+	ReadOnly bool
+	Logger   *slog.Logger
 }
 
 // check is one check on its way; what one section found the next may need.
@@ -98,21 +101,41 @@ func Check(ctx context.Context, c config.Cluster, o CheckOptions, report func(Fi
 		}
 		k.places = append(k.places, p)
 	}
+	if o.ReadOnly {
+		k.onlyRead(ctx)
+		return nil
+	}
 	if k.wants("postgres") || k.wants("e2e") {
 		k.postgres(ctx)
 	}
 	if k.wants("storage") || k.wants("e2e") {
 		for _, p := range k.places {
-			k.storage(ctx, p)
+			if p.byBucket {
+				k.read(ctx, p)
+			} else {
+				k.storage(ctx, p)
+			}
 		}
 		if _, err := stores.agree(stores.look(ctx)); err != nil {
 			k.bad(SectionStorage, err)
 		}
+		k.replication(ctx, stores)
 	}
 	if k.wants("e2e") && k.asked && slices.ContainsFunc(k.places, func(p *checkedPlace) bool { return p.writes }) {
 		k.endToEnd(ctx)
 	}
+	if k.wants("recovery") {
+		k.recovery(ctx)
+	}
 	return nil
+}
+
+// onlyRead looks whether the repositories answer and can be restored from.
+func (k *check) onlyRead(ctx context.Context) {
+	for _, p := range k.places {
+		k.read(ctx, p)
+	}
+	k.recovery(ctx)
 }
 
 func (k *check) wants(section string) bool {

@@ -19,6 +19,8 @@ type place struct {
 	name  string
 	url   string
 	store *Store
+	// byBucket says that the primary's bucket writes there, and the agent never does.
+	byBucket bool
 }
 
 // places are all repositories of a cluster, the primary first, and the one store that is made of them.
@@ -26,7 +28,7 @@ type places struct {
 	storage.Store
 
 	all []place
-	// copies is what Store is where there are copies; nil where there are none.
+	// copies is what Store is where the agent makes copies; nil where it makes none.
 	copies *copies.Store
 }
 
@@ -42,19 +44,21 @@ func openPlaces(ctx context.Context, c config.Cluster, o StoreOptions) (*places,
 		if err != nil {
 			return nil, errors.Join(err, p.Close())
 		}
-		p.all = append(p.all, place{one.Name, one.URL, store})
+		p.all = append(p.all, place{one.Name, one.URL, store, one.ByBucket})
 	}
 	p.Store = p.all[0].store
-	if len(c.Copies) == 0 {
+	members := make([]copies.Member, 0, len(p.all))
+	for _, one := range p.all {
+		if !one.byBucket {
+			members = append(members, copies.Member{Name: one.name, Store: one.store})
+		}
+	}
+	if len(members) == 1 {
 		return p, nil
 	}
 	required, err := copies.ParsePolicy(c.Required)
 	if err != nil {
 		return nil, errors.Join(err, p.Close())
-	}
-	members := make([]copies.Member, 0, len(p.all))
-	for _, one := range p.all {
-		members = append(members, copies.Member{Name: one.name, Store: one.store})
 	}
 	p.copies, err = copies.New(members, copies.Options{
 		Required: required, CatchUp: o.catchUp, Same: repository.SameContent, Marker: repository.MarkerKey, Logger: o.Logger,

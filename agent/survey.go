@@ -81,7 +81,16 @@ func surveyPlaces(ctx context.Context, c config.Cluster, o StoreOptions,
 		})
 	}
 	group.Wait()
-	return joinReports(stores.all, found, reports, errs)
+	report, err := joinReports(stores.all, found, reports, errs)
+	if err != nil {
+		return report, err
+	}
+	var primary *repository.Cluster
+	if errs[0] == nil {
+		primary = found[0].Cluster(reports[0].SystemID)
+	}
+	stores.lookAtReplication(ctx, primary, &report)
+	return report, nil
 }
 
 // joinReports makes one report of those of several repositories.

@@ -65,6 +65,8 @@ type Copy struct {
 	Name string
 	// URL is as that of a Repo.
 	URL string
+	// ByBucket says that the primary's bucket makes the copy, by its own replication, and not the agent.
+	ByBucket bool
 }
 
 // From returns the cluster as one that has only the named repository: the primary, a copy by its name, or any by its URL.

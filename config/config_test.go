@@ -91,12 +91,42 @@ func TestFaultsOfCopies(t *testing.T) {
 		`copies: [{name: dr, url: "file:///a"}]`:                               "same place as the primary repository",
 		`copies: [{name: dr, url: "ftp://a"}]`:                                 "unknown scheme",
 		`copies: [{name: dr, urll: "file:///b"}]`:                              "no such key",
+		`copies: [{name: dr, url: "file:///b", by: bucket}]`:                   "both repositories must be buckets",
+		`copies: [{name: dr, url: "file:///b", by: rsync}]`:                    "want agent, or bucket",
 		`required: most`: "want primary, all, or a number",
 		`required: 2`:    "2 required, and there are 1 repositories",
 	} {
 		_, err := config.Load(config.Sources{File: write(t, "clusters:\n  main:\n    repo: file:///a\n    "+text+"\n")})
 		var faults *config.Error
 		if !errors.As(err, &faults) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", text, err, want)
+		}
+	}
+}
+
+// TestCopiesByTheBucket: they do not count for what is required, and keep the names.
+func TestCopiesByTheBucket(t *testing.T) {
+	const repo = "    repo: s3://acme-pg/main?region=eu-west-1\n"
+	dr := config.Copy{Name: "dr", URL: "s3://acme-pg-dr/main?region=us-east-1", ByBucket: true}
+	for name, from := range map[string]config.Sources{
+		"file": {File: write(t, "clusters:\n  main:\n"+repo+"    copies: [{name: dr, url: \"s3://acme-pg-dr/main?region=us-east-1\", by: bucket}]\n")},
+		"variable": {Repo: "s3://acme-pg/main?region=eu-west-1", Environment: []string{
+			"PGARK_COPIES=dr@bucket=s3://acme-pg-dr/main?region=us-east-1", "PGARK_REQUIRED=all",
+		}},
+	} {
+		c, err := config.Load(from)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got := c.Clusters[0].Copies; !slices.Equal(got, []config.Copy{dr}) {
+			t.Errorf("%s: got %+v", name, got)
+		}
+	}
+	for text, want := range map[string]string{
+		`copies: [{name: dr, url: "s3://acme-pg-dr/other", by: bucket}]`:                   "so the URL must be s3://acme-pg-dr/main",
+		"copies: [{name: dr, url: \"s3://acme-pg-dr/main\", by: bucket}]\n    required: 2": "there are 1 repositories that the agent writes",
+	} {
+		if _, err := config.Load(config.Sources{File: write(t, "clusters:\n  main:\n"+repo+"    "+text+"\n")}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", text, err, want)
 		}
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -11,18 +12,25 @@ import (
 	"github.com/pgark/pgark/storage/copies"
 )
 
-// copiesKey is a list in the file, and one text elsewhere: dr=URL, several with white space between.
+// Who makes a copy.
+const (
+	byAgent  = "agent"
+	byBucket = "bucket"
+)
+
+// copiesKey is a list in the file, and one text elsewhere: dr=URL or dr@bucket=URL, several with white space between.
 func copiesKey() Key {
 	return Key{
-		Path: "copies", Env: "PGARK_COPIES", Doc: "repositories in other places that get the same objects: a list of `name` and `url`; as a variable name=URL, white space between",
+		Path: "copies", Env: "PGARK_COPIES", Doc: "repositories in other places that get the same objects: a list of `name`, `url` and `by`; as a variable name=URL or name@bucket=URL, white space between",
 		set: func(_ *Config, c *Cluster, v string) error {
 			c.Copies = nil
 			for _, word := range strings.Fields(v) {
-				name, url, named := strings.Cut(word, "=")
+				name, place, named := strings.Cut(word, "=")
 				if !named || strings.Contains(name, ":") {
 					return fmt.Errorf("%q has no name: want name=URL, as in dr=s3://bucket/prefix?region=us-east-1", word)
 				}
-				if err := c.addCopy(Copy{Name: name, URL: url}); err != nil {
+				name, by, _ := strings.Cut(name, "@")
+				if err := c.addCopy(Copy{Name: name, URL: place}, by); err != nil {
 					return err
 				}
 			}
@@ -31,7 +39,11 @@ func copiesKey() Key {
 		get: func(_ Config, c Cluster) string {
 			var words []string
 			for _, one := range c.Copies {
-				words = append(words, one.Name+"="+one.URL)
+				name := one.Name
+				if one.ByBucket {
+					name += "@" + byBucket
+				}
+				words = append(words, name+"="+one.URL)
 			}
 			return strings.Join(words, " ")
 		},
@@ -40,8 +52,12 @@ func copiesKey() Key {
 
 var errCopyName = errors.New("a copy's name is 1 to 40 lower-case letters, digits, - and _, beginning with a letter, and not primary")
 
-func (c *Cluster) addCopy(one Copy) error {
+// addCopy adds a copy that by, agent where it is empty, makes.
+func (c *Cluster) addCopy(one Copy, by string) error {
+	one.ByBucket = by == byBucket
 	switch {
+	case by != "" && by != byAgent && by != byBucket:
+		return fmt.Errorf("copy %s is made by %q: want agent, or bucket where the primary's bucket replicates itself", one.Name, by)
 	case !validName(one.Name) || one.Name == Primary:
 		return errCopyName
 	case slices.ContainsFunc(c.Copies, func(other Copy) bool { return other.Name == one.Name }):
@@ -66,11 +82,12 @@ func (r *reader) copies(e entry, s scope) {
 		label := s.label(fmt.Sprintf("copies[%d]", i))
 		before := len(r.faults)
 		var one Copy
-		fields := map[string]*string{"name": &one.Name, "url": &one.URL}
+		var by string
+		fields := map[string]*string{"name": &one.Name, "url": &one.URL, "by": &by}
 		for _, f := range r.mapping(item, label) {
 			to, known := fields[f.name]
 			if !known {
-				r.fault(f.at, join(label, f.name), "this version knows no such key").Suggestion = Nearest(f.name, []string{"name", "url"})
+				r.fault(f.at, join(label, f.name), "this version knows no such key").Suggestion = Nearest(f.name, []string{"name", "url", "by"})
 				continue
 			}
 			value, err := r.scalar(f.value)
@@ -82,7 +99,7 @@ func (r *reader) copies(e entry, s scope) {
 		if len(r.faults) > before {
 			continue
 		}
-		if err := s.cluster.addCopy(one); err != nil {
+		if err := s.cluster.addCopy(one, by); err != nil {
 			r.fault(item.GetToken(), label, err.Error())
 		}
 	}
@@ -103,18 +120,44 @@ func completeCopies(file string, c Cluster) faults {
 		f = append(f, Fault{File: file, Key: "clusters." + c.Name + "." + key, Message: fmt.Sprintf(format, args...)})
 	}
 	seen := map[string]string{c.Repo.URL: "the primary repository"}
+	written := 1
 	for _, one := range c.Copies {
 		if other, twice := seen[one.URL]; twice {
 			fault("copies", "copy %s is the same place as %s", one.Name, other)
 		}
 		seen[one.URL] = "copy " + one.Name
+		if !one.ByBucket {
+			written++
+		} else if err := replicable(c.Repo.URL, one.URL); err != nil {
+			fault("copies", "copy %s cannot be made by the bucket: %v", one.Name, err)
+		}
 	}
 	policy, err := copies.ParsePolicy(c.Required)
 	if err == nil {
-		err = policy.Validate(1 + len(c.Copies))
+		err = policy.Validate(written)
 	}
 	if err != nil {
-		fault("required", "%s required, and there are %d repositories, the primary among them", c.Required, 1+len(c.Copies))
+		fault("required", "%s required, and there are %d repositories that the agent writes, the primary among them", c.Required, written)
 	}
 	return f
 }
+
+// replicable returns why no bucket can copy the one repository to the other by itself: it keeps the names.
+func replicable(from, to string) error {
+	a, err := url.Parse(from)
+	if err != nil {
+		return err
+	}
+	b, err := url.Parse(to)
+	switch {
+	case err != nil:
+		return err
+	case a.Scheme != "s3" || b.Scheme != "s3":
+		return errNoBuckets
+	case strings.Trim(a.Path, "/") != strings.Trim(b.Path, "/"):
+		return fmt.Errorf("it keeps the names, so the URL must be s3://%s%s", b.Host, strings.TrimRight(a.Path, "/"))
+	}
+	return nil
+}
+
+var errNoBuckets = errors.New("both repositories must be buckets, s3://…")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -83,4 +84,19 @@ func (c *Cluster) Backup(ctx context.Context, id string) (Backup, error) {
 		return Backup{}, &CorruptError{Key: key, Reason: fmt.Sprintf("record is that of %s of system %s", b.ID, b.SystemID)}
 	}
 	return b, nil
+}
+
+// NewestRecord returns the object that is the record of the newest visible backup, and false if there is none. It reads no record.
+func (c *Cluster) NewestRecord(ctx context.Context) (storage.Info, bool, error) {
+	ids, err := c.backupIDs(ctx)
+	if err != nil {
+		return storage.Info{}, false, err
+	}
+	for _, id := range slices.Backward(ids) {
+		info, err := c.store.Stat(ctx, recordKey(c.id, id))
+		if err == nil || !errors.Is(err, storage.ErrNotFound) {
+			return info, err == nil, err
+		}
+	}
+	return storage.Info{}, false, nil
 }

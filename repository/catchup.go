@@ -228,11 +228,10 @@ func verifyStored(key storage.Key, body []byte) error {
 	return nil
 }
 
-// backup copies a visible backup that to lacks: packs verified against the index, record last.
+// backup copies a visible backup that to lacks, or lacks something of: packs verified against the index, record last.
 func (c copier) backup(ctx context.Context, id wal.SystemID, backup string) error {
-	_, err := c.to.Stat(ctx, recordKey(id, backup))
-	if !errors.Is(err, storage.ErrNotFound) {
-		return err // it is there, or not known
+	if whole, err := c.hasBackup(ctx, id, backup); whole || err != nil {
+		return err
 	}
 	cluster := &Cluster{store: c.from, id: id}
 	record, err := cluster.Backup(ctx, backup)
@@ -275,6 +274,20 @@ func (c copier) backup(ctx context.Context, id wal.SystemID, backup string) erro
 		return err
 	}
 	return putEqual(ctx, c.to, recordKey(id, backup), text)
+}
+
+// hasBackup reports whether to holds the record and all that from holds of the backup. A bucket that another copies without an order
+// may have the record before its packs, or never get one of these.
+func (c copier) hasBackup(ctx context.Context, id wal.SystemID, backup string) (bool, error) {
+	_, err := c.to.Stat(ctx, recordKey(id, backup))
+	if errors.Is(err, storage.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	lacks, err := c.missing(ctx, backupPrefix(id, backup))
+	return len(lacks) == 0, err
 }
 
 // hasWAL returns a *CorruptError unless to holds the WAL that makes the backup consistent.

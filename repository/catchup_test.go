@@ -39,6 +39,24 @@ func TestCatchUp(t *testing.T) {
 	}
 }
 
+// TestCatchUpMendsABackup: the record is there, and an object that it names is not.
+func TestCatchUpMendsABackup(t *testing.T) {
+	from := whole(t)
+	for _, key := range from.Keys() {
+		if !strings.Contains(string(key), "/backups/") || strings.HasSuffix(string(key), "/record.json") {
+			continue
+		}
+		to := whole(t)
+		if err := to.Delete(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		if err := repository.CatchUp(t.Context(), from, to); err != nil {
+			t.Errorf("without %s: %v", key, err)
+		}
+		equalStores(t, from, to)
+	}
+}
+
 func equalStores(t *testing.T, from, to *memory.Store) {
 	t.Helper()
 	if got, want := to.Keys(), from.Keys(); !slices.Equal(got, want) {

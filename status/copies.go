@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -23,6 +24,21 @@ type Copy struct {
 	BehindBytes *int64 `json:"behind_bytes,omitempty"`
 	Backups     int    `json:"restorable_backups"`
 	Stored      Stored `json:"stored"`
+	// By is ByBucket where the primary's bucket makes the copy; empty where the agent does.
+	By string `json:"by,omitempty"`
+	// Replication is what the primary's bucket tells of that.
+	Replication *Replication `json:"replication,omitempty"`
+}
+
+// ByBucket as a Copy's By says that the primary's bucket makes it, by its own replication.
+const ByBucket = "bucket"
+
+// Patience is how far behind a repository may be before it is a risk.
+func (c Copy) Patience() time.Duration {
+	if c.By == ByBucket {
+		return ReplicationPatience
+	}
+	return RPOTarget
 }
 
 // CopyOf takes from the report of one repository what is told of it beside the others.
@@ -82,7 +98,15 @@ func (r Report) judgeCopies(c Commands) []finding {
 			risk(nil, "%s cannot be used: %s", name, one.Error)
 		case one.Backups == 0 && len(r.Backups) > 0:
 			risk(nil, "%s cannot be restored from alone: it holds no base backup that can be restored", name)
-		case one.Behind != nil && *one.Behind > RPOTarget.Seconds():
+		case one.Replication != nil && len(one.Replication.Faults) > 0:
+			fix := c.Check
+			if one.Replication.Failed+one.Replication.Unreplicated > 0 {
+				fix = c.Copy + " " + one.Name
+			}
+			found = append(found, finding{verdict: AtRisk, Cause: Cause{
+				What: fmt.Sprintf("%s, which the bucket makes: %s", name, strings.Join(one.Replication.Faults, "; ")), Fix: fix,
+			}})
+		case one.Behind != nil && *one.Behind > one.Patience().Seconds():
 			behind := time.Duration(*one.Behind * float64(time.Second)).Round(time.Second)
 			risk(one.Until, "%s is %s behind: it holds nothing newer than %s", name, behind, one.Until.UTC().Format("2006-01-02 15:04:05Z"))
 		}

@@ -47,6 +47,8 @@ const RPOTarget = 30 * time.Second
 // Commands are the command lines that mend what is wrong with one cluster.
 type Commands struct {
 	Run, Backup, Check string
+	// Copy, with a repository's name behind it, copies there what it lacks.
+	Copy string
 	// RunAnew begins an archive in a new place beside the old one.
 	RunAnew string
 	// SQL returns a line that runs one statement on the cluster's server.

@@ -14,13 +14,18 @@ func checkCommand(p *program) *cli.Command {
 		Name: "check", Usage: "try everything an agent needs, end to end; changes nothing",
 		ArgsUsage: "[URL]",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "only", Usage: "some of postgres,storage,e2e: `SECTIONS`"},
+			&cli.StringFlag{Name: "only", Usage: "some of postgres,storage,e2e,recovery: `SECTIONS`"},
+			&cli.StringFlag{Name: "from", Usage: "look only whether this `REPOSITORY` can be restored from: primary, a copy's name, or a URL; writes nothing"},
 		},
 	}, atMostOne, check)
 }
 
 func check(s *session) error {
+	alone := s.cli.String("from") != ""
 	c, err := s.clusterWith(s.argument())
+	if alone {
+		c, err = s.clusterFrom(s.argument())
+	}
 	if err != nil {
 		return err
 	}
@@ -28,14 +33,14 @@ func check(s *session) error {
 	if v := s.cli.String("only"); v != "" {
 		only = strings.Split(v, ",")
 		for _, section := range only {
-			if !slices.Contains([]string{"postgres", "storage", "e2e"}, section) {
-				return usagef("only %q: want some of postgres,storage,e2e", section)
+			if !slices.Contains([]string{"postgres", "storage", "e2e", "recovery"}, section) {
+				return usagef("only %q: want some of postgres,storage,e2e,recovery", section)
 			}
 		}
 	}
 	r := findings{session: s}
 	r.add(agent.Finding{Section: agent.SectionConfig, Verdict: agent.Good, Text: "cluster " + c.Name + ", repository " + c.Repo.URL})
-	if err := agent.Check(s.ctx, c, agent.CheckOptions{Only: only, Logger: s.log}, r.add); err != nil {
+	if err := agent.Check(s.ctx, c, agent.CheckOptions{Only: only, ReadOnly: alone, Logger: s.log}, r.add); err != nil {
 		return err
 	}
 	if s.ctx.Err() != nil {

@@ -213,6 +213,7 @@ func (s *session) commands(c config.Config, cluster config.Cluster) status.Comma
 	}
 	return status.Commands{
 		Run: line("run", repo), Backup: line("backup", repo), Check: line("check", repo), RunAnew: line("run", anew),
+		Copy: line("repo copy", "") + " --to",
 		SQL: func(statement string) string {
 			conn := "postgres"
 			if cluster.Postgres != "" {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/url"
 	"strings"
 	"time"
@@ -30,6 +31,27 @@ func (s *session) printCopies(r status.Report) {
 	for i, line := range columns(rows) {
 		s.row([]string{"copies", ""}[min(i, 1)], "%s", line)
 	}
+	for _, c := range r.Copies {
+		if c.By == status.ByBucket {
+			s.row("", "%s is made by the primary's bucket: %s", c.Name, replicationText(c.Replication))
+		}
+	}
+}
+
+// replicationText says what the primary's bucket tells of a copy that it makes. What is wrong stands among the causes.
+func replicationText(r *status.Replication) string {
+	switch {
+	case r == nil:
+		return "it cannot be asked now"
+	case r.Error != "":
+		return "how far it is, is not known: " + r.Error
+	case r.Lag == nil:
+		return "nothing was to be copied yet"
+	case r.Pending == 0 && len(r.Faults) == 0:
+		return fmt.Sprintf("the newest %s are there", count(r.Newest, "object"))
+	default:
+		return fmt.Sprintf("of the newest %s %d wait, the oldest for %s", count(r.Newest, "object"), r.Pending, elapsed(time.Duration(*r.Lag*float64(time.Second))))
+	}
 }
 
 // behind says how much older a repository's newest instant is than that of the one that holds most.
@@ -41,7 +63,7 @@ func (s *session) behind(c status.Copy) string {
 		return "-"
 	}
 	text := elapsed(time.Duration(*c.Behind * float64(time.Second)))
-	if *c.Behind > status.RPOTarget.Seconds() {
+	if *c.Behind > c.Patience().Seconds() {
 		return s.paint(text, "1;33")
 	}
 	return text
