@@ -102,8 +102,11 @@ func explainTyped(err error, f *failure) bool {
 	var foreign *archiver.ForeignError
 	var other *agent.OtherRepositoryError
 	var emptied *agent.EmptiedError
+	var lacking *agent.LackingError
 	switch {
 	case explainRestore(err, f), explainFence(err, f):
+	case errors.As(err, &lacking):
+		f.Code, f.Cause = exitNotRecoverable, "objects are missing or cut: they were deleted, or the copy is not complete yet"
 	case errors.As(err, &other):
 		f.Code = exitRefused
 		f.Cause = "two archives in one configuration: what one holds cannot be completed from the other"
