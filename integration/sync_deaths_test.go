@@ -126,7 +126,7 @@ func (d *deaths) die(t *testing.T, life int, rng *rand.Rand) {
 	}
 	s.server.Remove(t)
 	heal()
-	d.count(l, faulty)
+	d.count(t, l, faulty, rule.Name)
 	for i, url := range urls {
 		cutOther := d.proxies[1-i].Add(storagetest.Rule{Fault: storagetest.Cut()})
 		d.survived(t, s, url, fmt.Sprintf("from %s alone, %q in one of them", d.names[i], rule.Name), l)
@@ -138,18 +138,14 @@ func (d *deaths) die(t *testing.T, life int, rng *rand.Rand) {
 var nearestLSN = regexp.MustCompile(`--to-lsn [0-9A-F]+/[0-9A-F]+`)
 
 // count keeps what happened in a life.
-func (d *deaths) count(l *ledger, faulty *storagetest.Proxy) {
+func (d *deaths) count(t *testing.T, l *ledger, faulty *storagetest.Proxy, trouble string) {
+	t.Helper()
+	ofClass := map[class]int{}
 	for _, tr := range l.entries() {
-		switch tr.class {
-		case acked:
-			d.acked++
-		case warned:
-			d.warned++
-		case unknown:
-			d.unknown++
-		case aborted:
-		}
+		ofClass[tr.class]++
 	}
+	t.Logf("%q: %d commits acknowledged, %d with a warning, %d unknown", trouble, ofClass[acked], ofClass[warned], ofClass[unknown])
+	d.acked, d.warned, d.unknown = d.acked+ofClass[acked], d.warned+ofClass[warned], d.unknown+ofClass[unknown]
 	seen := map[string]int{}
 	for _, call := range faulty.Calls() {
 		if call.Fault != "" {
