@@ -44,6 +44,9 @@ type commits struct {
 	out   *repository.SyncEvent // stepped out, and no look has seen it yet
 	seen  repository.SyncChange // at the last look
 	kept  repository.SyncChange // given to the journal last
+
+	blind     time.Time // since when looks fail; zero if they do not
+	blindTold bool
 }
 
 // archive is the archiver as far as it matters here.
@@ -116,16 +119,31 @@ func (c *commits) run(ctx context.Context) error {
 	watch := syncmode.NewWatch(c.policy)
 	for {
 		if found, err := c.look(ctx); err == nil {
+			c.blind = time.Time{}
 			c.act(ctx, watch, found)
 		} else if ctx.Err() == nil {
-			// The archiver tells of a server that does not answer.
-			c.logger.DebugContext(ctx, "settings of synchronous replication could not be read", "error", err)
+			c.cannotSee(ctx, err)
 		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// blindFor is how long looks may fail before that is told: a server that restarts is the archiver's to tell of.
+const blindFor = time.Minute
+
+// cannotSee tells, once, that what commits wait for has not been known for a while.
+func (c *commits) cannotSee(ctx context.Context, err error) {
+	now := time.Now()
+	switch {
+	case c.blind.IsZero():
+		c.blind, c.blindTold = now, false
+	case !c.blindTold && now.Sub(c.blind) >= blindFor:
+		c.blindTold = true
+		c.logger.WarnContext(ctx, "what commits on the server wait for cannot be read", "error", err)
 	}
 }
 

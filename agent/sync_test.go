@@ -31,6 +31,7 @@ type waitingServer struct {
 	alters   []string
 	refuse   error // of each alter
 	deaf     bool  // alter has no effect
+	away     error // of each look
 
 	store   *memory.Store
 	log     bytes.Buffer
@@ -92,6 +93,9 @@ func (s *waitingServer) start(p syncmode.Policy) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.looks++
+			if s.away != nil {
+				return serverLook{}, s.away
+			}
 			return serverLook{s.settings, postgres.System{ID: waitingID, Timeline: 1, Flush: s.flush}}, nil
 		},
 		alter: func(_ context.Context, names string) error {
@@ -323,6 +327,28 @@ func TestJournalTriesAgain(t *testing.T) {
 		s.finish()
 		if s.records() != "in" || s.said("trying again") == 0 {
 			t.Errorf("records %q, log:\n%s", s.records(), s.log.String())
+		}
+	})
+}
+
+// A server that cannot be asked for a while is told of once; a restart is not.
+func TestCommitsCannotBeSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newWaitingServer(t)
+		s.settings.Names = "pgark"
+		s.start(syncmode.Policy{})
+		for _, length := range []time.Duration{30 * time.Second, 10 * time.Minute, 10 * time.Minute} {
+			s.away = errors.New("no walsender is free")
+			s.pass(length)
+			if !s.demand && s.looks > 20 {
+				t.Error("what was known was forgotten")
+			}
+			s.away = nil
+			s.pass(30 * time.Second)
+		}
+		s.finish()
+		if n := s.said("cannot be read"); n != 2 {
+			t.Errorf("told %d times, want twice:\n%s", n, s.log.String())
 		}
 	})
 }
