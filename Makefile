@@ -12,6 +12,7 @@ INSTANTS      ?= 50
 DEATHS        ?= 100
 SEED          ?=
 DURATION      ?= 10m
+RATE          ?= 2000
 UNIT_PACKAGES  = $$($(GO) list ./... | grep -v /integration)
 
 export CGO_ENABLED ?= 0
@@ -74,6 +75,9 @@ chaos: parts ## the fault suite's long form: make chaos DURATION=30m SEED=1
 deaths: parts ## hosts that die while commits wait for two repositories: make deaths DEATHS=100 SEED=1
 	REQUIRE_ALL=1 PGARK_TEST_DEATHS=$(DEATHS) PGARK_TEST_SEED=$(SEED) \
 		$(GO) test -count 1 -timeout 0 -v -run '^TestSyncHostDeaths$$' ./integration
+
+hang: parts ## the hang's long form, with figures: make hang DURATION=10m RATE=2000
+	REQUIRE_ALL=1 PGARK_TEST_DURATION=$(DURATION) PGARK_TEST_RATE=$(RATE) $(GO) test -count 1 -timeout 0 -v -run '^TestHang$$' ./integration
 
 clean: ## what was built; not the parts
 	rm -rf bin

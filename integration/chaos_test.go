@@ -85,7 +85,10 @@ var buckets = map[string]string{"primary": "pgark", "dr": "pgark-dr"}
 
 func newChaos(t *testing.T, v postgrestest.Version, seed uint64) *chaos {
 	t.Helper()
-	s := newSite(t, v, onS3, postgrestest.Options{})
+	settings := ledgerSettings()
+	// A connection that a stalled wire keeps from saying who it is holds up even an immediate shutdown for so long.
+	settings["authentication_timeout"] = "5s"
+	s := newSite(t, v, onS3, postgrestest.Options{Settings: settings})
 	s.s3.CreateBucket(t, buckets["dr"])
 	c := &chaos{
 		site: s, t: t, alone: s.tool, hits: map[fault]int{}, commits: map[fault]int{},

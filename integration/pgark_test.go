@@ -33,7 +33,7 @@ func buildWith(tags string) (string, error) {
 		return "", err
 	}
 	bin := filepath.Join(dir, "pgark")
-	out, err := exec.Command("go", "build", "-trimpath", "-tags", tags, "-o", bin, "../cmd/pgark").CombinedOutput()
+	out, err := exec.CommandContext(context.Background(), "go", "build", "-trimpath", "-tags", tags, "-o", bin, "../cmd/pgark").CombinedOutput()
 	if err != nil {
 		return "", errors.New(string(out))
 	}
