@@ -47,6 +47,15 @@ func (c *Cluster) Inventory(ctx context.Context, b Backup) (Inventory, error) {
 	return taker.found, nil
 }
 
+// DataInventory is Inventory without the WAL and the history files. It costs a listing of the backup's folder and one read.
+func (c *Cluster) DataInventory(ctx context.Context, b Backup) (Inventory, error) {
+	taker := stocktaker{cluster: c, backup: b}
+	if err := taker.data(ctx); err != nil {
+		return Inventory{}, fmt.Errorf("look for the data of backup %s: %w", b.ID, err)
+	}
+	return taker.found, nil
+}
+
 // stocktaker makes an Inventory.
 type stocktaker struct {
 	cluster *Cluster

@@ -177,7 +177,7 @@ func (r *restoring) makePlan(target restore.Target) error {
 	}
 	inventory, err := restore.Survey(ctx, r.cluster)
 	if err == nil {
-		r.plan, err = restore.Resolve(ctx, r.cluster, inventory, target)
+		r.plan, err = restore.Choose(ctx, r.cluster, inventory, target)
 	}
 	if err != nil {
 		cancel() // there is no plan to draw the window in

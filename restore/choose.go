@@ -1,0 +1,38 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/pgark/pgark/repository"
+)
+
+// Choose is Resolve with a base backup whose objects are all there, by name and size. One that lacks any is passed over with a note: in a
+// bucket that another bucket copies, a record may come before its packs. The facts stay in inv, and so do the notes. The errors are
+// those of Resolve; and a *repository.CorruptError if the only backups that would do lack something.
+func Choose(ctx context.Context, cluster *repository.Cluster, inv *Inventory, target Target) (*Plan, error) {
+	var lacking error
+	for {
+		plan, err := Resolve(ctx, cluster, inv, target)
+		var refused *TargetError
+		if lacking != nil && errors.As(err, &refused) {
+			return nil, lacking // without it the target could be restored
+		}
+		if err != nil {
+			return nil, err
+		}
+		held, err := cluster.DataInventory(ctx, plan.Backup)
+		if err != nil {
+			return nil, fmt.Errorf("resolve target %s: %w", target, err)
+		}
+		if len(held.Lacks) == 0 {
+			return plan, nil
+		}
+		id, first := plan.Backup.ID, held.Lacks[0]
+		lacking = fmt.Errorf("base backup %s: %w", id, &repository.CorruptError{Key: first.Key, Reason: first.Reason})
+		inv.Notes = append(inv.Notes, fmt.Sprintf("base backup %s is passed over: %s", id, first))
+		inv.Backups = slices.DeleteFunc(slices.Clone(inv.Backups), func(b repository.Backup) bool { return b.ID == id })
+	}
+}
