@@ -22,8 +22,9 @@ const MarkerKey = markerKey
 const catchUpJobs = 4
 
 // CatchUp copies what the repository in from has and the one in to lacks. At every moment to is a repository that can be restored
-// from: the marker comes first, the history of a timeline before its WAL, WAL in LSN order, a backup after the WAL that makes it
-// consistent, its record last, a coverage beat, and a record of synchronous mode, after the WAL that it speaks of. Objects with a hash are verified on their way; one that is corrupt
+// from: the marker comes first, the record of a gap before any WAL behind it, the history of a timeline before its WAL, WAL in LSN order, a
+// backup after the WAL that makes it consistent, its record last, a coverage beat, and a record of synchronous mode, after the WAL that it
+// speaks of. Objects with a hash are verified on their way; one that is corrupt
 // is not copied, nor what needs it, the others are, and the error is a *CorruptError then. It returns an error that wraps storage.ErrConflict if to is
 // another repository. What was deleted in from stays in to.
 func CatchUp(ctx context.Context, from, to storage.Store) error {
@@ -93,10 +94,16 @@ func (c copier) cluster(ctx context.Context, id wal.SystemID) error {
 	if err != nil {
 		return err
 	}
+	// Listed after the WAL: a gap that lies before any of it is among them.
+	unread := c.gaps(ctx, id)
+	if unread != nil && !isCorrupt(unread) {
+		return unread
+	}
 	corrupt := c.objects(ctx, segments)
 	if corrupt != nil && !isCorrupt(corrupt) {
 		return corrupt
 	}
+	corrupt = errors.Join(unread, corrupt)
 	for _, backup := range backups {
 		if err := c.backup(ctx, id, backup); err != nil && !isCorrupt(err) {
 			return fmt.Errorf("backup %s: %w", backup, err)
@@ -143,6 +150,23 @@ func (c copier) missing(ctx context.Context, prefix storage.Key) ([]storage.Info
 		}
 	}
 	return all, nil
+}
+
+// gaps copies the gap records. Corrupt ones are left out and told at the end: the hole is there without its explanation.
+func (c copier) gaps(ctx context.Context, id wal.SystemID) error {
+	gaps, err := c.missing(ctx, gapPrefix(id))
+	if err != nil {
+		return err
+	}
+	var corrupt error
+	for _, gap := range gaps {
+		if err := c.object(ctx, gap, verifyGap); err != nil && !isCorrupt(err) {
+			return err
+		} else if err != nil {
+			corrupt = errors.Join(corrupt, err)
+		}
+	}
+	return corrupt
 }
 
 // objects copies WAL and histories. Corrupt objects are left out and told at the end.
@@ -361,9 +385,12 @@ func (c copier) runs(ctx context.Context, r *BackupReader, t *PackTable, part []
 	return upload.Commit(ctx)
 }
 
-// SameContent reports whether two objects under one key have the same content: WAL whose plain bytes are equal, whatever encoded it. Of any
-// other object that differs in its bytes it says false.
+// SameContent reports whether two objects under one key have the same content: WAL whose plain bytes are equal, whatever encoded it, and
+// two records of one gap, whenever and by whom it was seen. Of any other object that differs in its bytes it says false.
 func SameContent(key storage.Key, a, b []byte) bool {
+	if _, _, isGap := parseGapKey(key); isGap {
+		return verifyGap(key, a) == nil && verifyGap(key, b) == nil
+	}
 	plainA, headerA, err := decodeWhole(key, a)
 	if err != nil {
 		return false

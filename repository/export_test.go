@@ -39,6 +39,18 @@ func ParseBeatName(s string) (Beat, bool) { return parseBeatName(s) }
 // BeatName makes the name of a beat.
 func BeatName(b Beat) storage.Key { return b.name() }
 
+// ParseGapName parses the name of a gap record.
+func ParseGapName(s string) (Gap, bool) { return parseGapName(s) }
+
+// GapName makes the name of a gap record.
+func GapName(g Gap) storage.Key { return g.name() }
+
+// ParseGap reads the content of a gap record.
+func ParseGap(id wal.SystemID, text []byte) (Gap, error) { return parseGap(id, text) }
+
+// EncodeGap makes the content of a gap record.
+func EncodeGap(id wal.SystemID, g Gap) ([]byte, error) { return g.encode(id) }
+
 // MaxStored is the bound of stored bytes.
 func MaxStored(plain int64) int64 { return maxStored(plain) }
 

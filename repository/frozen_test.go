@@ -62,6 +62,9 @@ func writeFrozen(t *testing.T, store storage.Store) {
 	if err := c.PutSyncEvent(t.Context(), frozenSyncEvent()); err != nil {
 		t.Fatal(err)
 	}
+	if err := c.PutGap(t.Context(), frozenGap()); err != nil {
+		t.Fatal(err)
+	}
 	start := startBackup(nil)
 	start.SegmentSize = segSize
 	w, err := c.NewBackup(t.Context(), start)
@@ -116,7 +119,18 @@ func TestFrozenRepository(t *testing.T) {
 	if b, found, err := c.NewestBeat(t.Context()); err != nil || !found || b != beat(60, 40*mib+1000) {
 		t.Errorf("got %+v, %t, %v", b, found, err)
 	}
+	if gaps, err := c.Gaps(t.Context()); err != nil || len(gaps) != 1 || gaps[0] != frozenGap() {
+		t.Errorf("got %+v, %v", gaps, err)
+	}
 	checkFrozenBackup(t, c)
+}
+
+// frozenGap is the hole before the switch to timeline 2.
+func frozenGap() repository.Gap {
+	return repository.Gap{
+		Timeline: 1, Range: r(39*mib+8200, 40*mib), Cause: repository.CauseFailover, Detail: "the promoted server had only <WAL> from 0/2800000 on",
+		FirstSeen: modTime, ServerFlush: 40*mib + 1000,
+	}
 }
 
 func checkFrozenBackup(t *testing.T, c *repository.Cluster) {
