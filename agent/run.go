@@ -93,7 +93,7 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 	a := newAgent(srv, c, o.Logger, stores)
 	connect := func(ctx context.Context) (archiver.Conn, error) { return srv.connect(ctx) }
 	a.archiver = archiver.New(connect, a.open, archiver.Options{
-		Slot: c.Slot, Interval: c.Repo.Every, Codec: codec, Adopt: o.Adopt, Logger: o.Logger,
+		Slot: c.Slot, Interval: c.Repo.Every, Codec: codec, Adopt: o.Adopt, Logger: o.Logger, Gap: a.gap,
 	})
 	a.commits = newCommits(srv, c, a.archiver, o.Logger)
 	return a.run(ctx, plan)
@@ -109,10 +109,20 @@ type running struct {
 	commits  *commits
 	// opened gets the repository once.
 	opened chan *repository.Repository
+	// lost gets an element when WAL was lost.
+	lost chan struct{}
 }
 
 func newAgent(srv server, c config.Cluster, logger *slog.Logger, stores *places) *running {
-	return &running{server: srv, config: c, logger: logger, stores: stores, opened: make(chan *repository.Repository, 1)}
+	return &running{server: srv, config: c, logger: logger, stores: stores, opened: make(chan *repository.Repository, 1), lost: make(chan struct{}, 1)}
+}
+
+// gap has a base backup taken at once: until then nothing that is written can be restored.
+func (a *running) gap(repository.Gap) {
+	select {
+	case a.lost <- struct{}{}:
+	default:
+	}
 }
 
 // open is the archiver's Opener: it makes the repository where there is none.
@@ -172,18 +182,19 @@ func (a *running) backups(ctx context.Context, plan *backup.Schedule) error {
 	t := taker{a.server, (<-a.opened).Cluster(system), a.config}
 	a.commits.journal.open(t.cluster)
 	var lock backup.Lock
-	first := true
+	hurry := true
 	s := schedule{
 		plan:   plan,
 		logger: a.logger,
-		last: func(ctx context.Context) (time.Time, error) {
-			newest, err := newestGood(ctx, t.cluster)
-			first = newest.IsZero()
-			return newest, err
+		wake:   a.lost,
+		look: func(ctx context.Context) (time.Time, bool, error) {
+			found, err := takeStock(ctx, t.cluster, a.archiver.Durable().Timeline)
+			hurry = found.newest.IsZero() || found.lost
+			return found.newest, found.lost, err
 		},
 		take: func(ctx context.Context) error {
 			speed := spread
-			if first {
+			if hurry {
 				speed = atOnce
 			}
 			a.logger.InfoContext(ctx, "base backup begins")
@@ -214,21 +225,6 @@ func (a *running) awaitStream(ctx context.Context) (wal.SystemID, bool) {
 		case <-ticker.C:
 		}
 	}
-}
-
-// newestGood returns when the newest backup without wrong pages began, or the zero time.
-func newestGood(ctx context.Context, c *repository.Cluster) (time.Time, error) {
-	backups, err := c.Backups(ctx)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("list backups: %w", err)
-	}
-	var newest time.Time
-	for _, b := range backups {
-		if b.Checksums != repository.ChecksumsFailed && b.Started.After(newest) {
-			newest = b.Started
-		}
-	}
-	return newest, nil
 }
 
 // preflightTimeout is how long an agent looks at the server and the store before it starts.

@@ -23,12 +23,19 @@ const (
 type schedule struct {
 	// plan says when; nil when no backup is scheduled.
 	plan *backup.Schedule
-	// last returns when the newest good backup began, or the zero time if there is none.
-	last func(context.Context) (time.Time, error)
+	// look returns when the newest good backup began, or the zero time if there is none, and whether WAL was lost since, so
+	// that nothing written now can be restored before the next backup.
+	look func(context.Context) (last time.Time, lost bool, err error)
 	// take takes one.
-	take   func(context.Context) error
+	take func(context.Context) error
+	// wake gets an element when WAL was lost just now.
+	wake   <-chan struct{}
 	logger *slog.Logger
 }
+
+// errNotEnded says that a backup was taken and WAL that was lost lies behind its start all the same: a standby's last
+// restartpoint is older.
+var errNotEnded = errors.New("the backup begins before WAL that was lost")
 
 func parsePlan(c config.Cluster, seed uint64) (*backup.Schedule, error) {
 	if c.Backup.Schedule == config.Off {
@@ -66,23 +73,35 @@ func (s schedule) run(ctx context.Context) error {
 		case <-ctx.Done():
 			timer.Stop()
 			return nil
+		case <-s.wake:
+			timer.Stop()
+			retry = firstRetry
 		case <-timer.C:
 		}
 	}
 }
 
-// step takes a backup if one is due, and returns how long to wait until it looks again.
+// step takes a backup if one is due, and returns how long to wait until it looks again. One is due at once when WAL was
+// lost, and stays so until a backup that begins behind the gap is there: also for an agent that was started again.
 func (s schedule) step(ctx context.Context) (time.Duration, error) {
-	last, err := s.last(ctx)
+	last, lost, err := s.look(ctx)
 	if err != nil {
 		return 0, err
 	}
 	now := time.Now()
-	if backup.Due(last, now, *s.plan) {
+	if lost || backup.Due(last, now, *s.plan) {
 		if err := s.take(ctx); err != nil && !errors.Is(err, backup.ErrRunning) {
 			return 0, err
 		}
 		last, now = now, time.Now()
+	}
+	if lost {
+		if _, lost, err = s.look(ctx); err != nil {
+			return 0, err
+		}
+		if lost {
+			return 0, errNotEnded
+		}
 	}
 	next := s.plan.Next(last)
 	if next.IsZero() {

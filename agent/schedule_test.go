@@ -16,6 +16,9 @@ type shelf struct {
 	last  time.Time
 	taken []time.Duration // since the start
 	fail  int             // how many takes fail first
+	lost  bool            // WAL was lost; the next backup ends it
+	late  int             // how many backups begin before it all the same
+	wake  chan struct{}
 	start time.Time
 }
 
@@ -26,8 +29,8 @@ func (s *shelf) schedule(t *testing.T, expression string) schedule {
 		t.Fatal(err)
 	}
 	return schedule{
-		plan: plan, logger: slog.New(slog.DiscardHandler),
-		last: func(context.Context) (time.Time, error) { return s.last, nil },
+		plan: plan, logger: slog.New(slog.DiscardHandler), wake: s.wake,
+		look: func(context.Context) (time.Time, bool, error) { return s.last, s.lost, nil },
 		take: func(context.Context) error {
 			s.taken = append(s.taken, time.Since(s.start).Round(time.Minute))
 			if s.fail > 0 {
@@ -35,6 +38,9 @@ func (s *shelf) schedule(t *testing.T, expression string) schedule {
 				return errors.New("the server went away")
 			}
 			s.last = time.Now()
+			if s.late--; s.late < 0 {
+				s.lost = false
+			}
 			return nil
 		},
 	}
@@ -66,6 +72,9 @@ func TestSchedule(t *testing.T) {
 		{"a missed one is caught up", "0 2 * * *", shelf{}, 3 * day, time.Hour, []time.Duration{0}},
 		{"a failed one is tried again, less and less often", "0 2 * * *", shelf{fail: 3}, 0, time.Hour, []time.Duration{0, time.Minute, 2 * time.Minute, 4 * time.Minute}},
 		{"off", "off", shelf{}, 0, 10 * day, nil},
+		{"WAL was lost while nobody looked", "0 2 * * *", shelf{lost: true}, time.Minute, time.Hour, []time.Duration{0}},
+		{"and the backup fails", "0 2 * * *", shelf{lost: true, fail: 3}, time.Minute, time.Hour, []time.Duration{0, time.Minute, 2 * time.Minute, 4 * time.Minute}},
+		{"and it begins before the gap", "0 2 * * *", shelf{lost: true, late: 2}, time.Minute, time.Hour, []time.Duration{0, time.Minute, 2 * time.Minute}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -93,11 +102,11 @@ func TestScheduleOutlivesAStoreThatFails(t *testing.T) {
 		s := &shelf{}
 		plan := s.schedule(t, "0 2 * * *")
 		calls := 0
-		plan.last = func(context.Context) (time.Time, error) {
+		plan.look = func(context.Context) (time.Time, bool, error) {
 			if calls++; calls < 5 {
-				return time.Time{}, errors.New("no answer")
+				return time.Time{}, false, errors.New("no answer")
 			}
-			return s.last, nil
+			return s.last, false, nil
 		}
 		s.start = time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
@@ -120,6 +129,30 @@ func TestScheduleStopsAtOnce(t *testing.T) {
 		cancel()
 		if err := <-done; err != nil || time.Since(began) > 0 {
 			t.Errorf("got %v after %s", err, time.Since(began))
+		}
+	})
+}
+
+// TestScheduleWakesWhenWALIsLost: the base backup that ends a gap does not wait for the next look (I10).
+func TestScheduleWakesWhenWALIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shelf{last: time.Now(), wake: make(chan struct{}, 1), fail: 1}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.schedule(t, "0 2 * * *").run(ctx) }()
+		synctest.Wait()
+		began := time.Now()
+		s.lost = true
+		s.wake <- struct{}{}
+		synctest.Wait()
+		if len(s.taken) != 1 || time.Since(began) > 0 {
+			t.Fatalf("taken %d after %s, want one at once", len(s.taken), time.Since(began))
+		}
+		time.Sleep(firstRetry)
+		synctest.Wait()
+		cancel()
+		if err := <-done; err != nil || len(s.taken) != 2 || s.lost {
+			t.Errorf("got %v, %d taken, lost %t: want the one that failed and one more", err, len(s.taken), s.lost)
 		}
 	})
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/repository"
-	"github.com/pgark/pgark/wal"
 )
 
 // Archiver archives the WAL of one server into one repository. Its methods
@@ -30,6 +29,9 @@ type Archiver struct {
 	uncompared Position
 	compared   compared // what was held against the archive before the stream
 	removed    Position // where that was to begin, and the server had removed it
+	// slot is what was found to have become of the slot, until WAL came again;
+	// "" if it was there and kept WAL.
+	slot repository.Cause
 }
 
 // New returns an archiver that has not begun. connect opens replication
@@ -56,7 +58,7 @@ func New(connect func(ctx context.Context) (Conn, error), open Opener, options O
 // and returns nil. Whatever else goes wrong it tries again for ever, but for
 // what must stop it until a person acts, which it returns in a *FenceError: *ForeignError,
 // *SegmentSizeError, *TimelineError, *HistoryError, *RestoredError, *AheadError, *ConflictError,
-// *GapError, *repository.ConflictError, *repository.FormatError, postgres.ErrAheadOfServer.
+// *repository.ConflictError, *repository.FormatError, postgres.ErrAheadOfServer.
 func (a *Archiver) Run(ctx context.Context) error {
 	err := a.run(ctx)
 	a.progress.end(err)
@@ -82,7 +84,7 @@ func (a *Archiver) run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			drop(ctx, conn)
 			return nil
-		case ended(err), errors.Is(err, errCompare):
+		case again(err):
 			continue
 		case a.Durable() != before:
 			attempt = 0
@@ -155,8 +157,11 @@ func (a *Archiver) stream(ctx context.Context, conn Conn) (Conn, error) {
 	}
 	start := postgres.Start{Slot: a.options.Slot, Timeline: p.from.timeline, LSN: p.from.start}
 	if err := conn.StartReplication(ctx, start); err != nil {
+		if errors.Is(err, postgres.ErrSlotInvalidated) {
+			err = a.dropSlot(ctx, conn)
+		}
 		drop(ctx, conn)
-		return nil, a.gone(p, p.from.start, err)
+		return nil, a.gone(ctx, p, p.from.start, err)
 	}
 	beside, cancel := context.WithCancel(ctx)
 	var tells sync.WaitGroup
@@ -165,27 +170,10 @@ func (a *Archiver) stream(ctx context.Context, conn Conn) (Conn, error) {
 	next, err := s.run(ctx, a.dial)
 	cancel()
 	tells.Wait()
-	return next, a.gone(p, s.received, err)
-}
-
-// errCompare says that the stream begins one segment later next time.
-var errCompare = errors.New("server no longer has the segment to compare with")
-
-// gone makes a gap of the server's answer that the first WAL asked for is
-// removed. WAL removed later on is looked for again with a new connection.
-func (a *Archiver) gone(p prepared, received wal.LSN, err error) error {
-	if !errors.Is(err, postgres.ErrWALRemoved) || received > p.from.start {
-		return err
+	if s.received > p.from.start {
+		a.slot = ""
 	}
-	if p.from.start < p.from.fallback {
-		a.uncompared = Position{Timeline: p.from.timeline, LSN: p.from.fallback}
-		return errCompare
-	}
-	to := p.system.SegmentSize.Floor(p.system.Flush)
-	if end, ok := p.server.SwitchOf(p.from.timeline); ok {
-		to = end
-	}
-	return errors.Join(&GapError{Timeline: p.from.timeline, From: p.from.durable, To: to}, err)
+	return next, a.gone(ctx, p, s.received, err)
 }
 
 // pause waits before the next attempt, twice as long each time, less up to a

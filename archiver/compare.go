@@ -35,20 +35,22 @@ func compareEarly(size wal.SegmentSize, history wal.History, have archived, from
 	if len(v.Spans) == 0 {
 		return early{}
 	}
-	last, tip := frontier(size, v.Spans), v.Spans[len(v.Spans)-1]
+	last, tip := frontier(size, v.Spans, gapsOf(have.gaps, v.Timeline)), v.Spans[len(v.Spans)-1]
 	end, left := history.SwitchOf(v.Timeline)
 	switch {
 	case left && from.timeline != v.Timeline:
-		r := wal.Range{Start: last.Start, End: min(end, last.End)}
+		r := wal.Range{Start: last.tail.Start, End: min(end, last.tail.End)}
+		if r.Empty() { // what lies before the switch is lost
+			return early{}
+		}
 		e := early{timeline: v.Timeline, bytes: r, ends: r.End == end}
-		if near := size.Floor(r.End - 1); !r.Empty() {
-			e.starts = []wal.LSN{max(near, r.Start)}
-			if r.End-near < leastCompared && near > r.Start {
-				e.starts = []wal.LSN{max(near-wal.LSN(size), r.Start), near}
-			}
+		near := size.Floor(r.End - 1)
+		e.starts = []wal.LSN{max(near, r.Start)}
+		if r.End-near < leastCompared && near > r.Start {
+			e.starts = []wal.LSN{max(near-wal.LSN(size), r.Start), near}
 		}
 		return e
-	case from.timeline == v.Timeline && tip != last:
+	case from.timeline == v.Timeline && tip.End > last.End:
 		r := wal.Range{Start: last.End, End: tip.End}
 		if left {
 			r.End = min(r.End, end)

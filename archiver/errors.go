@@ -137,20 +137,8 @@ func (e *ConflictError) Error() string {
 		e.Timeline, e.At)
 }
 
-// GapError says that the server no longer has WAL that the archive lacks.
-type GapError struct {
-	Timeline wal.TimelineID
-	From, To wal.LSN // missing bytes [From, To); From is 0 if the archive holds nothing of the server's history
-}
-
-// Error names the missing bytes.
-func (e *GapError) Error() string {
-	return fmt.Sprintf("WAL from %s to %s on timeline %d is neither in the archive nor on the server any more",
-		e.From, e.To, e.Timeline)
-}
-
 // fence reports whether err must stop the archiver for good: to go on would
-// mix two histories, or hide a hole.
+// mix two histories.
 func fence(err error) bool {
 	var (
 		foreign  *ForeignError
@@ -161,11 +149,10 @@ func fence(err error) bool {
 		ahead    *AheadError
 		conflict *ConflictError
 		stored   *repository.ConflictError
-		gap      *GapError
 		format   *repository.FormatError
 	)
 	return errors.As(err, &foreign) || errors.As(err, &size) || errors.As(err, &timeline) || errors.As(err, &ahead) ||
 		errors.As(err, &history) || errors.As(err, &restored) ||
-		errors.As(err, &conflict) || errors.As(err, &stored) || errors.As(err, &gap) || errors.As(err, &format) ||
+		errors.As(err, &conflict) || errors.As(err, &stored) || errors.As(err, &format) ||
 		errors.Is(err, postgres.ErrAheadOfServer)
 }

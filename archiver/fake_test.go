@@ -35,6 +35,10 @@ type server struct {
 	seed       map[wal.LSN]byte // changed bytes
 	noise      bool             // the WAL cannot be compressed
 	slot       bool
+	restart    wal.LSN // of the slot; 0 if it keeps nothing
+	invalid    bool    // the slot cannot be used, as PostgreSQL 18 says
+	created    int     // slots
+	failDrop   error   // of DropSlot
 	standby    bool
 	refuse     error // of Connect
 	stopping   bool  // shutting down: the stream ends when all is confirmed
@@ -186,6 +190,7 @@ type conn struct {
 	server *server
 
 	streaming bool
+	slot      bool
 	timeline  wal.TimelineID
 	sent      wal.LSN
 	status    postgres.Status
@@ -231,7 +236,7 @@ func (c *conn) TimelineHistory(_ context.Context, tli wal.TimelineID) (wal.Histo
 func (c *conn) Slot(context.Context, string) (postgres.Slot, bool, error) {
 	c.server.mu.Lock()
 	defer c.server.mu.Unlock()
-	return postgres.Slot{Exists: c.server.slot}, true, nil
+	return postgres.Slot{Exists: c.server.slot, RestartLSN: c.server.restart, Timeline: c.server.system.Timeline}, true, nil
 }
 
 func (c *conn) CreateSlot(context.Context, string) error {
@@ -240,9 +245,26 @@ func (c *conn) CreateSlot(context.Context, string) error {
 	if c.server.slot {
 		return postgres.ErrSlotExists
 	}
-	c.server.slot = true
+	c.server.slot, c.server.restart = true, c.server.system.Flush
+	c.server.created++
 	return nil
 }
+
+func (c *conn) DropSlot(context.Context, string) error {
+	c.server.mu.Lock()
+	defer c.server.mu.Unlock()
+	if !c.server.slot {
+		return postgres.ErrNoSlot
+	}
+	if c.server.failDrop != nil {
+		return c.server.failDrop
+	}
+	c.server.dropSlot()
+	return nil
+}
+
+// dropSlot is called with mu held.
+func (s *server) dropSlot() { s.slot, s.restart, s.invalid = false, 0, false }
 
 func (c *conn) StartReplication(_ context.Context, start postgres.Start) error {
 	s := c.server
@@ -258,8 +280,16 @@ func (c *conn) StartReplication(_ context.Context, start postgres.Start) error {
 	if start.Timeline == s.system.Timeline && start.LSN > s.system.Flush {
 		return postgres.ErrAheadOfServer
 	}
-	c.streaming, c.timeline, c.sent = true, start.Timeline, start.LSN
-	s.log.stream(start.Timeline, start.LSN)
+	if start.Slot != "" && !s.slot {
+		return postgres.ErrNoSlot
+	}
+	if start.Slot != "" && s.invalid {
+		return postgres.ErrSlotInvalidated
+	}
+	c.streaming, c.timeline, c.sent, c.slot = true, start.Timeline, start.LSN, start.Slot != ""
+	if c.slot {
+		s.log.stream(start.Timeline, start.LSN)
+	}
 	s.lastStatus = time.Now()
 	return nil
 }
@@ -339,6 +369,9 @@ func (c *conn) SendStatus(_ context.Context, status postgres.Status) error {
 		return errBroken
 	}
 	c.status = status
+	if c.slot && status.Flush != 0 && s.restart != 0 {
+		s.restart = status.Flush
+	}
 	if status.RequestReply {
 		c.replies++
 	}

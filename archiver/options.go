@@ -46,6 +46,9 @@ type Options struct {
 	// Probe finds out whether the server is shutting down, by an error that is
 	// postgres.ErrShuttingDown. nil opens a connection and closes it.
 	Probe func(ctx context.Context) error
+	// Gap is told of each gap when its record is durable. It must not block. nil
+	// means nobody is told.
+	Gap func(repository.Gap)
 	// Logger is told each change of state once. nil drops it.
 	Logger *slog.Logger
 }

@@ -1,6 +1,7 @@
 package archiver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,7 @@ import (
 type prepared struct {
 	cluster *repository.Cluster
 	system  postgres.System
-	slot    postgres.Slot // as it was found; zero if it was made now
+	slot    postgres.Slot // as it was found; zero if it is made anew, or is not known
 	server  wal.History   // the server's
 	history wal.History   // of the timeline to stream
 	from    resumption
@@ -107,16 +108,28 @@ func (a *Archiver) cluster(ctx context.Context, system postgres.System) (*reposi
 	return cluster, nil
 }
 
-// reserve makes the slot, with its WAL reserved, if there is none.
+// reserve makes the slot, with its WAL reserved, if there is none that keeps
+// WAL. One that was invalidated is made anew: the server keeps no WAL for it any
+// more, from PostgreSQL 16 on not even when it is used again
+// (ReplicationSlotsComputeRequiredLSN, src/backend/replication/slot.c). The new
+// one reserves WAL from the last checkpoint on; what is older may be there
+// still, and is asked for all the same.
 func (a *Archiver) reserve(ctx context.Context, conn Conn, p *prepared) error {
-	if p.slot.Exists {
+	if p.slot.Exists && p.slot.RestartLSN != 0 {
 		return nil
+	}
+	if p.slot.Exists {
+		if err := a.dropSlot(ctx, conn); !errors.Is(err, errSlotDropped) {
+			return err
+		}
+		p.slot = postgres.Slot{}
 	}
 	err := conn.CreateSlot(ctx, a.options.Slot)
 	if err != nil && !errors.Is(err, postgres.ErrSlotExists) {
 		return err
 	}
 	if err == nil {
+		a.slot = cmp.Or(a.slot, repository.CauseSlotDropped)
 		a.options.Logger.InfoContext(ctx, "replication slot created", "slot", a.options.Slot)
 	}
 	if !p.first {
@@ -128,6 +141,17 @@ func (a *Archiver) reserve(ctx context.Context, conn Conn, p *prepared) error {
 	}
 	_, err = a.locate(ctx, conn, p)
 	return err
+}
+
+// dropSlot drops the slot that the server has invalidated. It returns
+// errSlotDropped, or why it could not.
+func (a *Archiver) dropSlot(ctx context.Context, conn Conn) error {
+	if err := conn.DropSlot(ctx, a.options.Slot); err != nil && !errors.Is(err, postgres.ErrNoSlot) {
+		return err
+	}
+	a.slot = repository.CauseSlotLost
+	a.options.Logger.ErrorContext(ctx, "the server keeps no WAL for the replication slot any more; it is made anew", "slot", a.options.Slot)
+	return errSlotDropped
 }
 
 // locate decides from the listed coverage where the stream begins.
@@ -184,6 +208,13 @@ func (a *Archiver) inventory(ctx context.Context, p *prepared) (archived, error)
 		return archived{}, err
 	}
 	var have archived
+	if have.gaps, err = p.cluster.Gaps(ctx); err != nil {
+		if corrupt := (*repository.CorruptError)(nil); !errors.As(err, &corrupt) {
+			return archived{}, err
+		}
+		// Without its record a hole is looked for on the server once more.
+		a.options.Logger.ErrorContext(ctx, "gap record cannot be read", "error", err)
+	}
 	for _, tli := range slices.Backward(timelines) {
 		have.known = max(have.known, tli)
 		if !p.server.Contains(tli) {
@@ -210,20 +241,29 @@ func (a *Archiver) inventory(ctx context.Context, p *prepared) (archived, error)
 
 // coverage lists the end of a timeline's coverage, at least its last whole
 // segment and everything past the first hole that a dead process may have
-// left. It need not look at what the slot no longer keeps: that is durable
-// without a hole. Where nothing is found there it lists all.
+// left. Where nothing is found there it lists all.
+//
+// It need not look at what was durable, or recorded as lost, in this very
+// process. The slot alone proves less: it may have been made anew.
 func (a *Archiver) coverage(ctx context.Context, p *prepared, tli wal.TimelineID) (repository.Coverage, error) {
-	from := p.slot.RestartLSN
+	size := wal.LSN(p.system.SegmentSize)
+	from, certain := p.slot.RestartLSN, false
 	if at := a.Durable(); at.Timeline == tli {
-		from = max(from, at.LSN)
+		from, certain = at.LSN, true
 	}
-	if size := wal.LSN(p.system.SegmentSize); from > size {
-		v, err := p.cluster.Coverage(ctx, tli, from-size)
-		if err != nil || len(v.Spans) > 0 {
-			return v, err
-		}
+	if from <= size {
+		return p.cluster.Coverage(ctx, tli, 0)
 	}
-	return p.cluster.Coverage(ctx, tli, 0)
+	v, err := p.cluster.Coverage(ctx, tli, from-size)
+	if err != nil || certain && len(v.Spans) > 0 {
+		return v, err
+	}
+	from = 0
+	if n := len(v.Spans); n > 0 {
+		end := v.Spans[n-1].End
+		from = end - min(end, (mostUploads+1)*size)
+	}
+	return p.cluster.Coverage(ctx, tli, from)
 }
 
 // list finds the objects that hold what the server will send again, and the

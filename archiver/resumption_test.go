@@ -173,7 +173,6 @@ func TestFences(t *testing.T) {
 		foreign  *archiver.ForeignError
 		size     *archiver.SegmentSizeError
 		timeline *archiver.TimelineError
-		gap      *archiver.GapError
 		stored   *repository.ConflictError
 		history  *archiver.HistoryError
 		restored *archiver.RestoredError
@@ -259,7 +258,6 @@ func TestFences(t *testing.T) {
 		{"two histories in the archive", func(l *lab) {
 			l.putPiece(1, wal.Range{Start: l.server.end() - 10, End: l.server.end()}, bytes.Repeat([]byte{7}, 10))
 		}, &stored},
-		{"WAL removed", func(l *lab) { l.server.removed = l.server.end() + 5000; l.server.system.Flush += 2 << 20 }, &gap},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

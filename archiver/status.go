@@ -41,7 +41,7 @@ type Status struct {
 	Slot     string
 
 	Received  Position
-	Durable   Position  // every byte before it is in the repository
+	Durable   Position  // every byte before it is in the repository, or recorded there as lost
 	ServerEnd wal.LSN   // end of the server's WAL, as far as it said
 	Behind    time.Time // when the oldest byte that is not durable came; zero if there is none
 
@@ -168,7 +168,7 @@ func (a *Archiver) Status() Status {
 func (a *Archiver) Durable() Position { return a.Status().Durable }
 
 // WaitDurable returns nil when every byte of timeline tli before lsn is in the
-// repository. It returns ErrStopped, with the cause, when Run has ended before,
+// repository, or recorded there as lost. It returns ErrStopped, with the cause, when Run has ended before,
 // and an error when the server has left the timeline before lsn. It is safe
 // for concurrent use.
 func (a *Archiver) WaitDurable(ctx context.Context, tli wal.TimelineID, lsn wal.LSN) error {

@@ -22,6 +22,7 @@ type Server interface {
 	TimelineHistory(ctx context.Context, tli wal.TimelineID) (wal.History, []byte, error)
 	Slot(ctx context.Context, name string) (postgres.Slot, bool, error)
 	CreateSlot(ctx context.Context, name string) error
+	DropSlot(ctx context.Context, name string) error
 }
 
 // Sender streams WAL. SendStatus is called while Receive runs.

@@ -35,7 +35,11 @@ var (
 	ErrSlotExists = errors.New("replication slot exists")
 	// ErrNoSlot says that there is no slot of this name.
 	ErrNoSlot = errors.New("replication slot does not exist")
-	// ErrSlotUnusable says that the slot was invalidated, or is a logical one.
+	// ErrSlotInvalidated says that the server invalidated the slot: it keeps no
+	// WAL for it any more, and nobody can use it again. PostgreSQL 18 says so;
+	// before, such a slot could be used and kept nothing.
+	ErrSlotInvalidated = errors.New("replication slot was invalidated")
+	// ErrSlotUnusable says that the slot is a logical one.
 	ErrSlotUnusable = errors.New("replication slot cannot be used")
 
 	// ErrWALRemoved says that the server no longer has the WAL asked for.

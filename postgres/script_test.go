@@ -92,7 +92,7 @@ func TestErrorsInAnyLanguage(t *testing.T) {
 	}{
 		{"55006", "ReplicationSlotAcquire", "", postgres.ErrSlotActive},
 		{"42704", "ReplicationSlotAcquire", "", postgres.ErrNoSlot},
-		{"55000", "ReplicationSlotAcquire", "", postgres.ErrSlotUnusable},
+		{"55000", "ReplicationSlotAcquire", "", postgres.ErrSlotInvalidated},
 		{"55000", "StartReplication", "", postgres.ErrSlotUnusable},
 		{"58P01", "CheckXLogRemoved", "", postgres.ErrWALRemoved},
 		{"XX000", "StartReplication", "Поток", postgres.ErrNotInHistory},

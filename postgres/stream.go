@@ -74,8 +74,8 @@ const (
 )
 
 // StartReplication begins to stream WAL from s.LSN on s.Timeline. Errors are
-// ErrSlotActive (try again soon), ErrNoSlot, ErrSlotUnusable, ErrAheadOfServer,
-// ErrNotInHistory and ErrWALRemoved; after each of them the connection may be
+// ErrSlotActive (try again soon), ErrNoSlot, ErrSlotInvalidated, ErrSlotUnusable,
+// ErrAheadOfServer, ErrNotInHistory and ErrWALRemoved; after each of them the connection may be
 // used for other commands. Some of them the server finds only after it has
 // agreed: then Receive returns them.
 //
@@ -157,7 +157,9 @@ func streamError(m *pgproto3.ErrorResponse) *ServerError {
 		e.kind = ErrNotInHistory
 	case e.Code == internalError && e.Routine == startRoutine:
 		e.kind = ErrAheadOfServer
-	case e.Code == objectNotInState && (e.Routine == startRoutine || e.Routine == slotAcquire):
+	case e.Code == objectNotInState && e.Routine == slotAcquire:
+		e.kind = ErrSlotInvalidated
+	case e.Code == objectNotInState && e.Routine == startRoutine:
 		e.kind = ErrSlotUnusable
 	}
 	return e

@@ -78,13 +78,15 @@ type judge struct {
 type holding struct {
 	covered   map[wal.TimelineID]*repository.Coverage
 	histories map[wal.TimelineID]bool
-	segments  map[string]bool // whole ones, by the key without its ending
+	archived  map[wal.TimelineID]bool // those it holds WAL of
+	segments  map[string]bool         // whole ones, by the key without its ending
 }
 
 func (j *judge) of(name string) *holding {
 	if j.holdings[name] == nil {
 		j.holdings[name] = &holding{
-			covered: map[wal.TimelineID]*repository.Coverage{}, histories: map[wal.TimelineID]bool{1: true}, segments: map[string]bool{},
+			covered: map[wal.TimelineID]*repository.Coverage{}, histories: map[wal.TimelineID]bool{1: true}, archived: map[wal.TimelineID]bool{},
+			segments: map[string]bool{},
 		}
 	}
 	return j.holdings[name]
@@ -159,6 +161,7 @@ func (j *judge) held(e Event) string {
 	case kind == keySegment:
 		h.segments[strings.TrimSuffix(e.Key, ".zst")] = true
 	}
+	h.archived[tli] = h.archived[tli] || kind != keyGap
 	j.verdict.Held++
 	if h.covered[tli] == nil {
 		h.covered[tli] = &repository.Coverage{Timeline: tli}
@@ -174,7 +177,7 @@ func (j *judge) held(e Event) string {
 // any reports whether a repository holds WAL of a timeline.
 func (j *judge) any(tli wal.TimelineID) bool {
 	for _, h := range j.holdings {
-		if h.covered[tli] != nil {
+		if h.archived[tli] {
 			return true
 		}
 	}

@@ -18,7 +18,7 @@ type Kind string
 
 // The kinds of events.
 const (
-	// Stream is START_REPLICATION: Timeline and LSN.
+	// Stream is START_REPLICATION with a slot: Timeline and LSN. One without a slot asks what WAL the server has, and confirms none.
 	Stream Kind = "stream"
 	// Told is a standby status update: Write, Flush and Apply.
 	Told Kind = "told"

@@ -60,9 +60,13 @@ func conditions() []condition {
 			postgres.ErrSlotActive, exitLocked, "another program receives from this replication slot: probably another agent",
 			"run one agent per cluster, or give each its own slot.name",
 		},
-		{postgres.ErrSlotUnusable, exitFailed, "the slot was invalidated, or is a logical one", "drop it; pgark makes a new one and takes a base backup"},
+		{
+			postgres.ErrSlotInvalidated, exitFailed, "the slot kept more WAL than max_slot_wal_keep_size allows, or was idle for too long",
+			"pgark run makes a new one, records what WAL is lost, and takes a base backup",
+		},
+		{postgres.ErrSlotUnusable, exitFailed, "the slot is a logical one", "give pgark a slot of its own: slot.name in the file"},
 		{postgres.ErrNotInHistory, exitLocked, "the server's history is not the archived one", "docs/FAILURES.md says how to tell which is right"},
-		{postgres.ErrWALRemoved, exitFailed, "the server has removed WAL that was not archived", "take a new base backup: pgark backup"},
+		{postgres.ErrWALRemoved, exitFailed, "the server has removed WAL that was not archived", "pgark run records what is lost, and takes a new base backup"},
 		{repository.ErrNoRepository, exitNoRepository, "nothing was archived there yet, or the URL is not right", "pgark run --repo URL makes one; pgark check tests it"},
 		{repository.ErrNoBackup, exitNotRecoverable, "", "pgark list shows the backups"},
 	}
@@ -179,14 +183,10 @@ func explainRestore(err error, f *failure) bool {
 // explainFence explains why an archiver stops for good.
 func explainFence(err error, f *failure) bool {
 	var size *archiver.SegmentSizeError
-	var gap *archiver.GapError
 	switch {
 	case explainHistory(err, f):
 	case errors.As(err, &size):
 		f.Code, f.Fix = exitRefused, "give this cluster a repository of its own"
-	case errors.As(err, &gap):
-		f.Cause = "the slot was dropped or invalidated while the agent was away, and the server removed WAL"
-		f.Fix = "go on in a new repository (another prefix); what this one holds stays restorable up to the hole"
 	default:
 		return false
 	}
