@@ -209,7 +209,7 @@ func (a *Archiver) inventory(ctx context.Context, p *prepared) (archived, error)
 	}
 	var have archived
 	if have.gaps, err = p.cluster.Gaps(ctx); err != nil {
-		if corrupt := (*repository.CorruptError)(nil); !errors.As(err, &corrupt) {
+		if !repository.OnlyUnreadable(err) {
 			return archived{}, err
 		}
 		// Without its record a hole is looked for on the server once more.

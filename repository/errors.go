@@ -68,3 +68,19 @@ func (e *CorruptError) Error() string {
 
 // Unwrap returns the cause, which may be nil.
 func (e *CorruptError) Unwrap() error { return e.Err }
+
+// OnlyUnreadable reports whether err says of records that they are corrupt or of a newer format, and nothing else, as the errors of
+// Backups and Gaps may. Such records do not keep from using the others; a store that does not answer does.
+func OnlyUnreadable(err error) bool {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			if e != nil && !OnlyUnreadable(e) {
+				return false
+			}
+		}
+		return true
+	}
+	var corrupt *CorruptError
+	var format *FormatError
+	return errors.As(err, &corrupt) || errors.As(err, &format)
+}

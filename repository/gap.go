@@ -45,6 +45,14 @@ const (
 	CauseWALRemoved Cause = "wal-removed"
 )
 
+// Words returns the cause as it stands in a sentence: "slot lost".
+func (c Cause) Words() string {
+	if c == CauseWALRemoved {
+		return "WAL removed"
+	}
+	return strings.ReplaceAll(string(c), "-", " ")
+}
+
 // Gap is a gap record, FORMAT.md section 9: the WAL in Range on Timeline is not in this repository, and no server had it any more when
 // archiving went on behind it. It explains a hole; what is there is told by the WAL objects alone.
 type Gap struct {

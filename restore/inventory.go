@@ -17,6 +17,7 @@ type Inventory struct {
 	Backups     []repository.Backup            // in any order
 	Coverage    map[wal.TimelineID][]wal.Range // per timeline, contiguous spans of archived WAL in LSN order
 	Histories   map[wal.TimelineID]wal.History // of the timelines above 1
+	Gaps        []repository.Gap               // holes in Coverage that are explained, in any order
 	Beat        *repository.Beat               // the newest coverage beat; nil if there is none
 	Facts       map[Question]Fact              // what was read from the WAL itself
 	Free        uint64                         // bytes free where the cluster is to lie; 0 is unknown
@@ -158,6 +159,16 @@ func (inv *Inventory) spans(h wal.History) []wal.Range {
 		joined = append(joined, s)
 	}
 	return joined
+}
+
+// lost returns the recorded gap that the byte at lsn of the branch lies in.
+func (inv *Inventory) lost(b branch, lsn wal.LSN) (repository.Gap, bool) {
+	for _, g := range inv.Gaps {
+		if own, ok := b.history.RangeOf(g.Timeline); ok && own.Contains(lsn) && g.Range.Contains(lsn) {
+			return g, true
+		}
+	}
+	return repository.Gap{}, false
 }
 
 // parents returns the ancestors of a timeline, oldest first.

@@ -17,7 +17,13 @@ func (w *way) pastEnd(end wal.LSN, proved wal.Time) error {
 		return e
 	}
 	e.Reason = ReasonGap
-	e.Detail = fmt.Sprintf("WAL from %s on is missing", end)
+	e.Detail = fmt.Sprintf("WAL from %s on is missing, and nothing is recorded of it", end)
+	if g, ok := w.inv.lost(w.branch, end); ok {
+		e.Detail = fmt.Sprintf("WAL %s to %s on timeline %d was lost: %s", g.Range.Start, g.Range.End, uint32(g.Timeline), g.Cause.Words())
+		if g.Detail != "" {
+			e.Detail += ": " + g.Detail
+		}
+	}
 	for _, newer := range slices.Backward(w.backups) {
 		if newer.StartLSN >= end && w.whole(newer) {
 			e.NearestAfter = &Instant{Time: wal.FromGo(newer.Stopped), LSN: newer.StopLSN}

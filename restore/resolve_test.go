@@ -293,9 +293,10 @@ func TestSurveyBadRecord(t *testing.T) {
 	archiveRaw(t, clusterIn(t, store), 1, lsn(2), make([]byte, 100))
 	key := storage.Key(fmt.Sprintf("%s/backups/20261120T130000Z/record.json", fakeSystem))
 	store.Replace(key, []byte("{}"))
+	store.Replace(storage.Key(fmt.Sprintf("%s/gaps/00000001-0000000000400000-0000000000500000.json", fakeSystem)), []byte("{}"))
 	inv, err := restore.Survey(t.Context(), clusterIn(t, store))
-	if err != nil || len(inv.Backups) != 1 || inv.Backups[0].ID != plan.Backup.ID || len(inv.Notes) != 1 {
-		t.Errorf("got %v, %v, want one backup and a note", inv, err)
+	if err != nil || len(inv.Backups) != 1 || inv.Backups[0].ID != plan.Backup.ID || len(inv.Notes) != 2 {
+		t.Errorf("got %v, %v, want one backup and a note on each record", inv, err)
 	}
 	c := clusterIn(t, store)
 	store.Fail(memory.Get, string(key), 0, storage.ErrUnavailable)

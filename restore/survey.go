@@ -15,8 +15,8 @@ import (
 // surveys is how many timelines are listed at once.
 const surveys = 4
 
-// Survey reads what a plan needs to know of a cluster's archive: backup
-// records, history files, the newest beat, and, from listings alone, which
+// Survey reads what a plan needs to know of a cluster's archive: backup and
+// gap records, history files, the newest beat, and, from listings alone, which
 // WAL there is. It reads no WAL.
 func Survey(ctx context.Context, cluster *repository.Cluster) (*Inventory, error) {
 	inv := &Inventory{
@@ -30,10 +30,16 @@ func Survey(ctx context.Context, cluster *repository.Cluster) (*Inventory, error
 	}
 	// Records before the data they name: what is listed later may only be more.
 	if inv.Backups, err = cluster.Backups(ctx); err != nil {
-		if !onlyBad(err) {
+		if !repository.OnlyUnreadable(err) {
 			return nil, fmt.Errorf("survey archive: %w", err)
 		}
 		inv.Notes = append(inv.Notes, fmt.Sprintf("a backup cannot be used: %v", err))
+	}
+	if inv.Gaps, err = cluster.Gaps(ctx); err != nil {
+		if !repository.OnlyUnreadable(err) {
+			return nil, fmt.Errorf("survey archive: %w", err)
+		}
+		inv.Notes = append(inv.Notes, fmt.Sprintf("a gap record cannot be read: %v", err))
 	}
 	beat, found, err := cluster.NewestBeat(ctx)
 	if err != nil {
@@ -52,23 +58,6 @@ func Survey(ctx context.Context, cluster *repository.Cluster) (*Inventory, error
 		return nil, fmt.Errorf("survey archive: %w", err)
 	}
 	return inv, nil
-}
-
-// onlyBad reports whether err says of records that they are corrupt or of a
-// newer format, and nothing else. They do not keep from using the others; a
-// store that does not answer does.
-func onlyBad(err error) bool {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, e := range joined.Unwrap() {
-			if e != nil && !onlyBad(e) {
-				return false
-			}
-		}
-		return true
-	}
-	var corrupt *repository.CorruptError
-	var format *repository.FormatError
-	return errors.As(err, &corrupt) || errors.As(err, &format)
 }
 
 // learnHistories adds the ancestry that backup records hold.

@@ -45,6 +45,8 @@ type Report struct {
 	Window []Interval `json:"window"`
 	// Gaps lie between the intervals of Window.
 	Gaps []Gap `json:"gaps"`
+	// OpenGap is the gap behind which nothing can be restored yet, because no base backup was taken since; it ends now.
+	OpenGap *Gap `json:"open_gap,omitempty"`
 	// Orphans are what failovers left beside the history, by timeline.
 	Orphans []Orphan `json:"orphans"`
 
@@ -167,6 +169,13 @@ type Gap struct {
 	// Missing is the WAL that is not there: [Start, End).
 	Start wal.LSN `json:"start_lsn"`
 	End   wal.LSN `json:"end_lsn"`
+	// Cause says why that WAL was lost, and is absent when nothing is recorded of it: then objects were removed, or an
+	// upload is on its way.
+	Cause repository.Cause `json:"cause,omitempty"`
+	// Detail is more of it, for a person.
+	Detail string `json:"detail,omitempty"`
+	// FirstSeen is when the loss was found.
+	FirstSeen *time.Time `json:"first_seen,omitempty"`
 }
 
 // Position is a place in the WAL of a timeline.
@@ -186,6 +195,8 @@ type Facts struct {
 	Backups   []repository.Backup
 	Spans     []Span
 	Histories map[wal.TimelineID]wal.History
+	// Lost are the gap records.
+	Lost []repository.Gap
 	// Beat is the newest coverage beat, or nil.
 	Beat *repository.Beat
 	// Sync is the newest record of synchronous mode, or nil.

@@ -78,6 +78,46 @@ func TestWindow(t *testing.T) {
 			[]status.Gap{{From: minute(3), Until: minute(7), Timeline: 1, Start: 0x300, End: 0x500}},
 		},
 		{
+			"a hole between two backups that is recorded",
+			status.Facts{
+				Backups: []repository.Backup{taken(1, 0x100, 0x200), taken(7, 0x500, 0x600)},
+				Spans:   []status.Span{span(1, 0, 0x300, 3), span(1, 0x480, 0x900, 9)},
+				Lost:    []repository.Gap{lost(1, 0x300, 0x400), lost(1, 0x400, 0x480), lost(2, 0x300, 0x800)},
+			},
+			[]status.Interval{{From: minute(1), Until: minute(3)}, {From: minute(7), Until: minute(9)}},
+			[]status.Gap{{
+				From: minute(3), Until: minute(7), Timeline: 1, Start: 0x300, End: 0x480,
+				Cause: repository.CauseSlotLost, Detail: "the server invalidated slot pgark", FirstSeen: know(minute(8)),
+			}},
+		},
+		{
+			"lost before a switch, ended on the next timeline",
+			status.Facts{
+				Backups: []repository.Backup{taken(1, 0x100, 0x200), func() repository.Backup {
+					b := taken(7, 0x500, 0x600)
+					b.Timeline = 2
+					return b
+				}()},
+				Spans:     []status.Span{span(1, 0, 0x300, 3), span(2, 0x400, 0x900, 9)},
+				Histories: map[wal.TimelineID]wal.History{2: history(2, wal.Switch{Timeline: 1, At: 0x450})},
+				Lost:      []repository.Gap{lost(1, 0x300, 0x450)},
+			},
+			[]status.Interval{{From: minute(1), Until: minute(3)}, {From: minute(7), Until: minute(9)}},
+			[]status.Gap{{
+				From: minute(3), Until: minute(7), Timeline: 1, Start: 0x300, End: 0x450,
+				Cause: repository.CauseSlotLost, Detail: "the server invalidated slot pgark", FirstSeen: know(minute(8)),
+			}},
+		},
+		{
+			"recorded as lost, and there all the same",
+			status.Facts{
+				Backups: []repository.Backup{taken(1, 0x100, 0x200)}, Spans: []status.Span{span(1, 0, 0x900, 9)},
+				Lost: []repository.Gap{lost(1, 0x300, 0x400)},
+			},
+			[]status.Interval{{From: minute(1), Until: minute(9)}},
+			nil,
+		},
+		{
 			"a hole after the last backup hides what follows",
 			status.Facts{
 				Backups: []repository.Backup{taken(1, 0x100, 0x200)},

@@ -13,7 +13,7 @@ import (
 // A second of an idle server makes none, so a handful would do.
 const tailLength = 64
 
-// Survey reads what Make needs: the records of the backups, a listing of the WAL, and of each span
+// Survey reads what Make needs: the records of the backups and gaps, a listing of the WAL, and of each span
 // the headers at its end until one tells of a transaction. It reads no WAL.
 func Survey(ctx context.Context, c *repository.Cluster) (Facts, error) {
 	var f Facts
@@ -35,6 +35,10 @@ func Survey(ctx context.Context, c *repository.Cluster) (Facts, error) {
 			return f, fmt.Errorf("list WAL of timeline %s: %w", tli, err)
 		}
 		f.Spans = append(f.Spans, spans...)
+	}
+	// A hole whose record cannot be read is one that nothing is recorded of.
+	if f.Lost, err = c.Gaps(ctx); err != nil && !repository.OnlyUnreadable(err) {
+		return f, fmt.Errorf("list gap records: %w", err)
 	}
 	beat, ok, err := c.NewestBeat(ctx)
 	if err != nil {

@@ -49,8 +49,6 @@ type Commands struct {
 	Run, Backup, Check string
 	// Copy, with a repository's name behind it, copies there what it lacks.
 	Copy string
-	// RunAnew begins an archive in a new place beside the old one.
-	RunAnew string
 	// SQL returns a line that runs one statement on the cluster's server.
 	SQL func(statement string) string
 }
@@ -63,7 +61,8 @@ type finding struct {
 }
 
 // Judge sets the verdict, its causes and the RPO. It is pure: what the report says decides. A gap that a
-// later base backup ended is no cause: nothing mends it, and what is written now is safe; an open one is.
+// later base backup ended is no cause: nothing mends it, and what is written now is safe; an open one is, and one
+// that nothing is recorded of weighs more: it is damage.
 func (r *Report) Judge(c Commands) {
 	r.RPOTarget = RPOTarget.Seconds()
 	if age, ok := r.exposure(); ok {
@@ -112,7 +111,7 @@ func (r Report) ahead() time.Duration { return r.RecoverableUntil.Sub(r.Now) }
 // CaughtUp tells whether a program receives and all that the server has flushed can be restored.
 func (r Report) CaughtUp() bool {
 	return r.Server != nil && r.Server.Slot.Receiving() && r.Behind != nil && *r.Behind == 0 &&
-		r.RecoverableEnd != nil && *r.RecoverableEnd == *r.Durable
+		r.RecoverableEnd != nil && *r.RecoverableEnd == *r.Durable && r.OpenGap == nil
 }
 
 // stale tells whether the newest instant that can be restored is older than it should be.
@@ -149,35 +148,22 @@ func (r Report) judgeBackups(c Commands) []finding {
 	return nil
 }
 
-// judgeReach looks for WAL that is archived behind the newest instant that can be restored.
+// judgeReach looks for WAL that is lost, or archived behind the newest instant that can be restored.
 func (r Report) judgeReach(c Commands) []finding {
-	if r.RecoverableEnd == nil || *r.RecoverableEnd == *r.Durable {
-		return nil
+	if g := r.OpenGap; g != nil && g.Cause != "" {
+		what := fmt.Sprintf("WAL %s to %s on timeline %d was lost (%s): what was written since can be restored only once a new base backup is there; the agent takes one",
+			g.Start, g.End, uint32(g.Timeline), g.Cause.Words())
+		return []finding{{verdict: AtRisk, Cause: Cause{What: what, Since: &g.From, Fix: c.Backup}}}
+	} else if g != nil {
+		what := fmt.Sprintf("WAL %s to %s on timeline %d is missing, and nothing is recorded of it: what was written after it cannot be restored",
+			g.Start, g.End, uint32(g.Timeline))
+		return []finding{{verdict: Unprotected, Cause: Cause{What: what, Since: &g.From, Fix: c.Backup}}}
 	}
-	if gap, ok := r.OpenGap(); ok {
-		what := fmt.Sprintf("WAL %s to %s on timeline %d is missing: what was written after it cannot be restored", gap.Start, gap.End, uint32(gap.Timeline))
-		return []finding{{verdict: Unprotected, Cause: Cause{What: what, Since: r.RecoverableUntil, Fix: c.Backup}}}
-	}
-	if r.Server == nil || r.Server.Timeline == r.RecoverableEnd.Timeline {
+	if r.RecoverableEnd == nil || *r.RecoverableEnd == *r.Durable || r.Server == nil || r.Server.Timeline == r.RecoverableEnd.Timeline {
 		return nil // a branch that the server left, as far as is known
 	}
 	what := fmt.Sprintf("no base backup reaches timeline %d, which is archived now", uint32(r.Durable.Timeline))
 	return []finding{{verdict: Unprotected, Cause: Cause{What: what, Since: r.RecoverableUntil, Fix: c.Backup}}}
-}
-
-// OpenGap returns the gap behind which WAL is archived that no base backup reaches; it ends now. false if
-// there is none.
-func (r Report) OpenGap() (Gap, bool) {
-	end := r.RecoverableEnd
-	if end == nil || r.Durable.Timeline != end.Timeline {
-		return Gap{}, false
-	}
-	for _, s := range r.WAL {
-		if s.Timeline == end.Timeline && s.Start > end.LSN {
-			return Gap{From: *r.RecoverableUntil, Until: r.Now, Timeline: s.Timeline, Start: end.LSN, End: s.Start}, true
-		}
-	}
-	return Gap{}, false
 }
 
 func (r Report) judgeServer(c Commands) []finding {
@@ -219,9 +205,8 @@ func (r Report) judgeSlot(c Commands) []finding {
 		}}}
 	case slot.Lost():
 		return []finding{{verdict: Unprotected, Cause: Cause{
-			What:  fmt.Sprintf("slot %s is lost: the server has removed WAL that was not archived; this archive cannot go on, a new one can begin", slot.Name),
-			Since: cmp.Or(slot.InactiveSince, r.RecoverableUntil),
-			Fix:   c.SQL("select pg_drop_replication_slot('"+slot.Name+"')") + " && " + c.RunAnew,
+			What:  fmt.Sprintf("slot %s is lost: the server may have removed WAL that was not archived; the agent makes a new slot, records what is lost and takes a base backup", slot.Name),
+			Since: cmp.Or(slot.InactiveSince, r.RecoverableUntil), Fix: c.Run,
 		}}}
 	}
 	return r.judgeReceiver(slot, c)

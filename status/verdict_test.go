@@ -12,13 +12,20 @@ import (
 )
 
 var commands = status.Commands{
-	Run: "pgark run", RunAnew: "pgark run file:///new", Backup: "pgark backup", Check: "pgark check",
+	Run: "pgark run", Backup: "pgark backup", Check: "pgark check",
 	SQL: func(statement string) string { return `psql -c "` + statement + `"` },
 }
 
 // archived is one base backup and WAL up to 0/900, the last transaction at minute 9.
 func archived() status.Facts {
 	return status.Facts{Backups: []repository.Backup{taken(1, 0x100, 0x200)}, Spans: []status.Span{span(1, 0, 0x900, 9)}}
+}
+
+// lost is the record of a gap.
+func lost(tli wal.TimelineID, from, to wal.LSN) repository.Gap {
+	return repository.Gap{
+		Timeline: tli, Range: wal.Range{Start: from, End: to}, Cause: repository.CauseSlotLost, Detail: "the server invalidated slot pgark", FirstSeen: minute(8),
+	}
 }
 
 func know[T any](v T) *T { return &v }
@@ -48,6 +55,14 @@ func TestVerdict(t *testing.T) {
 	const none = -1
 	holed := archived()
 	holed.Spans = []status.Span{span(1, 0, 0x300, 3), span(1, 0x500, 0x900, 9)}
+	recorded := holed
+	recorded.Lost = []repository.Gap{lost(1, 0x300, 0x500)}
+	nothingSince := archived()
+	nothingSince.Lost = []repository.Gap{lost(1, 0x900, 0xa00)}
+	overSwitch := archived()
+	overSwitch.Spans = append(overSwitch.Spans, span(2, 0xa00, 0xb00, 9))
+	overSwitch.Histories = map[wal.TimelineID]wal.History{2: history(2, wal.Switch{Timeline: 1, At: 0xa80})}
+	overSwitch.Lost = []repository.Gap{lost(1, 0x900, 0xa80)}
 	healed := holed
 	healed.Backups = []repository.Backup{taken(1, 0x100, 0x200), taken(7, 0x500, 0x600)}
 	damaged := archived()
@@ -115,11 +130,11 @@ func TestVerdict(t *testing.T) {
 		},
 		{
 			"slot lost", archived(), with(received(0x900), func(s *status.Server) { inactive(s); s.Slot.WALStatus, s.Slot.Restart = "lost", 0 }), "", late,
-			status.Unprotected, "slot pgark is lost", `psql -c "select pg_drop_replication_slot('pgark')" && pgark run file:///new`, minute(9), 1, 600,
+			status.Unprotected, "slot pgark is lost", "pgark run", minute(9), 1, 600,
 		},
 		{
 			"slot lost, by replication alone", archived(), with(received(0x900), func(s *status.Server) { unknown(s); s.Slot.Restart = 0 }), "", late,
-			status.Unprotected, "slot pgark is lost", "psql", minute(9), 1, 600,
+			status.Unprotected, "slot pgark is lost", "pgark run", minute(9), 1, 600,
 		},
 		{
 			"slot about to be lost", archived(), with(received(0x900), func(s *status.Server) { s.Slot.WALStatus = "unreserved" }), "", fresh,
@@ -170,8 +185,20 @@ func TestVerdict(t *testing.T) {
 			status.Unprotected, "no base backup can be restored", "pgark backup", minute(0), 1, none,
 		},
 		{
-			"an open gap", holed, received(0x900), "", fresh,
-			status.Unprotected, "WAL 0/300 to 0/500 on timeline 1 is missing", "pgark backup", minute(3), 1, 372,
+			"an open gap that nothing is recorded of", holed, received(0x900), "", fresh,
+			status.Unprotected, "WAL 0/300 to 0/500 on timeline 1 is missing, and nothing is recorded of it", "pgark backup", minute(3), 1, 372,
+		},
+		{
+			"an open gap that is recorded", recorded, received(0x900), "", fresh,
+			status.AtRisk, "WAL 0/300 to 0/500 on timeline 1 was lost (slot lost)", "pgark backup", minute(3), 1, 372,
+		},
+		{
+			"and nothing came since", nothingSince, received(0x900), "", fresh,
+			status.AtRisk, "WAL 0/900 to 0/A00 on timeline 1 was lost (slot lost)", "pgark backup", minute(9), 1, 12,
+		},
+		{
+			"up to a promotion", overSwitch, with(received(0xb00), promoted), "", fresh,
+			status.AtRisk, "WAL 0/900 to 0/A80 on timeline 1 was lost (slot lost)", "pgark backup", minute(9), 1, 12,
 		},
 		{
 			"wrong pages in the newest backup", damaged, received(0x900), "", fresh,

@@ -34,8 +34,9 @@ func Make(f Facts, now time.Time) Report {
 			reaches = append(reaches, reached)
 		}
 	}
-	r.window(reaches)
+	r.window(f, reaches)
 	r.Durable, r.DurableUntil = f.durable()
+	r.OpenGap = r.openGap(f)
 	return r
 }
 
@@ -139,7 +140,7 @@ func (f Facts) durable() (*Position, *time.Time) {
 // window joins the intervals of the backups and names the gaps between them. Two backups with the
 // same end lie on one run of WAL, so that all between them is there. Two with different ends that
 // overlap in time are two histories: there, any instant has at least one answer.
-func (r *Report) window(reaches []reach) {
+func (r *Report) window(f Facts, reaches []reach) {
 	slices.SortFunc(reaches, func(a, b reach) int {
 		return cmp.Or(a.interval.From.Compare(b.interval.From), a.interval.Until.Compare(b.interval.Until))
 	})
@@ -157,6 +158,7 @@ func (r *Report) window(reaches []reach) {
 			if gap.End < gap.Start {
 				gap.End = gap.Start
 			}
+			f.explain(&gap)
 			r.Gaps = append(r.Gaps, gap)
 		}
 		r.Window = append(r.Window, next.interval)
@@ -182,4 +184,46 @@ func describe(b repository.Backup, restorable bool) Backup {
 		d.KeptUntil = &kept
 	}
 	return d
+}
+
+// openGap returns the gap behind the newest instant that can be restored, if WAL was archived behind it or its loss is
+// recorded; nil if there is none.
+func (r Report) openGap(f Facts) *Gap {
+	end := r.RecoverableEnd
+	if end == nil {
+		return nil
+	}
+	gap := Gap{From: *r.RecoverableUntil, Until: r.Now, Timeline: end.Timeline, Start: end.LSN}
+	for _, s := range f.Spans {
+		if s.Timeline == end.Timeline && s.Start > end.LSN {
+			gap.End = s.Start
+			break
+		}
+	}
+	if f.explain(&gap); gap.End == 0 {
+		return nil
+	}
+	return &gap
+}
+
+// explain adds to a gap what is recorded of it: the first record that its WAL begins in says why, and all that follow it without a
+// hole how far it goes.
+func (f Facts) explain(g *Gap) {
+	end := g.Start
+	for moved := true; moved; {
+		moved = false
+		for _, l := range f.Lost {
+			if l.Timeline != g.Timeline || !l.Range.Contains(end) {
+				continue
+			}
+			if g.Cause == "" {
+				seen := l.FirstSeen.UTC()
+				g.Cause, g.Detail, g.FirstSeen = l.Cause, l.Detail, &seen
+			}
+			end, moved = l.Range.End, true
+		}
+	}
+	if end > g.Start {
+		g.End = end
+	}
 }

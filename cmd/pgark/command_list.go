@@ -57,8 +57,8 @@ func (s *session) printArchive(r status.Report) {
 	for _, g := range r.Gaps {
 		s.printf("GAP  %s%s%s   %s\n", instant(g.From), s.arrow(), instant(g.Until), missing(g))
 	}
-	if g, ok := r.OpenGap(); ok {
-		s.printf("GAP  %s%snow   %s, and no base backup was taken since\n", instant(g.From), s.arrow(), missing(g))
+	if g := r.OpenGap; g != nil {
+		s.printf("GAP  %s%snow   %s; no base backup was taken since\n", instant(g.From), s.arrow(), missing(*g))
 	}
 }
 

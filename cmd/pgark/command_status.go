@@ -207,12 +207,11 @@ func (s *session) commands(c config.Config, cluster config.Cluster) status.Comma
 		return words
 	}
 	repo := cluster.Repo.URL
-	anew := besides(repo, s.program.now())
 	if c.File != "" && s.argument() == "" && text(s.cli, "repo") == "" {
 		repo = "" // the file names it
 	}
 	return status.Commands{
-		Run: line("run", repo), Backup: line("backup", repo), Check: line("check", repo), RunAnew: line("run", anew),
+		Run: line("run", repo), Backup: line("backup", repo), Check: line("check", repo),
 		Copy: line("repo copy", "") + " --to",
 		SQL: func(statement string) string {
 			conn := "postgres"
@@ -222,21 +221,6 @@ func (s *session) commands(c config.Config, cluster config.Cluster) status.Comma
 			return "psql -d " + quoteWord(conn) + ` -c "` + statement + `"`
 		},
 	}
-}
-
-// besides returns the URL of a new repository beside another, named for the day.
-func besides(repo string, now time.Time) string {
-	path, query, found := strings.Cut(repo, "?")
-	path = strings.TrimRight(path, "/")
-	join := "-"
-	if strings.Count(path, "/") == 2 { // a whole bucket
-		join = "/"
-	}
-	path += join + now.UTC().Format("20060102")
-	if found {
-		path += "?" + query
-	}
-	return path
 }
 
 // withDatabase returns a connection string, a URL or libpq's keywords, with another database.

@@ -15,16 +15,3 @@ func TestWithDatabase(t *testing.T) {
 		}
 	}
 }
-
-func TestBesides(t *testing.T) {
-	for in, want := range map[string]string{
-		"s3://acme-pg/main?region=eu-west-1": "s3://acme-pg/main-20261120?region=eu-west-1",
-		"s3://acme-pg":                       "s3://acme-pg/20261120",
-		"s3://acme-pg/?region=x":             "s3://acme-pg/20261120?region=x",
-		"file:///srv/pg/":                    "file:///srv/pg-20261120",
-	} {
-		if got := besides(in, day(20, "10:00:00")); got != want {
-			t.Errorf("%q: got %q, want %q", in, got, want)
-		}
-	}
-}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -233,10 +234,14 @@ func (s *session) printWindow(r status.Report) {
 		s.printf("\n  %s   nothing can be restored yet: no base backup with its WAL\n", s.paint("Recovery window", "1"))
 		return
 	}
+	all := r.Gaps
+	if r.OpenGap != nil {
+		all = append(slices.Clone(all), *r.OpenGap)
+	}
 	gaps := ""
-	if n := len(r.Gaps); n > 0 {
+	if n := len(all); n > 0 {
 		var total time.Duration
-		for _, g := range r.Gaps {
+		for _, g := range all {
 			total += g.Until.Sub(g.From)
 		}
 		gaps = "    " + s.paint(fmt.Sprintf("%s, %s", count(n, "gap"), elapsed(total)), "33")
@@ -247,18 +252,34 @@ func (s *session) printWindow(r status.Report) {
 		s.printf("  %s\n  %s\n", strip, axis(r.View()))
 	}
 	for _, g := range r.Gaps {
-		s.printf("  gap %s%s%s (%s)\n", instant(g.From), s.arrow(), instant(g.Until), missing(g))
+		s.printf("  gap %s%s%s (%s; a new base backup ended it)\n", instant(g.From), s.arrow(), instant(g.Until), why(g))
 	}
-	if g, ok := r.OpenGap(); ok {
-		s.printf("  gap %s%snow (%s)\n", instant(g.From), s.arrow(), missing(g))
+	if g := r.OpenGap; g != nil {
+		s.printf("  gap %s%snow (%s; no base backup was taken since)\n", instant(g.From), s.arrow(), why(*g))
 	} else if r.View().Until.After(*r.RecoverableUntil) {
 		s.printf("  gap %s%snow (nothing newer is archived)\n", instant(*r.RecoverableUntil), s.arrow())
 	}
 }
 
-// missing says what WAL a gap lacks.
+// why says in a few words where a gap comes from.
+func why(g status.Gap) string {
+	if g.Cause == "" {
+		return missing(g)
+	}
+	return g.Cause.Words()
+}
+
+// missing says what WAL a gap lacks, and why.
 func missing(g status.Gap) string {
-	return fmt.Sprintf("WAL %s to %s on timeline %d is missing", g.Start, g.End, uint32(g.Timeline))
+	text := fmt.Sprintf("WAL %s to %s on timeline %d", g.Start, g.End, uint32(g.Timeline))
+	if g.Cause == "" {
+		return text + " is missing, and nothing is recorded of it"
+	}
+	text += " was lost: " + g.Cause.Words()
+	if g.Detail != "" {
+		text += ", " + g.Detail
+	}
+	return text
 }
 
 // axis writes the time below the strip at its start, quarters and end.

@@ -63,6 +63,10 @@ func archivedTwoWeeks() status.Facts {
 			{Timeline: 4, Start: 0x10CA4000000, End: 0x18AC0000000, Stored: 120e9, Last: &beforeHole},
 			{Timeline: 4, Start: 0x18AD0000000, End: 0x1A38F2A1C40, Stored: 93e9, Last: &last},
 		},
+		Lost: []repository.Gap{{
+			Timeline: 4, Range: wal.Range{Start: 0x18AC0000000, End: 0x18AD0000000}, Cause: repository.CauseSlotLost,
+			Detail: "the server invalidated slot pgark", FirstSeen: day(14, "03:11:00"),
+		}},
 	}
 }
 
@@ -134,7 +138,7 @@ main   PostgreSQL 17.6 · pgark@prod-db-1:5432 · timeline 4 · streaming 12d 4h
   Recovery window   13d 23h   2026-11-06 10:50:47Z → 2026-11-20 10:41:06Z    1 gap, 7m 12s
   ●━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━·●━━━━━━━━━━━━━━━━━━━━━━━━━━━
   Nov 06          Nov 09          Nov 13          Nov 16    Nov 20
-  gap 2026-11-14 03:10:00Z → 2026-11-14 03:17:12Z (WAL 18A/C0000000 to 18A/D0000028 on timeline 4 is missing)
+  gap 2026-11-14 03:10:00Z → 2026-11-14 03:17:12Z (slot lost; a new base backup ended it)
 
   backups   2, newest 20261114T030500Z, 6d 7h ago, 411 GB
 `)
@@ -194,7 +198,6 @@ main   system id 7423474350493388827                                            
 `)
 }
 
-// TestStatusSlotLost also asks that the password of the connection string does not show in the fix.
 func TestStatusSlotLost(t *testing.T) {
 	s, out := shown(t)
 	server := served()
@@ -205,13 +208,53 @@ func TestStatusSlotLost(t *testing.T) {
 main   PostgreSQL 17.6 · pgark@prod-db-1:5432 · timeline 4                     UNPROTECTED
 
   RPO now   1.0 s     target 30 s   growing   nothing durable since 2026-11-20 10:41:06Z
-  cause     slot pgark is lost: the server has removed WAL that was not archived; this
-            archive cannot go on, a new one can begin
+  cause     slot pgark is lost: the server may have removed WAL that was not archived; the
+            agent makes a new slot, records what is lost and takes a base backup
   since     2026-11-20 10:41:06Z (1.0 s ago)
-  fix       psql -d 'postgres://pgark:***@prod-db-1/postgres' -c "select pg_drop_replication_slot('pgark')" && pgark run --config '/srv/pg ark.yml' --cluster main 's3://acme-pg/main-20261120?region=eu-west-1'
+  fix       pgark run --config '/srv/pg ark.yml' --cluster main
 
   WAL       durable to 1A3/8F2A1C40 on timeline 4, 0 B behind the server
   slot      pgark · LOST · the server keeps no WAL for it
+`)
+}
+
+// TestStatusFixHidesThePassword: a fix that connects to the server does not show the password of the connection string.
+func TestStatusFixHidesThePassword(t *testing.T) {
+	s, out := shown(t)
+	server := served()
+	server.Slot = &status.Slot{Name: "other"}
+	s.printStatus(reported(s, archivedTwoWeeks(), &server, ""))
+	if want := "psql -d 'postgres://pgark:***@prod-db-1/postgres' -c"; !strings.Contains(out.String(), want) || strings.Contains(out.String(), "hunter22") {
+		t.Errorf("want %s:\n%s", want, out)
+	}
+}
+
+// TestStatusOpenGap: WAL was lost and no base backup was taken since: nothing written now is safe, and the strip shows it.
+func TestStatusOpenGap(t *testing.T) {
+	s, out := shown(t)
+	server, facts := served(), archivedTwoWeeks()
+	facts.Backups = facts.Backups[:1]
+	s.printStatus(reported(s, facts, &server, ""))
+	same(t, out.String(), `
+main   PostgreSQL 17.6 · pgark@prod-db-1:5432 · timeline 4 · streaming 12d 4h      AT RISK
+
+  RPO now   6d 7h     target 30 s   MISSED   nothing durable since 2026-11-14 03:10:00Z
+  cause     WAL 18A/C0000000 to 18A/D0000000 on timeline 4 was lost (slot lost): what was
+            written since can be restored only once a new base backup is there; the agent
+            takes one
+  since     2026-11-14 03:10:00Z (6d 7h ago)
+  fix       pgark backup --config '/srv/pg ark.yml' --cluster main
+
+  WAL       durable to 1A3/8F2A1C40 on timeline 4, 0 B behind the server
+  slot      pgark · active · holds 3.2 MB on the server (limit 64 GB)
+  stored    310 GB   97 GB of base backups, 213 GB of WAL in s3://acme-pg/main?region=eu-west-1
+
+  Recovery window   7d 16h   2026-11-06 10:50:47Z → 2026-11-14 03:10:00Z    1 gap, 6d 7h
+  ●━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━·····························
+  Nov 06          Nov 09          Nov 13          Nov 16    Nov 20
+  gap 2026-11-14 03:10:00Z → now (slot lost; no base backup was taken since)
+
+  backups   1, newest 20261106T104107Z, 14d 0h ago, 408 GB
 `)
 }
 
@@ -284,7 +327,7 @@ BACKUP            TYPE  STARTED (UTC)     TOOK    SIZE    STORED  LSN           
 20261106T104107Z  full  2026-11-06 10:41  9m 40s  408 GB  97 GB   10C/A4000060  4   ● restorable, page checksums verified
 20261114T030500Z  full  2026-11-14 03:12  5m 12s  411 GB  98 GB   18A/D0000028  4   ● restorable, page checksums verified
 WAL  recoverable 2026-11-06 10:50:47Z → 2026-11-20 10:41:06Z   to 1A3/8F2A1C40 on timeline 4   213 GB stored
-GAP  2026-11-14 03:10:00Z → 2026-11-14 03:17:12Z   WAL 18A/C0000000 to 18A/D0000028 on timeline 4 is missing
+GAP  2026-11-14 03:10:00Z → 2026-11-14 03:17:12Z   WAL 18A/C0000000 to 18A/D0000000 on timeline 4 was lost: slot lost, the server invalidated slot pgark
 `)
 }
 
@@ -295,8 +338,14 @@ func TestListOpenGap(t *testing.T) {
 	s.printArchive(reported(s, facts, nil, ""))
 	same(t, out.String(), `
 WAL  recoverable 2026-11-06 10:50:47Z → 2026-11-14 03:10:00Z   to 18A/C0000000 on timeline 4   213 GB stored
-GAP  2026-11-14 03:10:00Z → now   WAL 18A/C0000000 to 18A/D0000000 on timeline 4 is missing, and no base backup was taken since
+GAP  2026-11-14 03:10:00Z → now   WAL 18A/C0000000 to 18A/D0000000 on timeline 4 was lost: slot lost, the server invalidated slot pgark; no base backup was taken since
 `)
+	facts.Lost = nil
+	out.Reset()
+	s.printArchive(reported(s, facts, nil, ""))
+	if want := "on timeline 4 is missing, and nothing is recorded of it; no base backup was taken since"; !strings.Contains(out.String(), want) {
+		t.Errorf("lacks %q:\n%s", want, out)
+	}
 	facts.Backups[0].StartLSN = wal.LSN(1)
 	out.Reset()
 	s.printArchive(reported(s, facts, nil, ""))
