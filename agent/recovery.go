@@ -114,11 +114,15 @@ func (f holdings) restorable(id string) bool {
 func (k *check) whole(p *checkedPlace, r status.Report, b repository.Backup, i repository.Inventory) {
 	k.good(SectionRecovery, "%sbase backup %s has all it needs, by name and size (%d objects, %d bytes); WAL goes on to %s on timeline %d",
 		p.label, b.ID, i.Objects, i.Bytes, r.RecoverableEnd.LSN, uint32(r.RecoverableEnd.Timeline))
-	if gap, ok := r.OpenGap(); ok {
+	if gap := r.OpenGap; gap != nil {
+		lacks := "is missing"
+		if gap.Cause != "" {
+			lacks = "was lost (" + gap.Cause.Words() + ")"
+		}
 		k.report(Finding{
 			Section: SectionRecovery, Verdict: Warning, Fix: p.mend(),
-			Text: fmt.Sprintf("%sWAL %s to %s on timeline %d is missing: what lies behind it cannot be restored from here",
-				p.label, gap.Start, gap.End, uint32(gap.Timeline)),
+			Text: fmt.Sprintf("%sWAL %s to %s on timeline %d %s: what lies behind it cannot be restored from here",
+				p.label, gap.Start, gap.End, uint32(gap.Timeline), lacks),
 		})
 	}
 }

@@ -20,6 +20,10 @@ type Server interface {
 	System(ctx context.Context) (postgres.System, error)
 	Setting(ctx context.Context, name string) (string, error)
 	TimelineHistory(ctx context.Context, tli wal.TimelineID) (wal.History, []byte, error)
+}
+
+// Slots keep WAL for the archiver.
+type Slots interface {
 	Slot(ctx context.Context, name string) (postgres.Slot, bool, error)
 	CreateSlot(ctx context.Context, name string) error
 	DropSlot(ctx context.Context, name string) error
@@ -36,6 +40,7 @@ type Sender interface {
 // Conn is a replication connection. The archiver closes it.
 type Conn interface {
 	Server
+	Slots
 	Sender
 }
 
