@@ -194,7 +194,10 @@ func (k *check) replicationTo(p *checkedPlace, r status.Replication) {
 			"set DeleteMarkerReplication of the rule to Disabled")
 	}
 	if len(r.Faults) == 0 && r.Lag != nil {
-		text := strings.TrimSpace("made by the bucket's rule " + r.Rule)
-		report(Good, fmt.Sprintf("%s: of the newest %d objects %d wait, the oldest for %.0f s", text, r.Newest, r.Pending, *r.Lag), "")
+		text := fmt.Sprintf("the newest %d objects are there", r.Newest)
+		if r.Pending > 0 {
+			text = fmt.Sprintf("%d of the newest %d objects on the way, the oldest for %.0f s", r.Pending, r.Newest, *r.Lag)
+		}
+		report(Good, strings.TrimSpace("made by the bucket's rule "+r.Rule)+": "+text, "")
 	}
 }

@@ -95,7 +95,7 @@ func TestBucketMakesTheCopy(t *testing.T) {
 	if f := r.dr(t); f.By != "bucket" || f.Replication.Rule != "to-dr" || len(f.Replication.Faults) > 0 || f.Replication.Newest == 0 || f.Backups == 0 {
 		t.Errorf("all there: got %+v", f)
 	}
-	if o := r.tool.run(t.Context(), "check"); o.code != 0 || !strings.Contains(o.stdout, "dr made by the bucket's rule to-dr") ||
+	if o := r.tool.run(t.Context(), "check"); o.code != 0 || !strings.Contains(o.stdout, "dr made by the bucket's rule to-dr: the newest") ||
 		strings.Count(o.stdout, "has all it needs") != 2 {
 		t.Errorf("check: exit %d\n%s%s", o.code, o.stdout, o.stderr)
 	}

@@ -50,7 +50,7 @@ func replicationText(r *status.Replication) string {
 	case r.Pending == 0 && len(r.Faults) == 0:
 		return fmt.Sprintf("the newest %s are there", count(r.Newest, "object"))
 	default:
-		return fmt.Sprintf("of the newest %s %d wait, the oldest for %s", count(r.Newest, "object"), r.Pending, elapsed(time.Duration(*r.Lag*float64(time.Second))))
+		return fmt.Sprintf("%d of the newest %s on the way, the oldest for %s", r.Pending, count(r.Newest, "object"), elapsed(time.Duration(*r.Lag*float64(time.Second))))
 	}
 }
 

@@ -35,7 +35,7 @@ type session struct {
 	expires time.Time
 }
 
-// StartSTS starts an STS that the keys of source may call. It is stopped at the end of the test.
+// StartSTS starts an STS that who has these keys may call. It is stopped at the end of the test.
 func StartSTS(t testing.TB, access, secret string) *STS {
 	t.Helper()
 	s := &STS{source: identity{access: access, secret: secret}, roles: map[string]string{}, sessions: map[string]*session{}}
