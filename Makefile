@@ -77,7 +77,7 @@ deaths: parts ## hosts that die while commits wait for two repositories: make de
 		$(GO) test -count 1 -timeout 0 -v -run '^TestSyncHostDeaths$$' ./integration
 
 hang: parts ## the hang's long form, with figures: make hang DURATION=10m RATE=2000
-	REQUIRE_ALL=1 PGARK_TEST_DURATION=$(DURATION) PGARK_TEST_RATE=$(RATE) $(GO) test -count 1 -timeout 0 -v -run '^TestHang$$' ./integration
+	REQUIRE_ALL=1 PGARK_TEST_DURATION=$(DURATION) PGARK_TEST_RATE=$(RATE) $(GO) test -count 1 -timeout 0 -v -run '^TestBucketHangs$$' ./integration
 
 clean: ## what was built; not the parts
 	rm -rf bin

@@ -18,12 +18,12 @@ import (
 	"github.com/pgark/pgark/storage/storagetest"
 )
 
-// TestHang guards I11, I12, I14, I44 and S5: the bucket answers nothing any more while the database works on. The agent's memory stays bounded and the
+// TestBucketHangs guards I11, I12, I14, I44 and S5: the bucket answers nothing any more while the database works on. The agent's memory stays bounded and the
 // WAL waits on the server; status on any host tells of it; the server stops in good order all the same; and once the bucket is back all
 // that was written meanwhile is archived, without a hole.
 //
 // The long form measures the database beside it: make hang DURATION=10m. Throughput and latency are figures of docs/BENCHMARKS.md, nothing that fails here.
-func TestHang(t *testing.T) {
+func TestBucketHangs(t *testing.T) {
 	length := soakDuration(t, "DURATION", 15*time.Second)
 	rate := int(soakNumber(t, "RATE", 300))
 	settings := ledgerSettings()
