@@ -2,6 +2,8 @@ package archiver_test
 
 import (
 	"context"
+	"iter"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -163,4 +165,52 @@ func killAt(t *testing.T, nth int, when moment) {
 	l.await()
 	l.finish()
 	l.compare(1, l.anchor, l.server.end())
+}
+
+// blind is a store whose lists show no WAL, as one does that lags or was emptied.
+type blind struct {
+	storage.Store
+
+	still *atomic.Bool
+}
+
+func (b blind) List(ctx context.Context, prefix, after storage.Key) iter.Seq2[storage.Info, error] {
+	return func(yield func(storage.Info, error) bool) {
+		for o, err := range b.Store.List(ctx, prefix, after) {
+			if b.still.Load() && strings.Contains(string(o.Key), "/wal/") {
+				continue
+			}
+			if !yield(o, err) {
+				return
+			}
+		}
+	}
+}
+
+// What the slot kept is archived, and never told to be durable unseen, when the store shows nothing of what is there (S10, I2).
+func TestListShowsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.start()
+		l.server.write(700_000)
+		l.await()
+		l.finish()
+		l.server.write(3_000_000) // while no agent runs: the slot keeps it
+		var still atomic.Bool
+		still.Store(true)
+		ctx, cancel := context.WithCancel(context.Background())
+		open := func(ctx context.Context) (*repository.Repository, error) {
+			return repository.Create(ctx, recorder{Store: blind{l.store, &still}, log: l.log})
+		}
+		l.archiver = archiver.New(l.server.connect, open, l.opts)
+		done := make(chan error, 1)
+		go func() { done <- l.archiver.Run(ctx) }()
+		l.await()
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatalf("%v\n%s", err, l.logged.String())
+		}
+		l.log.judge(t, l.anchor)
+		l.compare(1, l.anchor, l.server.end())
+	})
 }

@@ -160,6 +160,7 @@ func (a *Archiver) locate(ctx context.Context, conn Conn, p *prepared) (archived
 	if err != nil {
 		return archived{}, err
 	}
+	have.kept = p.slot.RestartLSN
 	p.from, err = resume(p.system, p.server, have)
 	if err != nil {
 		return archived{}, a.standbyBehind(ctx, conn, explainTimeline(ctx, p, err))

@@ -17,6 +17,7 @@ type archived struct {
 	// history; its Timeline is 0 if there is none.
 	coverage repository.Coverage
 	gaps     []repository.Gap // recorded, of all timelines
+	kept     wal.LSN          // the slot, as it was found, keeps the server's WAL from here on; 0 if it keeps none
 }
 
 // resumption says where to stream from and what is durable already.
@@ -53,7 +54,12 @@ func resume(server postgres.System, history wal.History, have archived) (resumpt
 		return resumption{}, &TimelineError{Server: tli, Archive: newest, Flush: server.Flush}
 	}
 	if have.newest == 0 {
+		// A slot that was there before kept its WAL for this archive: what is not seen here, because a list lags or the bucket was
+		// emptied, is archived again, and not told to be durable.
 		floor := size.Floor(server.Flush)
+		if own, _ := history.RangeOf(tli); have.kept != 0 {
+			floor = min(floor, size.Floor(max(have.kept, own.Start)))
+		}
 		return resumption{timeline: tli, start: floor, durable: floor, fallback: floor, fresh: true}, nil
 	}
 	v := have.coverage

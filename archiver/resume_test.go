@@ -57,6 +57,9 @@ func TestResume(t *testing.T) {
 	}{
 		{"empty repository", 5*mb + 77, one, archived{}, fresh(1, 5*mb, 0)},
 		{"empty repository, third timeline", 9 * mb, three, archived{}, fresh(3, 9*mb, 0)},
+		{"empty repository, a slot from before", 5*mb + 77, one, archived{kept: 3*mb + 5}, fresh(1, 3*mb, 0)},
+		{"empty repository, a slot of this moment", 5*mb + 77, one, archived{kept: 5*mb + 70}, fresh(1, 5*mb, 0)},
+		{"empty repository, a slot from an ancestor", 9*mb + 1, three, archived{kept: 6 * mb}, fresh(3, 8*mb, 0)},
 		{"within a segment", 9 * mb, one, cover(1, span(2*mb, 5*mb+leastCompared)), at(1, 5*mb, 5*mb+leastCompared, 5*mb, 5*mb+leastCompared, 0)},
 		{"little of a segment: compare the one before too", 9 * mb, one, cover(1, span(2*mb, 5*mb+9)), at(1, 4*mb, 5*mb+9, 5*mb, 5*mb+9, 0)},
 		{"little of the first segment", 9 * mb, one, cover(1, span(5*mb, 5*mb+9)), at(1, 5*mb, 5*mb+9, 5*mb, 5*mb+9, 0)},
