@@ -58,6 +58,7 @@ var owners = map[string]string{
 var pure = []string{
 	"archiver/assembler.go",
 	"restore/plan.go",
+	"agent/slot_watch.go", "status/slot.go",
 	"syncmode/names.go", "syncmode/state.go", "syncmode/watch.go",
 }
 

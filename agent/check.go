@@ -224,8 +224,8 @@ func (k *check) settings(s map[string]string) {
 			"ALTER SYSTEM SET full_page_writes = on" + reload,
 		},
 		{
-			s["max_slot_wal_keep_size"] == "-1", Warning, "max_slot_wal_keep_size = -1: a long outage of the repository could fill the disk",
-			"ALTER SYSTEM SET max_slot_wal_keep_size = '64GB'" + reload,
+			s["max_slot_wal_keep_size"] == "-1" && k.cluster.Keep.Max == 0, Warning, "max_slot_wal_keep_size = -1: a long outage of the repository could fill the disk",
+			"ALTER SYSTEM SET max_slot_wal_keep_size = '64GB'" + reload + "   or slot.keep_max in the configuration",
 		},
 		{
 			s["data_checksums"] == "off", Warning, "data_checksums = off: a damaged page goes into the backup unseen",

@@ -148,6 +148,7 @@ func (a *running) run(ctx context.Context, plan *backup.Schedule) error {
 	group, inner := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.archiver.Run(inner) })
 	group.Go(func() error { return a.backups(inner, plan) })
+	group.Go(func() error { return newGovernor(a.server, a.config, a.archiver, a.logger).run(inner) })
 	group.Go(func() error { return a.commits.run(inner) })
 	group.Go(func() error { return a.commits.journal.run(inner) })
 	group.Go(func() error { return keepWatchdog(inner, a.state) })

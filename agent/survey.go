@@ -170,15 +170,6 @@ func ask(ctx context.Context, c config.Cluster) (status.Server, wal.SystemID, er
 		return status.Server{}, 0, err
 	}
 	said := status.Server{Address: s.config.String(), Version: version, Timeline: system.Timeline, Flush: system.Flush, Sync: settings}
-	slot, known, err := conn.Slot(ctx, c.Slot)
-	if err != nil {
-		return status.Server{}, 0, err
-	}
-	if known {
-		said.Slot = &status.Slot{Name: c.Slot, Exists: slot.Exists, Restart: slot.RestartLSN}
-		if slot.RestartLSN > 0 && system.Flush > slot.RestartLSN {
-			said.Slot.Retained = int64(system.Flush - slot.RestartLSN)
-		}
-	}
-	return said, system.ID, nil
+	said.Slot, err = replicationSlot(ctx, conn, c.Slot, system.Flush)
+	return said, system.ID, err
 }

@@ -20,6 +20,7 @@ type Archiver struct {
 	options  Options
 	progress *progress
 	demand   atomic.Bool
+	held     atomic.Bool
 
 	// Of Run's goroutine alone.
 	repository *repository.Repository
@@ -68,6 +69,13 @@ func (a *Archiver) Run(ctx context.Context) error {
 func (a *Archiver) run(ctx context.Context) error {
 	var conn Conn
 	for attempt := 0; ; attempt++ {
+		if a.held.Load() {
+			drop(ctx, conn)
+			conn = nil
+			if a.awaitRelease(ctx) != nil {
+				return nil // told to stop
+			}
+		}
 		if conn == nil {
 			var err error
 			if conn, err = a.dial(ctx); err != nil {
@@ -102,6 +110,31 @@ func (a *Archiver) run(ctx context.Context) error {
 // objects are in flight, and not only once in Options.Interval. It may be called
 // at any time, and is heeded within a quarter of a second.
 func (a *Archiver) FlushOnDemand(on bool) { a.demand.Store(on) }
+
+// errHeld hangs up because of Hold.
+var errHeld = errors.New("connection ended so that the replication slot can be dropped")
+
+// Hold keeps the slot free while on, so that it can be dropped: it ends the
+// stream and lets no other begin. What was received before goes up all the
+// same, and no new stream begins, nor is a slot made, before it is up: a
+// repository that takes nothing now gets no slot that keeps WAL for it again. It
+// may be called at any time, and is heeded within a quarter of a second.
+func (a *Archiver) Hold(on bool) { a.held.Store(on) }
+
+// awaitRelease waits until the slot may be used. The error is that of ctx.
+func (a *Archiver) awaitRelease(ctx context.Context) error {
+	a.progress.enter(Waiting, errHeld)
+	tick := time.NewTicker(housekeeping)
+	defer tick.Stop()
+	for a.held.Load() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
 
 // drop closes a connection that nobody needs.
 func drop(ctx context.Context, conn Conn) {
@@ -154,6 +187,10 @@ func (a *Archiver) stream(ctx context.Context, conn Conn) (Conn, error) {
 	if err != nil {
 		drop(ctx, conn)
 		return nil, err
+	}
+	if a.held.Load() {
+		drop(ctx, conn)
+		return nil, errHeld
 	}
 	start := postgres.Start{Slot: a.options.Slot, Timeline: p.from.timeline, LSN: p.from.start}
 	if err := conn.StartReplication(ctx, start); err != nil {

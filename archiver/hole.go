@@ -24,7 +24,7 @@ var (
 
 // again reports whether the next session is to begin at once.
 func again(err error) bool {
-	return ended(err) || errors.Is(err, errCompare) || errors.Is(err, errGap) || errors.Is(err, errSlotDropped)
+	return ended(err) || errors.Is(err, errCompare) || errors.Is(err, errGap) || errors.Is(err, errSlotDropped) || errors.Is(err, errHeld)
 }
 
 // gone looks at a stream that ended at received because the server no longer

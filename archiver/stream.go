@@ -21,6 +21,7 @@ type stream struct {
 	options  Options
 	progress *progress
 	demand   *atomic.Bool // commits wait for what is put
+	held     *atomic.Bool // the slot is wanted free
 	cluster  *repository.Cluster
 	system   postgres.System
 	history  wal.History // of from.timeline
@@ -96,7 +97,7 @@ type result struct {
 func newStream(a *Archiver, p prepared, conn Conn) *stream {
 	o, size := a.options, p.system.SegmentSize
 	s := &stream{
-		options: o, progress: a.progress, demand: &a.demand, cluster: p.cluster, system: p.system, history: p.history,
+		options: o, progress: a.progress, demand: &a.demand, held: &a.held, cluster: p.cluster, system: p.system, history: p.history,
 		from: p.from, size: size, whole: size.Floor(p.from.durable),
 		wire: newWire(conn), news: newNews(p.from.start),
 		parts: make(chan part, 256), encoders: make(chan *encoder, o.Workers), pieceEncoders: make(chan *encoder, 1),
@@ -371,7 +372,8 @@ func (l *loop) stop(work context.Context) {
 }
 
 // lost goes on without a connection until what came is safe. A server that
-// can be reached has these bytes too, so then it waits only so long.
+// can be reached has these bytes too, so then it waits only so long; but not one
+// whose slot is dropped meanwhile.
 func (l *loop) lost(work context.Context, err error) {
 	l.live, l.cause = false, err
 	l.assembler.flush(time.Now())
@@ -380,6 +382,9 @@ func (l *loop) lost(work context.Context, err error) {
 	}
 	if !ended(err) {
 		l.progress.enter(Waiting, err)
+	}
+	if errors.Is(err, errHeld) {
+		return
 	}
 	l.group.Go(func() error {
 		conn, err := l.dial(work)

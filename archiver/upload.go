@@ -206,6 +206,9 @@ func (l *loop) housekeep(work context.Context, now time.Time) {
 	}
 	l.watch(work, now)
 	switch {
+	case l.held.Load():
+		l.hangUp(errHeld)
+		return
 	case l.window.full():
 		l.heard = now // nothing is read
 	case now.Sub(l.heard) > silence:

@@ -48,6 +48,7 @@ type Cluster struct {
 	Slot string
 	// StandbySlots says that the slot is kept on the standbys among the servers of Postgres too.
 	StandbySlots bool
+	Keep         Keep
 	Repo         Repo
 	// Copies are the repositories in other places that get the same objects.
 	Copies []Copy
@@ -106,6 +107,20 @@ type Repo struct {
 	// Compression is a codec's name: zstd or s2.
 	Compression string
 }
+
+// Keep says how much WAL the slot may keep on the server. The zero value sets no limit beside the server's own.
+type Keep struct {
+	// Max is in bytes; 0 is no limit.
+	Max int64
+	// OnLimit is what happens there: Alert or Drop.
+	OnLimit string
+}
+
+// What happens when the slot keeps as much WAL as it may: the log and status tell, or the slot is dropped as well.
+const (
+	Alert = "alert"
+	Drop  = "drop"
+)
 
 // Sync says what the agent does about commits that wait for the archive. The zero value leaves
 // synchronous_standby_names to others, and lets commits wait for ever.
@@ -196,7 +211,7 @@ func (c Config) Select(name string) (Cluster, error) {
 func defaults(name string) Cluster {
 	return Cluster{
 		Name: name,
-		Slot: "pgark", StandbySlots: true,
+		Slot: "pgark", StandbySlots: true, Keep: Keep{OnLimit: Alert},
 		Repo: Repo{Every: time.Second, Compression: "zstd"}, Required: Primary,
 		Backup: Backup{
 			Schedule: "0 2 * * *",
@@ -242,6 +257,12 @@ func complete(c Config) faults {
 	}
 	for _, cluster := range c.Clusters {
 		f = append(f, completeCopies(c.File, cluster)...)
+		if cluster.Keep.OnLimit == Drop && cluster.Keep.Max == 0 {
+			f = append(f, Fault{
+				File: c.File, Key: "clusters." + cluster.Name + ".slot.on_limit",
+				Message: "needs slot.keep_max beside it: how much WAL the slot may keep before it is dropped",
+			})
+		}
 		if cluster.Sync.DegradeAfter > 0 && cluster.Sync.StandbyNames == "" {
 			f = append(f, Fault{
 				File: c.File, Key: "clusters." + cluster.Name + ".sync.degrade_after",

@@ -28,7 +28,7 @@ log: { level: debug, format: json }
 clusters:
   main:
     postgres: service=main
-    slot: { name: ark_1 }
+    slot: { name: ark_1, keep_max: 64GB, on_limit: drop }
     repo:
       url: s3://acme-pg/main?region=eu-west-1
       upload: { every: 250ms }
@@ -45,6 +45,9 @@ clusters:
 	c := got.Clusters[0]
 	if c.Name != "main" || c.Postgres != "service=main" || c.Slot != "ark_1" {
 		t.Errorf("cluster: got %+v", c)
+	}
+	if want := (config.Keep{Max: 64_000_000_000, OnLimit: config.Drop}); c.Keep != want {
+		t.Errorf("slot: got %+v, want %+v", c.Keep, want)
 	}
 	if want := (config.Repo{URL: "s3://acme-pg/main?region=eu-west-1", Every: 250 * time.Millisecond, Compression: "s2"}); c.Repo != want {
 		t.Errorf("repo: got %+v, want %+v", c.Repo, want)
@@ -303,15 +306,19 @@ http: { listen: x }
 
 func TestFaultsOfForm(t *testing.T) {
 	for name, test := range map[string]struct{ text, want string }{
-		"no repository":  {"clusters:\n  main:\n    postgres: x\n", "no repository"},
-		"nothing at all": {"", "no repository"},
-		"not a mapping":  {"- a\n", "want keys and values"},
-		"two documents":  {"log: {}\n---\nlog: {}\n", "more than one YAML document"},
-		"duplicate key":  {"clusters:\n  main:\n    postgres: a\n    postgres: b\n", "already defined"},
-		"broken YAML":    {"clusters: {main\n", "pgark.yml:1"},
-		"tab":            {"clusters:\n\tmain:\n", "pgark.yml:2"},
-		"unknown tag":    {"clusters: {main: {repo: !credential x}}", "only !env"},
-		"same twice":     {"clusters: {a: {repo: \"file:///r\"}, b: {repo: \"file:///r\"}}", "one agent per cluster"},
+		"no repository":   {"clusters:\n  main:\n    postgres: x\n", "no repository"},
+		"nothing at all":  {"", "no repository"},
+		"not a mapping":   {"- a\n", "want keys and values"},
+		"two documents":   {"log: {}\n---\nlog: {}\n", "more than one YAML document"},
+		"duplicate key":   {"clusters:\n  main:\n    postgres: a\n    postgres: b\n", "already defined"},
+		"broken YAML":     {"clusters: {main\n", "pgark.yml:1"},
+		"tab":             {"clusters:\n\tmain:\n", "pgark.yml:2"},
+		"unknown tag":     {"clusters: {main: {repo: !credential x}}", "only !env"},
+		"drop, and when":  {"clusters: {main: {repo: \"file:///r\", slot: {on_limit: drop}}}", "needs slot.keep_max"},
+		"keep too little": {"clusters: {main: {repo: \"file:///r\", slot: {keep_max: 64MB}}}", "want 100MB or more"},
+		"keep how much":   {"clusters: {main: {repo: \"file:///r\", slot: {keep_max: 64}}}", "is not a size"},
+		"neither":         {"clusters: {main: {repo: \"file:///r\", slot: {on_limit: hold}}}", "is not one of alert, drop"},
+		"same twice":      {"clusters: {a: {repo: \"file:///r\"}, b: {repo: \"file:///r\"}}", "one agent per cluster"},
 	} {
 		_, err := config.Load(config.Sources{File: write(t, test.text)})
 		if err == nil || !strings.Contains(err.Error(), test.want) {

@@ -61,6 +61,18 @@ func ClusterKeys() []Key {
 			get: func(_ Config, c Cluster) string { return strconv.FormatBool(c.StandbySlots) },
 		},
 		{
+			Path: "slot.keep_max", Env: "PGARK_SLOT_KEEP_MAX",
+			Doc: "how much WAL the slot may keep on the server, 100MB or more, like 64GB; 0, the default: only the server's max_slot_wal_keep_size limits it",
+			set: func(_ *Config, c *Cluster, v string) error { return setKeepMax(c, v) },
+			get: func(_ Config, c Cluster) string { return FormatSize(c.Keep.Max) },
+		},
+		{
+			Path: "slot.on_limit", Env: "PGARK_SLOT_ON_LIMIT",
+			Doc: "what happens there: alert (default) tells in log and status; drop drops the slot too, so that the server goes on: what was not archived is a gap then",
+			set: func(_ *Config, c *Cluster, v string) error { return oneOf(&c.Keep.OnLimit, v, Alert, Drop) },
+			get: func(_ Config, c Cluster) string { return c.Keep.OnLimit },
+		},
+		{
 			Path: "repo.url", Env: "PGARK_REPO", Doc: "s3://bucket/prefix?region=… or file:///path; `repo: URL` is the short form",
 			set: func(_ *Config, c *Cluster, v string) error { return setURL(c, v) },
 			get: func(_ Config, c Cluster) string { return c.Repo.URL },
@@ -132,6 +144,20 @@ func setSlot(c *Cluster, v string) error {
 		return fmt.Errorf("slot name %q: want 1 to 63 lower-case letters, digits and underscores", v)
 	}
 	c.Slot = v
+	return nil
+}
+
+// setKeepMax wants more than an agent holds back itself while the store is slow: 64 MiB.
+func setKeepMax(c *Cluster, v string) error {
+	const least = 100_000_000
+	size, err := ParseSize(v)
+	if err != nil {
+		return err
+	}
+	if size != 0 && size < least {
+		return fmt.Errorf("%s is out of range: want 100MB or more, or 0 for no limit", v)
+	}
+	c.Keep.Max = size
 	return nil
 }
 

@@ -40,6 +40,14 @@ func ParseSize(s string) (int64, error) {
 	return int64(n), nil
 }
 
+// FormatSize writes a number of bytes as ParseSize reads it, exactly.
+func FormatSize(bytes int64) string {
+	if bytes == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%dB", bytes)
+}
+
 // ParseRate reads a size per second: 200MB/s, or 0.
 func ParseRate(s string) (int64, error) {
 	size, ok := strings.CutSuffix(s, "/s")

@@ -110,6 +110,17 @@ type Slot struct {
 	WALStatus string `json:"wal_status,omitempty"`
 	// Limit is max_slot_wal_keep_size in bytes, NoLimit where there is none.
 	Limit *int64 `json:"limit_bytes,omitempty"`
+	// Safe is how many bytes the server may write before it may invalidate the slot, by its own count of whole segments; absent where it
+	// never does.
+	Safe *int64 `json:"safe_bytes,omitempty"`
+
+	// KeepMax is slot.keep_max, and OnLimit what happens there; absent where nothing is configured.
+	KeepMax *int64 `json:"keep_max_bytes,omitempty"`
+	OnLimit string `json:"on_limit,omitempty"`
+	// DiskFree is what is free on the disk of pg_wal; absent where that is not to be seen from this host.
+	DiskFree *int64 `json:"disk_free_bytes,omitempty"`
+	// Bound is the nearest of these limits; SetBound finds it.
+	Bound *Bound `json:"bound,omitempty"`
 }
 
 // NoLimit as a Slot's Limit says that WAL is kept until the disk is full.

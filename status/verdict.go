@@ -65,6 +65,9 @@ type finding struct {
 // that nothing is recorded of weighs more: it is damage.
 func (r *Report) Judge(c Commands) {
 	r.RPOTarget = RPOTarget.Seconds()
+	if r.Server != nil && r.Server.Slot != nil {
+		r.Server.Slot.SetBound(r.rate())
+	}
 	if age, ok := r.exposure(); ok {
 		seconds := age.Seconds()
 		r.RPO = &seconds
@@ -171,7 +174,7 @@ func (r Report) judgeServer(c Commands) []finding {
 		what := "the server could not be asked, so it is not known whether an agent is receiving and how much WAL waits there: " + r.ServerError
 		return []finding{{verdict: AtRisk, Cause: Cause{What: what, Fix: c.Check}}}
 	}
-	found := r.judgeSlot(c)
+	found := append(r.judgeSlot(c), r.judgeBound(c)...)
 	if r.Durable != nil && r.Server.Timeline != r.Durable.Timeline {
 		what := fmt.Sprintf("the server is on timeline %d, and the archive ends on timeline %d: nothing the server writes now is durable",
 			uint32(r.Server.Timeline), uint32(r.Durable.Timeline))

@@ -209,15 +209,30 @@ func slotFacts(slot status.Slot) []string {
 	if slot.Active != nil {
 		facts = append(facts, map[bool]string{true: "active", false: "NOT active"}[*slot.Active])
 	}
-	held := "holds " + size(slot.Retained) + " on the server"
-	switch {
-	case slot.Limit == nil:
-	case *slot.Limit == status.NoLimit:
-		held += " (no limit: may fill its disk)"
+	return append(facts, "holds "+size(slot.Retained)+" on the server"+boundWords(slot))
+}
+
+// boundWords says what limits the WAL that a slot keeps, and when that is reached if it can be told.
+func boundWords(slot status.Slot) string {
+	var words string
+	switch b := slot.Bound; {
+	case b == nil && slot.Limit == nil:
+		return ""
+	case b == nil:
+		return " (no limit: may fill its disk)"
+	case b.By == status.BoundByDisk:
+		words = size(b.Left) + " left on its disk"
+	case b.By == status.BoundByServer:
+		words = "limit " + setting(b.Limit)
 	default:
-		held += " (limit " + setting(*slot.Limit) + ")"
+		words = "limit " + size(b.Limit)
 	}
-	return append(facts, held)
+	if about := slot.Bound.About(); about != "" {
+		words += ", reached in about " + about
+	} else if slot.Bound.Left == 0 {
+		words += ", REACHED"
+	}
+	return " (" + words + ")"
 }
 
 // setting prints bytes as PostgreSQL's settings do, in units of 1024: what was set as 64GB reads 64 GB.

@@ -162,7 +162,7 @@ main   PostgreSQL 17.6 · pgark@prod-db-1:5432 · timeline 4                    
   fix       pgark run --config '/srv/pg ark.yml' --cluster main
 
   WAL       durable to 1A3/8F2A1C40 on timeline 4, 6.4 GB behind the server
-  slot      pgark · NOT active · holds 6.4 GB on the server (limit 64 GB)
+  slot      pgark · NOT active · holds 6.4 GB on the server (limit 64 GB, reached in about 41 min)
 `)
 	if !strings.Contains(out.String(), "gap 2026-11-20 10:41:06Z → now (nothing newer is archived)") {
 		t.Errorf("the window ends before now, and no gap is named:\n%s", out)
