@@ -61,3 +61,45 @@ func TestLevelCopyIsNotBehind(t *testing.T) {
 		t.Errorf("got %v s, %v bytes", *c.Behind, *c.BehindBytes)
 	}
 }
+
+// TestCopiesByTheBucket: they may be a quarter of an hour behind, and what is wrong with the bucket's rule is a cause.
+func TestCopiesByTheBucket(t *testing.T) {
+	now := time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
+	copyBehind := func(by time.Duration, r *status.Replication) status.Report {
+		until := now.Add(-by)
+		report := status.Report{Now: now, Backups: []status.Backup{{Restorable: true}}}
+		report.SetCopies([]status.Copy{
+			{Name: "primary", Durable: &status.Position{Timeline: 1, LSN: 1000}, Until: &now, Backups: 1},
+			{Name: "dr", Durable: &status.Position{Timeline: 1, LSN: 400}, Until: &until, Backups: 1, By: status.ByBucket, Replication: r},
+		})
+		report.Judge(status.Commands{Check: "pgark check", Copy: "pgark repo copy --to"})
+		return report
+	}
+	for _, test := range []struct {
+		name        string
+		behind      time.Duration
+		replication *status.Replication
+		what, fix   string // "" for no cause
+	}{
+		{"on its way", 14 * time.Minute, &status.Replication{Newest: 2, Pending: 1}, "", ""},
+		{"too long on its way", 16 * time.Minute, nil, "copy dr is 16m0s behind", "pgark check"},
+		{"rule disabled", 0, &status.Replication{Faults: []string{"rule x is disabled"}}, "copy dr, which the bucket makes: rule x is disabled", "pgark check"},
+		{"given up", 0, &status.Replication{Failed: 1, Faults: []string{"gave up"}}, "copy dr, which the bucket makes: gave up", "pgark repo copy --to dr"},
+		{"not to be asked", 0, &status.Replication{Error: "denied"}, "", ""},
+	} {
+		r := copyBehind(test.behind, test.replication)
+		found := ""
+		for _, c := range r.Causes {
+			if strings.Contains(c.What, "copy dr") {
+				found += c.What + "|" + c.Fix
+			}
+		}
+		wrong := found != ""
+		if test.what != "" {
+			wrong = !strings.HasPrefix(found, test.what) || !strings.HasSuffix(found, "|"+test.fix)
+		}
+		if wrong {
+			t.Errorf("%s: got %q, want %q", test.name, found, test.what)
+		}
+	}
+}

@@ -1,0 +1,29 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/pgark/pgark/status"
+)
+
+// TestCopyByTheBucketIsExplained: below the table stands what the bucket says of a copy that it makes.
+func TestCopyByTheBucketIsExplained(t *testing.T) {
+	lag, none := 75.0, 0.0
+	for want, r := range map[string]*status.Replication{
+		"dr is made by the primary's bucket: it cannot be asked now":                                  nil,
+		"dr is made by the primary's bucket: how far it is, is not known: access denied":              {Error: "access denied"},
+		"dr is made by the primary's bucket: nothing was to be copied yet":                            {},
+		"dr is made by the primary's bucket: the newest 32 objects are there":                         {Newest: 32, Lag: &none},
+		"dr is made by the primary's bucket: 3 of the newest 32 objects on the way, the oldest for 1": {Newest: 32, Pending: 3, Lag: &lag},
+	} {
+		s, out := shown(t)
+		s.printCopies(status.Report{Copies: []status.Copy{
+			{Name: "primary", Repository: "s3://a/main?region=eu-west-1"},
+			{Name: "dr", Repository: "s3://b/main?region=us-east-1", By: status.ByBucket, Replication: r},
+		}})
+		if !strings.Contains(out.String(), want) || strings.Contains(out.String(), "primary is made") {
+			t.Errorf("lacks %q:\n%s", want, out)
+		}
+	}
+}
