@@ -34,7 +34,7 @@ func TestChaos(t *testing.T) {
 	var all losses
 	for round := uint64(0); round == 0 || time.Since(began) < length; round++ {
 		ok := t.Run(fmt.Sprintf("seed %d", seed+round), func(t *testing.T) {
-			plan := planFaults(seed+round, min(length/3, time.Minute))
+			plan := planFaults(seed+round, min(length/3, 45*time.Second))
 			all.add(newChaos(t, v, seed+round).run(plan))
 		})
 		if !ok {
@@ -271,9 +271,8 @@ func (c *chaos) moment(s step, f fault) {
 	t := c.t
 	switch f {
 	case wireCut:
-		if c.wire.cut() > 0 {
-			c.hits[f]++
-		}
+		eventually(t, 30*time.Second, "a connection to cut", func() bool { return c.wire.cut() > 0 })
+		c.hits[f]++
 	case agentKilled:
 		c.agent.kill()
 		c.hits[f]++
