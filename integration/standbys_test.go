@@ -16,7 +16,7 @@ import (
 // standbys forget what they need not keep; then the server is lost. The one it knew is promoted and still has all that the archive lacks: the
 // archive goes on without a hole. Another standby, that it did not know, has it no more.
 func TestSlotsOnStandbys(t *testing.T) {
-	for _, major := range []int{14, 15, 17} {
+	for _, major := range []int{14, 17} {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			t.Parallel()
 			testSlotsOnStandbys(t, postgrestest.Need(t, major))
