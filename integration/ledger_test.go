@@ -119,11 +119,11 @@ func (l *ledger) move(conn string) {
 // hangUp closes a session; the server notices by itself if it cannot.
 func hangUp(ctx context.Context, c *pgx.Conn) { _ = c.Close(ctx) }
 
-// passing reports whether err is what a client sees of a server that stops, crashes or starts.
+// passing reports whether err is what a client sees of a server that stops, crashes or starts, or of a query that is cancelled.
 func passing(err error) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
-		return pg.Code == "40P01" || pg.Code == "40001" || strings.HasPrefix(pg.Code, "57P")
+		return pg.Code == "40P01" || pg.Code == "40001" || pg.Code == "57014" || strings.HasPrefix(pg.Code, "57P")
 	}
 	return true // no answer from the server at all
 }
