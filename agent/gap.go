@@ -31,7 +31,7 @@ func takeStock(ctx context.Context, c *repository.Cluster, tli wal.TimelineID) (
 			return stock{}, err
 		}
 	}
-	_, lost := openGap(gaps, backups, h)
+	_, lost := repository.OpenGap(gaps, backups, h)
 	return stock{newest: newestGood(backups), lost: lost}, nil
 }
 
@@ -39,31 +39,9 @@ func takeStock(ctx context.Context, c *repository.Cluster, tli wal.TimelineID) (
 func newestGood(backups []repository.Backup) time.Time {
 	var newest time.Time
 	for _, b := range backups {
-		if good(b) && b.Started.After(newest) {
+		if b.Good() && b.Started.After(newest) {
 			newest = b.Started
 		}
 	}
 	return newest
-}
-
-func good(b repository.Backup) bool { return b.Checksums != repository.ChecksumsFailed }
-
-// openGap returns the newest gap on the way to the timeline of h, unless a good backup on that way begins at its end or
-// behind it: what is written now cannot be restored until then. LSNs rise along the way. It is pure.
-func openGap(gaps []repository.Gap, backups []repository.Backup, h wal.History) (repository.Gap, bool) {
-	var newest repository.Gap
-	for _, g := range gaps {
-		if own, ok := h.RangeOf(g.Timeline); ok && g.Range.Start < own.End && g.Range.End > newest.Range.End {
-			newest = g
-		}
-	}
-	if newest.Range.Empty() {
-		return repository.Gap{}, false
-	}
-	for _, b := range backups {
-		if own, ok := h.RangeOf(b.Timeline); ok && own.Contains(b.StartLSN) && good(b) && b.StartLSN >= newest.Range.End {
-			return repository.Gap{}, false
-		}
-	}
-	return newest, true
 }

@@ -151,7 +151,7 @@ func (c *commits) cannotSee(ctx context.Context, err error) {
 func (c *commits) act(ctx context.Context, watch *syncmode.Watch, found serverLook) {
 	now := time.Now()
 	status := c.archive.Status()
-	durable := syncmode.Position(status.Durable)
+	durable := syncmode.Position(status.Restorable())
 	d := watch.Look(syncmode.Look{
 		At: now, Settings: found.settings, Durable: durable,
 		Flushed:   syncmode.Position{Timeline: found.system.Timeline, LSN: found.system.Flush},
@@ -208,9 +208,9 @@ func (c *commits) stepOut(ctx context.Context, d syncmode.Decision, status archi
 		return
 	}
 	c.logger.ErrorContext(ctx, "stepped out of synchronous mode: commits return before they are durable, until all is durable again",
-		"error", cause, "timeline", status.Durable.Timeline.String(), "lsn", status.Durable.LSN.String())
+		"error", cause, "timeline", status.Durable.Timeline.String(), "lsn", status.Restorable().LSN.String())
 	c.out = &repository.SyncEvent{
-		Change: repository.SyncOut, Time: now, Timeline: status.Durable.Timeline, LSN: status.Durable.LSN,
+		Change: repository.SyncOut, Time: now, Timeline: status.Durable.Timeline, LSN: status.Restorable().LSN,
 		Actor: repository.ByAgent, Cause: strings.ToValidUTF8(cause, "?"),
 	}
 }

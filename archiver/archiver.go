@@ -204,6 +204,7 @@ func (a *Archiver) stream(ctx context.Context, conn Conn) (Conn, error) {
 	var tells sync.WaitGroup
 	tells.Go(func() { a.tellTails(beside, p) })
 	s := newStream(a, p, conn)
+	tells.Go(func() { a.awaitEnd(beside, p, s) })
 	next, err := s.run(ctx, a.dial)
 	cancel()
 	tells.Wait()

@@ -39,6 +39,7 @@ type server struct {
 	invalid    bool    // the slot cannot be used, as PostgreSQL 18 says
 	created    int     // slots
 	failDrop   error   // of DropSlot
+	syncNames  string  // synchronous_standby_names
 	standby    bool
 	refuse     error // of Connect
 	stopping   bool  // shutting down: the stream ends when all is confirmed
@@ -219,6 +220,9 @@ func (c *conn) Setting(_ context.Context, name string) (string, error) {
 	defer c.server.mu.Unlock()
 	if name == "in_hot_standby" && c.server.standby {
 		return "on", nil
+	}
+	if name == "synchronous_standby_names" {
+		return c.server.syncNames, nil
 	}
 	return "off", nil
 }

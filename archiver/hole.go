@@ -128,3 +128,67 @@ func (a *Archiver) has(ctx context.Context, p prepared, lsn wal.LSN) (bool, erro
 	}
 	return false, err
 }
+
+// endEvery is how often it is looked whether a base backup has ended a gap.
+const endEvery = 10 * time.Second
+
+// openGap returns where WAL was lost on the way to where p begins, if no good
+// base backup was taken since; 0 if there is no such place.
+func openGap(ctx context.Context, p *prepared) (wal.LSN, error) {
+	if len(p.gaps) == 0 {
+		return 0, nil
+	}
+	backups, err := p.cluster.Backups(ctx)
+	if err != nil && !repository.OnlyUnreadable(err) {
+		return 0, err
+	}
+	g, _ := repository.OpenGap(p.gaps, backups, p.server)
+	return g.Range.Start, nil
+}
+
+// hold finds out how far the server may be told that WAL is durable. While WAL
+// that was lost can be got back by no base backup, a commit that waits for
+// the archive must not return: it may lie in the gap, and what lies behind it
+// cannot be restored. A server whose commits wait for nobody is told at
+// once, so that its slot does not hold WAL for the time of a base backup.
+func (a *Archiver) hold(ctx context.Context, conn Conn, p *prepared) error {
+	var err error
+	if p.open, err = openGap(ctx, p); err != nil {
+		return err
+	}
+	a.progress.update(func(s *Status) { s.Lost = p.open })
+	if p.open == 0 {
+		return nil
+	}
+	names, err := conn.Setting(ctx, "synchronous_standby_names")
+	if err != nil {
+		return err
+	}
+	if p.held = names != ""; p.held {
+		a.options.Logger.WarnContext(ctx, "commits wait for this archive, and WAL was lost: no commit is confirmed before a base backup has ended the gap",
+			"timeline", p.from.timeline.String(), "lsn", p.open.String())
+	}
+	return nil
+}
+
+// awaitEnd looks until a base backup has ended the gap, and lets the server be
+// told then.
+func (a *Archiver) awaitEnd(ctx context.Context, p prepared, s *stream) {
+	if p.open == 0 {
+		return
+	}
+	ticker := time.NewTicker(endEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if open, err := openGap(ctx, &p); err == nil && open == 0 {
+			a.progress.update(func(s *Status) { s.Lost = 0 })
+			s.hold.Store(0)
+			return
+		}
+	}
+}

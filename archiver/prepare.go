@@ -24,6 +24,9 @@ type prepared struct {
 	listed  []repository.Entry // from the start on
 	entries []repository.Entry // of these, that hold what is compared
 	pieces  map[wal.SegmentNumber]struct{}
+	gaps    []repository.Gap
+	open    wal.LSN // where WAL was lost and no base backup was taken since; 0 if none was
+	held    bool    // and the server must not be told of WAL behind it
 }
 
 // errStandbyBehind says that a standby has not got as far as the archive yet.
@@ -69,6 +72,10 @@ func (a *Archiver) prepare(ctx context.Context, conn Conn) (prepared, error) {
 		return prepared{}, err
 	}
 	if err := p.list(ctx); err != nil {
+		return prepared{}, err
+	}
+	p.gaps = have.gaps
+	if err := a.hold(ctx, conn, &p); err != nil {
 		return prepared{}, err
 	}
 	attrs := []any{"system_id", system.ID.String(), "timeline", p.from.timeline.String(), "lsn", p.from.durable.String()}

@@ -42,6 +42,7 @@ type Status struct {
 
 	Received  Position
 	Durable   Position  // every byte before it is in the repository, or recorded there as lost
+	Lost      wal.LSN   // where WAL was lost and no base backup was taken since: nothing behind it can be restored yet; 0 if none was
 	ServerEnd wal.LSN   // end of the server's WAL, as far as it said
 	Behind    time.Time // when the oldest byte that is not durable came; zero if there is none
 
@@ -54,6 +55,16 @@ type Status struct {
 	Pieces         uint64
 	StoreError     string    // what the store last refused; "" once a put succeeded
 	StoreErrorFrom time.Time // since when
+}
+
+// Restorable returns the end of the WAL that can be restored, as far as that
+// depends on gaps: Durable, or where WAL was lost before it.
+func (s Status) Restorable() Position {
+	at := s.Durable
+	if s.Lost != 0 {
+		at.LSN = min(at.LSN, s.Lost)
+	}
+	return at
 }
 
 // progress is the archiver's status, and who waits for it to move.

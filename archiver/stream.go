@@ -39,7 +39,8 @@ type stream struct {
 	results       chan result
 	bodies        chan []byte // memory for encoded segments
 
-	current *segment // of the receiver alone
+	hold    atomic.Uint64 // the server is told of no WAL behind this LSN; 0 is no limit
+	current *segment      // of the receiver alone
 
 	// Of the loop alone.
 	assembler  *assembler
@@ -55,6 +56,7 @@ type stream struct {
 	beats      beats
 	others     others
 	verified   bool
+	holding    bool // the server is told less than is durable
 	mayDelete  bool
 	heard      time.Time
 	asked      time.Time
@@ -104,6 +106,9 @@ func newStream(a *Archiver, p prepared, conn Conn) *stream {
 		results: make(chan result), bodies: make(chan []byte, o.Uploads), segments: make(map[wal.SegmentNumber]*segment), before: make(chan struct{}),
 		hasPieces: p.pieces, received: p.from.start, mayDelete: true,
 		beats: beats{every: o.BeatEvery}, others: newOthers(p),
+	}
+	if p.held {
+		s.hold.Store(uint64(p.open))
 	}
 	close(s.before)
 	s.window = newWindow(size, o.Buffer, s.whole)
@@ -313,7 +318,11 @@ func (l *loop) settle() {
 	}
 	durable := l.assembler.durable
 	l.progress.durable(l.history, durable)
-	if l.wire.flushed.Swap(uint64(durable)) != uint64(durable) {
+	told := uint64(durable)
+	if hold := l.hold.Load(); hold != 0 {
+		told = min(told, hold)
+	}
+	if l.holding = told < uint64(durable); l.wire.flushed.Swap(told) != told {
 		l.wire.tell()
 	}
 	for len(l.marks) > 0 && l.marks[0].lsn <= durable {

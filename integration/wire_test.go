@@ -216,7 +216,7 @@ func (w *wire) forward(id int, server io.Writer, client io.Reader) error {
 	}
 }
 
-var startReplication = regexp.MustCompile(`^START_REPLICATION .*PHYSICAL ([0-9A-F]+/[0-9A-F]+) TIMELINE (\d+)`)
+var startReplication = regexp.MustCompile(`^START_REPLICATION SLOT .*PHYSICAL ([0-9A-F]+/[0-9A-F]+) TIMELINE (\d+)`)
 
 // record notes the messages that the judge wants to see: the start of a stream, and standby status updates (protocol-replication in
 // PostgreSQL's manual).

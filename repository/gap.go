@@ -249,3 +249,23 @@ func verifyGap(key storage.Key, body []byte) error {
 	_, err := checkGap(id, key, named, body)
 	return err
 }
+
+// OpenGap returns the newest gap on the way to the timeline of h, unless a good backup on that way begins at its end or
+// behind it: what is written now cannot be restored until then. LSNs rise along the way. It is pure.
+func OpenGap(gaps []Gap, backups []Backup, h wal.History) (Gap, bool) {
+	var newest Gap
+	for _, g := range gaps {
+		if own, ok := h.RangeOf(g.Timeline); ok && g.Range.Start < own.End && g.Range.End > newest.Range.End {
+			newest = g
+		}
+	}
+	if newest.Range.Empty() {
+		return Gap{}, false
+	}
+	for _, b := range backups {
+		if own, ok := h.RangeOf(b.Timeline); ok && own.Contains(b.StartLSN) && b.Good() && b.StartLSN >= newest.Range.End {
+			return Gap{}, false
+		}
+	}
+	return newest, true
+}

@@ -227,3 +227,45 @@ func FuzzGap(f *testing.F) {
 		}
 	})
 }
+
+func lostWAL(tli wal.TimelineID, from, to wal.LSN) repository.Gap {
+	return repository.Gap{Timeline: tli, Range: r(from, to)}
+}
+
+func backedUp(tli wal.TimelineID, start wal.LSN) repository.Backup {
+	return repository.Backup{Timeline: tli, StartLSN: start, Checksums: repository.ChecksumsVerified}
+}
+
+// TestOpenGap: which gap has to be ended by a base backup.
+func TestOpenGap(t *testing.T) {
+	one := wal.History{Timeline: 1}
+	three := wal.History{Timeline: 3, Parents: []wal.Switch{{Timeline: 1, At: 500}, {Timeline: 2, At: 800}}}
+	bad := backedUp(1, 300)
+	bad.Checksums = repository.ChecksumsFailed
+	for name, test := range map[string]struct {
+		h       wal.History
+		gaps    []repository.Gap
+		backups []repository.Backup
+		want    wal.LSN // its end; 0 if there is none
+	}{
+		"no gap":                                 {one, nil, []repository.Backup{backedUp(1, 100)}, 0},
+		"no backup":                              {one, []repository.Gap{lostWAL(1, 200, 300)}, nil, 300},
+		"a backup before":                        {one, []repository.Gap{lostWAL(1, 200, 300)}, []repository.Backup{backedUp(1, 100)}, 300},
+		"one that begins in it":                  {one, []repository.Gap{lostWAL(1, 200, 300)}, []repository.Backup{backedUp(1, 299)}, 300},
+		"one that begins at its end":             {one, []repository.Gap{lostWAL(1, 200, 300)}, []repository.Backup{backedUp(1, 300), backedUp(1, 100)}, 0},
+		"one with wrong pages":                   {one, []repository.Gap{lostWAL(1, 200, 300)}, []repository.Backup{bad}, 300},
+		"the newest counts":                      {one, []repository.Gap{lostWAL(1, 500, 600), lostWAL(1, 200, 300)}, []repository.Backup{backedUp(1, 400)}, 600},
+		"on an older timeline":                   {three, []repository.Gap{lostWAL(1, 200, 500)}, []repository.Backup{backedUp(1, 100)}, 500},
+		"ended on a younger one":                 {three, []repository.Gap{lostWAL(1, 200, 500)}, []repository.Backup{backedUp(3, 900)}, 0},
+		"past where the way left":                {three, []repository.Gap{lostWAL(1, 600, 700)}, nil, 0},
+		"on a branch":                            {three, []repository.Gap{lostWAL(4, 200, 300)}, nil, 0},
+		"not ended by a backup on a branch":      {three, []repository.Gap{lostWAL(2, 600, 700)}, []repository.Backup{backedUp(4, 900)}, 700},
+		"nor by one past where the way left":     {three, []repository.Gap{lostWAL(2, 600, 700)}, []repository.Backup{backedUp(1, 750)}, 700},
+		"before anything is known of the server": {wal.History{}, []repository.Gap{lostWAL(1, 200, 300)}, nil, 0},
+	} {
+		got, open := repository.OpenGap(test.gaps, test.backups, test.h)
+		if open != (test.want != 0) || got.Range.End != test.want {
+			t.Errorf("%s: got %+v, %t, want one that ends at %s", name, got, open, test.want)
+		}
+	}
+}

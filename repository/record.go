@@ -69,6 +69,9 @@ type Backup struct {
 	KeptUntil        time.Time         `json:"kept_until,omitzero"`
 }
 
+// Good reports whether the server found no page with a wrong checksum while it was taken.
+func (b *Backup) Good() bool { return b.Checksums != ChecksumsFailed }
+
 // StoredObject is the size and hash of an object as it is stored.
 type StoredObject struct {
 	Size   int64 `json:"size"` // bytes
