@@ -2,6 +2,7 @@ package agent
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pgark/pgark/repository"
@@ -34,4 +35,31 @@ func TestTakeStock(t *testing.T) {
 			t.Errorf("timeline %d: got %+v, %v, want lost %t", tli, got, err, want)
 		}
 	}
+}
+
+// TestCommitsBehindAGap: WAL was lost and no base backup was taken since. Commits wait as they do for a store that hangs: the agent steps out of
+// synchronous mode when its configuration says so, says up to where commits are safe, and does not step in again before a base backup ended the gap.
+func TestCommitsBehindAGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newWaitingServer(t)
+		s.settings.Names = "pgark"
+		s.start(degrading)
+		s.pass(time.Minute)
+		s.flush, s.status.Lost = 0x3000, 0x1800
+		s.durable()
+		s.pass(time.Minute)
+		if e := s.newest(); s.settings.Names != "" || e.Change != repository.SyncOut || e.LSN != 0x1800 {
+			t.Errorf("behind the gap: names %q, %+v", s.settings.Names, e)
+		}
+		s.pass(10 * time.Minute)
+		if s.settings.Names != "" {
+			t.Error("stepped in before the gap was ended")
+		}
+		s.status.Lost = 0
+		s.pass(5 * time.Minute)
+		if s.settings.Names != "pgark" {
+			t.Error("not stepped in when the gap was ended")
+		}
+		s.finish()
+	})
 }
