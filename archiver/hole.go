@@ -146,12 +146,12 @@ func openGap(ctx context.Context, p *prepared) (wal.LSN, error) {
 	return g.Range.Start, nil
 }
 
-// hold finds out how far the server may be told that WAL is durable. While WAL
+// confirmable finds out how far the server may be told that WAL is durable. While WAL
 // that was lost can be got back by no base backup, a commit that waits for
 // the archive must not return: it may lie in the gap, and what lies behind it
 // cannot be restored. A server whose commits wait for nobody is told at
 // once, so that its slot does not hold WAL for the time of a base backup.
-func (a *Archiver) hold(ctx context.Context, conn Conn, p *prepared) error {
+func (a *Archiver) confirmable(ctx context.Context, conn Conn, p *prepared) error {
 	var err error
 	if p.open, err = openGap(ctx, p); err != nil {
 		return err
@@ -164,7 +164,7 @@ func (a *Archiver) hold(ctx context.Context, conn Conn, p *prepared) error {
 	if err != nil {
 		return err
 	}
-	if p.held = names != ""; p.held {
+	if p.limited = names != ""; p.limited {
 		a.options.Logger.WarnContext(ctx, "commits wait for this archive, and WAL was lost: no commit is confirmed before a base backup has ended the gap",
 			"timeline", p.from.timeline.String(), "lsn", p.open.String())
 	}
@@ -187,7 +187,7 @@ func (a *Archiver) awaitEnd(ctx context.Context, p prepared, s *stream) {
 		}
 		if open, err := openGap(ctx, &p); err == nil && open == 0 {
 			a.progress.update(func(s *Status) { s.Lost = 0 })
-			s.hold.Store(0)
+			s.confirm.Store(0)
 			return
 		}
 	}

@@ -26,7 +26,7 @@ type prepared struct {
 	pieces  map[wal.SegmentNumber]struct{}
 	gaps    []repository.Gap
 	open    wal.LSN // where WAL was lost and no base backup was taken since; 0 if none was
-	held    bool    // and the server must not be told of WAL behind it
+	limited bool    // and the server must not be told of WAL behind it
 }
 
 // errStandbyBehind says that a standby has not got as far as the archive yet.
@@ -75,7 +75,7 @@ func (a *Archiver) prepare(ctx context.Context, conn Conn) (prepared, error) {
 		return prepared{}, err
 	}
 	p.gaps = have.gaps
-	if err := a.hold(ctx, conn, &p); err != nil {
+	if err := a.confirmable(ctx, conn, &p); err != nil {
 		return prepared{}, err
 	}
 	attrs := []any{"system_id", system.ID.String(), "timeline", p.from.timeline.String(), "lsn", p.from.durable.String()}

@@ -39,7 +39,7 @@ type stream struct {
 	results       chan result
 	bodies        chan []byte // memory for encoded segments
 
-	hold    atomic.Uint64 // the server is told of no WAL behind this LSN; 0 is no limit
+	confirm atomic.Uint64 // the server is told of no WAL behind this LSN; 0 is no limit
 	current *segment      // of the receiver alone
 
 	// Of the loop alone.
@@ -56,7 +56,7 @@ type stream struct {
 	beats      beats
 	others     others
 	verified   bool
-	holding    bool // the server is told less than is durable
+	withheld   bool // the server is told less than is durable
 	mayDelete  bool
 	heard      time.Time
 	asked      time.Time
@@ -107,8 +107,8 @@ func newStream(a *Archiver, p prepared, conn Conn) *stream {
 		hasPieces: p.pieces, received: p.from.start, mayDelete: true,
 		beats: beats{every: o.BeatEvery}, others: newOthers(p),
 	}
-	if p.held {
-		s.hold.Store(uint64(p.open))
+	if p.limited {
+		s.confirm.Store(uint64(p.open))
 	}
 	close(s.before)
 	s.window = newWindow(size, o.Buffer, s.whole)
@@ -319,10 +319,10 @@ func (l *loop) settle() {
 	durable := l.assembler.durable
 	l.progress.durable(l.history, durable)
 	told := uint64(durable)
-	if hold := l.hold.Load(); hold != 0 {
-		told = min(told, hold)
+	if limit := l.confirm.Load(); limit != 0 {
+		told = min(told, limit)
 	}
-	if l.holding = told < uint64(durable); l.wire.flushed.Swap(told) != told {
+	if l.withheld = told < uint64(durable); l.wire.flushed.Swap(told) != told {
 		l.wire.tell()
 	}
 	for len(l.marks) > 0 && l.marks[0].lsn <= durable {

@@ -200,7 +200,7 @@ func later(a, b time.Time) time.Time {
 // housekeep does what only the clock asks for.
 func (l *loop) housekeep(work context.Context, now time.Time) {
 	l.verify()
-	if l.holding {
+	if l.withheld {
 		l.settle()
 	}
 	l.beat(work, now)
@@ -243,7 +243,7 @@ func (l *loop) housekeep(work context.Context, now time.Time) {
 // waits reports whether the server has waited for a confirmation for so long
 // that it may be one that cannot stop because of us.
 func (l *loop) waits(now time.Time) bool {
-	if !l.verified || l.holding {
+	if !l.verified || l.withheld {
 		return now.Sub(l.began) >= probeAfter
 	}
 	return len(l.marks) > 0 && now.Sub(l.marks[0].time) >= probeAfter
