@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -145,5 +146,43 @@ func TestGovernorLooksMoreOftenNearTheLimit(t *testing.T) {
 				t.Errorf("%g GB: looked %d times, want %d", test.gigabytes, looks, want)
 			}
 		})
+	}
+}
+
+// TestGovernorOnAServerThatHangs: a server that takes connections and says nothing holds nobody up for ever.
+func TestGovernorOnAServerThatHangs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes as long as the server is given to answer")
+	}
+	t.Parallel()
+	var listen net.ListenConfig
+	silent, err := listen.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = silent.Close() })
+	go func() {
+		for {
+			conn, err := silent.Accept()
+			if err != nil {
+				return
+			}
+			defer func() { _ = conn.Close() }()
+		}
+	}()
+	_, port, err := net.SplitHostPort(silent.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := config.Cluster{Slot: "pgark", Postgres: "host=127.0.0.1 user=ark sslmode=disable port=" + port}
+	srv, err := newServer(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := srv.slot(t.Context(), c); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("look: got %v, want a deadline", err)
+	}
+	if err := srv.dropSlot(t.Context(), c.Slot); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("drop: got %v, want a deadline", err)
 	}
 }

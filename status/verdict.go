@@ -201,6 +201,12 @@ func (r Report) judgeSlot(c Commands) []finding {
 			What: fmt.Sprintf("the server has no slot %s, though something archives: this configuration names another slot than the agent's", slot.Name),
 			Fix:  c.SQL("select slot_name, active, restart_lsn from pg_replication_slots"),
 		}}}
+	case !slot.Exists && slot.OnLimit == "drop":
+		return []finding{{verdict: Unprotected, Cause: Cause{
+			What: fmt.Sprintf("the server has no slot %s, and may remove WAL that is not archived: where the agent dropped it at slot.keep_max, it makes a new one as soon as the repository takes WAL again",
+				slot.Name),
+			Since: r.RecoverableUntil, Fix: c.Check,
+		}}}
 	case !slot.Exists:
 		return []finding{{verdict: Unprotected, Cause: Cause{
 			What:  fmt.Sprintf("the server has no slot %s: no agent is receiving from it, and the server may remove WAL that is not archived", slot.Name),

@@ -123,6 +123,10 @@ func TestVerdict(t *testing.T) {
 			status.Unprotected, "the server has no slot other: no agent is receiving from it", "pgark run", minute(9), 1, 600,
 		},
 		{
+			"slot missing, which is dropped at its limit", archived(), with(received(0x900), func(s *status.Server) { s.Slot = &status.Slot{Name: "pgark", OnLimit: "drop"} }), "", late,
+			status.Unprotected, "the server has no slot pgark, and may remove WAL that is not archived: where the agent dropped it", "pgark check", minute(9), 1, 600,
+		},
+		{
 			"slot missing and yet fresh: another name", archived(), with(received(0x900), func(s *status.Server) { s.Slot = &status.Slot{Name: "other"} }), "", fresh,
 			status.AtRisk, "another slot than the agent's", `psql -c "select slot_name`,
 			time.Time{},
