@@ -27,6 +27,7 @@ type prepared struct {
 	gaps    []repository.Gap
 	open    wal.LSN // where WAL was lost and no base backup was taken since; 0 if none was
 	limited bool    // and the server must not be told of WAL behind it
+	chain   *chain // where nothing can be compared
 }
 
 // errStandbyBehind says that a standby has not got as far as the archive yet.
@@ -289,8 +290,27 @@ func (p *prepared) list(ctx context.Context) error {
 			p.pieces[p.system.SegmentSize.Number(e.Range.Start)] = struct{}{}
 		}
 	}
+	if p.chain, err = p.before(ctx); err != nil {
+		return err
+	}
 	p.listed, p.entries = entries, repository.Assemble(p.from.start, entries)
 	return nil
+}
+
+// before returns what the stream has to go on from, where it compares nothing.
+func (p *prepared) before(ctx context.Context) (*chain, error) {
+	from, size := p.from, p.system.SegmentSize
+	if from.fresh || from.start != from.durable || from.start < wal.LSN(size) {
+		return nil, nil
+	}
+	plain, err := p.cluster.ReadSegment(ctx, size, wal.SegmentID{Timeline: from.timeline, Number: size.Number(from.start) - 1})
+	if errors.Is(err, repository.ErrNoWAL) || uint64(len(plain)) < uint64(size) && err == nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return newChain(size, plain, from.start), nil
 }
 
 // hasWAL reports whether the repository holds WAL of a timeline.

@@ -19,6 +19,7 @@ type reading struct {
 	decoder *wal.Decoder
 	broken  wal.Range // where the decoder could not read, to the end of the segment
 	durable *comparison
+	chain   *chain // nil where nothing is to be proved, or it was
 
 	mu       sync.Mutex
 	at       wal.LSN // every byte before it was read
@@ -54,6 +55,15 @@ func newReading(size wal.SegmentSize, start wal.LSN, durable *comparison) *readi
 func (r *reading) read(ctx context.Context, p part) (found, error) {
 	if err := r.durable.check(ctx, p.at, p.bytes); err != nil {
 		return found{}, err
+	}
+	if r.chain != nil {
+		proved, err := r.chain.goesOn(p.bytes)
+		if err != nil {
+			return found{}, broken(r.durable.timeline, p.at, err)
+		}
+		if proved {
+			r.chain = nil
+		}
 	}
 	summary, f := r.decode(p)
 	end := p.at + wal.LSN(len(p.bytes))

@@ -47,6 +47,15 @@ func TestResume(t *testing.T) {
 		l.server.write(10)
 		l.await()
 		l.finish()
+		// And little of the segment that it keeps.
+		connects := l.server.connections()
+		l.start()
+		l.server.write(10)
+		l.await()
+		l.finish()
+		if got := l.server.connections() - connects; got != 2 {
+			t.Errorf("connections: got %d, want 2", got)
+		}
 		l.compare(1, l.anchor, l.server.end())
 	})
 }

@@ -115,6 +115,7 @@ func newStream(a *Archiver, p prepared, conn Conn) *stream {
 	s.reading = newReading(size, p.from.start, &comparison{
 		cluster: p.cluster, timeline: p.from.timeline, entries: p.entries, end: p.from.durable,
 	})
+	s.reading.chain = p.chain
 	for range o.Workers {
 		s.encoders <- newEncoder(o.Codec, s.window)
 	}
