@@ -11,9 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pgark/pgark/postgres/postgrestest"
+	"github.com/pgark/pgark/wal"
 )
 
 // at returns the tool with another server.
@@ -104,6 +106,69 @@ func TestClone(t *testing.T) {
 	if got := s.kept(t); got != "source 100" {
 		t.Errorf("restored: %s", got)
 	}
+}
+
+// TestServerSetBackWithNothingToCompare: the same, when the archive ends on a segment's border, the slot is gone, and the server has removed the segment before: then the first record past
+// the border tells that it does not go on from the archived one.
+func TestServerSetBackWithNothingToCompare(t *testing.T) {
+	t.Parallel()
+	settings := map[string]string{"wal_keep_size": "0", "min_wal_size": "32MB", "max_wal_size": "32MB", "autovacuum": "off"}
+	s := newSite(t, postgrestest.Need(t, 15), onFile, postgrestest.Options{Settings: settings})
+	s.server.Exec(t, numbers)
+	agent := s.tool.start(t, "run", s.url)
+	s.waitBackup(t)
+	insert(t, s.server, "before", 0, 50)
+	s.waitArchived(t)
+	s.server.Stop(t, postgrestest.Fast)
+	snapshot := filepath.Join(postgrestest.TempDir(t), "snapshot")
+	copyFolder(t, s.server.DataDir, snapshot)
+	s.server.Start(t)
+	insert(t, s.server, "lost", 50, 120)
+	s.server.Exec(t, "select pg_switch_wal()")
+	s.waitArchived(t)
+	agent.kill()
+	end := s.toBorder(t)
+	s.server.Kill(t)
+	if err := os.RemoveAll(s.server.DataDir); err != nil {
+		t.Fatal(err)
+	}
+	copyFolder(t, snapshot, s.server.DataDir)
+	s.server.Start(t)
+	s.server.Exec(t, "select pg_drop_replication_slot('pgark')")
+	insert(t, s.server, "other", 50, 120)
+	s.server.Exec(t, "select pg_switch_wal()")
+	insert(t, s.server, "other", 120, 140)
+	s.server.Exec(t, "checkpoint") // its redo lies past the border
+	if _, err := os.Stat(filepath.Join(s.server.DataDir, "pg_wal", s.segmentSize.FileName(s.segmentSize.Segment(1, end-1)))); err == nil {
+		t.Fatalf("the server keeps the segment before %s", end)
+	}
+	staysFenced(t, s, s.tool, 11, "sends other WAL on timeline 1 at", "server "+s.server.SocketDir)
+	if got := s.kept(t); got != "before 50, lost 70" {
+		t.Errorf("restored: %s", got)
+	}
+}
+
+// toBorder removes the pieces of the open segment from the archive, as if the agent had died before it put them, and returns where the archive ends now.
+func (s *site) toBorder(t *testing.T) wal.LSN {
+	t.Helper()
+	pieces, err := filepath.Glob(filepath.Join(s.folder, "*", "wal", "*", "*.part"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range pieces {
+		if err := os.RemoveAll(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	whole, err := filepath.Glob(filepath.Join(s.folder, "*", "wal", "*", "*.zst"))
+	if err != nil || len(whole) == 0 {
+		t.Fatalf("no whole segment: %v", err)
+	}
+	id, err := s.segmentSize.ParseFileName(strings.TrimSuffix(filepath.Base(whole[len(whole)-1]), ".zst"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.segmentSize.End(id.Number)
 }
 
 // clone starts a copy of the site's server, made while that was stopped.
@@ -349,5 +414,76 @@ func TestAnotherRepository(t *testing.T) {
 	}
 	if found, err := filepath.Glob(filepath.Join(s.folder, "*", "wal", "00000002.history")); err != nil || len(found) != 1 {
 		t.Errorf("history files: %v, %v", found, err)
+	}
+}
+
+// TestSplitBrain guards P6: a standby is promoted while the old primary lives on, each with an agent. The new one is archived; the agent of the old one finds out while it streams, stops,
+// and stops at each start. What the old primary wrote meanwhile stays as a branch.
+func TestSplitBrain(t *testing.T) {
+	t.Parallel()
+	f := newFamily(t, postgrestest.Need(t, 15))
+	old := f.server
+	f.agent.stop(t)
+	ofOld := f.tool.at(old).start(t, "run", f.url)
+	f.write(t, 60)
+	f.caughtUp(t, f.nodes[1])
+	cutOff(t, f.nodes[1])
+	f.write(t, 60)
+	f.waitArchived(t)
+	f.promote(t, f.nodes[1])
+	ofNew := f.tool.at(f.server).start(t, "run", f.url)
+	f.write(t, 60)
+	f.waitArchived(t)
+	select {
+	case <-ofOld.done:
+	case <-time.After(2 * waitLong):
+		t.Fatal("the agent of the old primary goes on beside the new one")
+	}
+	if said := ofOld.output(); !strings.Contains(said, "code 11") || !strings.Contains(said, "the archive is on timeline 2 already") {
+		t.Errorf("the agent of the old primary said:\n%s", said)
+	}
+	ofNew.stop(t)
+	staysFenced(t, f.site, f.tool.at(old), 11, "the archive is on timeline 2 already")
+	f.holds(t, "the end", 2, toTheEnd(), "--to", "latest")
+	f.holds(t, "the branch", 1, toTheEnd(), "--timeline", "1", "--to", "latest")
+	f.unmixed(t)
+}
+
+// TestCrashWithinARecord guards P1: the server crashes again and again while records of megabytes are written, so that its WAL ends within one that spans pages, and the next life begins with an
+// overwritten continuation. The archive holds every byte of pg_wal, and a restore all that was committed.
+func TestCrashWithinARecord(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, postgrestest.Need(t, 17), onFile, postgrestest.Options{})
+	s.server.Exec(t, numbers)
+	agent := s.tool.start(t, "run", s.url)
+	s.waitBackup(t)
+	for round := range 4 {
+		insert(t, s.server, "committed", round*10, round*10+10)
+		ctx, cancel := context.WithCancel(t.Context())
+		g := new(errgroup.Group)
+		for range 2 {
+			g.Go(func() error {
+				c, err := pgx.Connect(ctx, s.server.ConnString())
+				for err == nil {
+					_, err = c.Exec(ctx, "select pg_logical_emit_message(true, 'x', repeat('y', 5000000))")
+				}
+				return nil // the crash
+			})
+		}
+		wait(t.Context(), 300*time.Millisecond)
+		s.server.Stop(t, postgrestest.Immediate)
+		cancel()
+		if err := g.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		s.server.Start(t)
+	}
+	insert(t, s.server, "committed", 40, 50)
+	s.waitArchived(t)
+	agent.stop(t)
+	f := &family{site: s, wal: map[wal.TimelineID]string{1: filepath.Join(s.server.DataDir, "pg_wal")}}
+	f.unmixed(t)
+	if got := s.kept(t); got != "committed 50" {
+		t.Errorf("restored: %s", got)
 	}
 }

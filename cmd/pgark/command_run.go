@@ -25,7 +25,7 @@ func runCommand(p *program) *cli.Command {
 			"SIGTERM stops it gracefully: what is received is uploaded first.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "slot", Usage: "`NAME` of the replication slot; pgark by default"},
-			&cli.StringFlag{Name: "adopt", Usage: "archive the cluster with this `SYSTEM-ID` beside the other one that the repository keeps, as after pg_upgrade"},
+			&cli.StringFlag{Name: "adopt", Usage: "archive the cluster with this `SYSTEM-ID`, beside the other one that the repository keeps, as after pg_upgrade, or because it was restored and replaces its source; needed once"},
 		},
 	}, atMostOne, runAgents)
 }
