@@ -27,7 +27,7 @@ type prepared struct {
 	gaps    []repository.Gap
 	open    wal.LSN // where WAL was lost and no base backup was taken since; 0 if none was
 	limited bool    // and the server must not be told of WAL behind it
-	chain   *chain // where nothing can be compared
+	chain   *chain  // where nothing can be compared
 }
 
 // errStandbyBehind says that a standby has not got as far as the archive yet.
