@@ -3,6 +3,7 @@ package archiver_test
 import (
 	"context"
 	"errors"
+	"io"
 	"testing"
 
 	"github.com/pgark/pgark/archiver/archivertest"
@@ -32,7 +33,7 @@ func (c *conversation) stream(tli wal.TimelineID, at wal.LSN) {
 	c.Add(archivertest.Event{Kind: archivertest.Stream, Conn: int(tli), Timeline: tli, LSN: at})
 }
 
-// recorder is a store that notes what it acknowledged.
+// recorder is a store that notes what it acknowledged or showed: a history file whose create lost its answer is found by the next read.
 type recorder struct {
 	storage.Store
 
@@ -42,9 +43,21 @@ type recorder struct {
 func (r recorder) Put(ctx context.Context, key storage.Key, body []byte) error {
 	err := r.Store.Put(ctx, key, body)
 	if err == nil || errors.Is(err, storage.ErrExists) {
-		r.log.Add(archivertest.Event{Kind: archivertest.Held, Repository: recorded, Key: string(key)})
+		r.held(key)
 	}
 	return err
+}
+
+func (r recorder) Get(ctx context.Context, key storage.Key, span storage.Span) (io.ReadCloser, error) {
+	body, err := r.Store.Get(ctx, key, span)
+	if err == nil {
+		r.held(key)
+	}
+	return body, err
+}
+
+func (r recorder) held(key storage.Key) {
+	r.log.Add(archivertest.Event{Kind: archivertest.Held, Repository: recorded, Key: string(key)})
 }
 
 // judge checks I1, I2 and I8 over all that was said, and that something was.
