@@ -152,7 +152,7 @@ func (a *running) run(ctx context.Context, plan *backup.Schedule) error {
 	group.Go(func() error { return a.commits.run(inner) })
 	group.Go(func() error { return a.commits.journal.run(inner) })
 	group.Go(func() error { return keepWatchdog(inner, a.state) })
-	if s := newStandbys(a.server, a.config.Slot, a.archiver.Status, a.logger); s != nil && a.config.StandbySlots {
+	if s := newStandbys(a.server, a.config, a.archiver.Status, a.logger); s != nil && a.config.StandbySlots {
 		group.Go(func() error { s.run(inner); return nil })
 	}
 	tellReady(ctx, a.logger)

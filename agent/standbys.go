@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pgark/pgark/archiver"
+	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/wal"
 )
@@ -25,14 +26,15 @@ const (
 type standbys struct {
 	servers []server
 	slot    string
+	limit   config.Keep // of each slot
 	// state says whose WAL is durable up to where; its system identifier is 0 until a server was reached.
 	state  func() archiver.Status
 	logger *slog.Logger
 }
 
 // newStandbys returns nil where there is only one server.
-func newStandbys(srv server, slot string, state func() archiver.Status, logger *slog.Logger) *standbys {
-	s := &standbys{slot: slot, state: state, logger: logger}
+func newStandbys(srv server, c config.Cluster, state func() archiver.Status, logger *slog.Logger) *standbys {
+	s := &standbys{slot: c.Slot, limit: c.Keep, state: state, logger: logger}
 	for _, one := range srv.config.Servers() {
 		s.servers = append(s.servers, server{one})
 	}
@@ -95,27 +97,45 @@ func (s *standbys) visit(ctx context.Context, one server, at archiver.Status) (s
 	if err != nil {
 		return "", err
 	}
-	todo, err := chooseStandbyStep(found, at.SystemID, at.Durable)
+	todo, err := chooseStandbyStep(found, at.SystemID, at.Durable, s.limit)
 	if err != nil || todo.leave != "" {
 		return todo.leave, err
 	}
+	err = s.do(ctx, conn, todo, found.system.Timeline)
+	if errors.Is(err, postgres.ErrSlotInvalidated) {
+		// PostgreSQL 18 invalidates a slot that was idle for too long and shows its position all the same: only its use tells
+		// (idle_replication_slot_timeout).
+		err = s.do(ctx, conn, standbyStep{drop: true, create: true}, found.system.Timeline)
+	}
+	switch {
+	case err != nil:
+		return "", err
+	case todo.full:
+		return "", errStandbyFull
+	}
+	return "slot is kept on a standby", nil
+}
+
+// errStandbyFull tells why there is no slot on a standby.
+var errStandbyFull = errors.New("it would keep more WAL than slot.keep_max, so slot.on_limit drops it there too; " +
+	"it is made anew when the repository has caught up")
+
+// do takes one step.
+func (s *standbys) do(ctx context.Context, conn *postgres.Conn, todo standbyStep, tli wal.TimelineID) error {
 	if todo.drop {
-		if err := conn.DropSlot(ctx, s.slot); err != nil {
-			return "", err
+		if err := conn.DropSlot(ctx, s.slot); err != nil && !errors.Is(err, postgres.ErrNoSlot) {
+			return err
 		}
 	}
 	if todo.create {
 		if err := conn.CreateSlot(ctx, s.slot); err != nil && !errors.Is(err, postgres.ErrSlotExists) {
-			return "", err
+			return err
 		}
 	}
-	if todo.advance > 0 {
-		err := conn.AdvanceSlot(ctx, s.slot, found.system.Timeline, todo.advance)
-		if err != nil {
-			return "", err
-		}
+	if todo.advance == 0 {
+		return nil
 	}
-	return "slot is kept on a standby", nil
+	return conn.AdvanceSlot(ctx, s.slot, tli, todo.advance)
 }
 
 // standbyFacts is what a server says.
@@ -143,27 +163,38 @@ func (s *standbys) look(ctx context.Context, conn *postgres.Conn) (standbyFacts,
 
 // standbyStep is what is to be done on a server.
 type standbyStep struct {
-	leave   string  // why nothing is: it is no standby, or on another timeline
-	drop    bool    // the slot first, which keeps nothing any more
+	leave   string  // why nothing is: it is no standby
+	full    bool    // no slot, because it would keep more than it may
+	drop    bool    // the slot first, which keeps nothing any more, or too much
 	create  bool    // the slot
 	advance wal.LSN // the slot to here; 0 leaves it
 }
 
-// chooseStandbyStep decides. The slot never goes past what is durable, nor past what the standby has. The error says that the server does
-// not belong here.
-func chooseStandbyStep(f standbyFacts, id wal.SystemID, durable archiver.Position) (standbyStep, error) {
+// chooseStandbyStep decides. The slot never goes past what is durable, nor past what the standby has. Where the limit says so, it keeps no
+// more than that: a store that is away must not fill the disks of the standbys after that of the primary was spared. The error says that the
+// server does not belong here.
+func chooseStandbyStep(f standbyFacts, id wal.SystemID, durable archiver.Position, limit config.Keep) (standbyStep, error) {
 	switch {
 	case f.system.ID != id:
 		return standbyStep{}, fmt.Errorf("it has system identifier %s, the archived cluster %s", f.system.ID, id)
 	case !f.recovery:
 		return standbyStep{leave: "server is no standby: its slot is the archiver's affair"}, nil
 	}
+	to := min(durable.LSN, f.system.Flush)
+	if limit.OnLimit == config.Drop && limit.Max > 0 {
+		most := limit.Max
+		if f.slotKnown && !f.slot.Exists {
+			most /= 2 // made anew only with some distance
+		}
+		if int64(f.system.Flush-to) >= most {
+			return standbyStep{full: true, drop: f.slot.Exists || !f.slotKnown}, nil
+		}
+	}
 	lost := f.slot.Exists && f.slot.RestartLSN == 0
 	step := standbyStep{drop: lost, create: lost || !f.slot.Exists}
 	if f.system.Timeline != durable.Timeline {
 		return step, nil // a switch is on its way; the slot keeps what it keeps
 	}
-	to := min(durable.LSN, f.system.Flush)
 	if !f.slotKnown || f.slot.RestartLSN != 0 && to > f.slot.RestartLSN {
 		step.advance = to
 	}
@@ -172,7 +203,7 @@ func chooseStandbyStep(f standbyFacts, id wal.SystemID, durable archiver.Positio
 
 // standbys looks for the slot on the other servers of the connection string.
 func (k *check) standbys(ctx context.Context) {
-	s := newStandbys(k.server, k.cluster.Slot, nil, nil)
+	s := newStandbys(k.server, k.cluster, nil, nil)
 	if s == nil || !k.cluster.StandbySlots {
 		return
 	}

@@ -16,7 +16,7 @@ import (
 // standbys forget what they need not keep; then the server is lost. The one it knew is promoted and still has all that the archive lacks: the
 // archive goes on without a hole. Another standby, that it did not know, has it no more.
 func TestSlotsOnStandbys(t *testing.T) {
-	for _, major := range []int{14, 17} {
+	for _, major := range []int{14, 18} {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			t.Parallel()
 			testSlotsOnStandbys(t, postgrestest.Need(t, major))
@@ -31,8 +31,7 @@ func testSlotsOnStandbys(t *testing.T, v postgrestest.Version) {
 	known, unknown := coldStandbyOf(t, s.server), coldStandbyOf(t, s.server)
 	s.server.Exec(t, "alter system set wal_keep_size = '1GB'") // for the standbys, which stream without slots
 	s.server.Exec(t, "select pg_reload_conf()")
-	s.tool.env = append(s.tool.env, "PGHOST="+s.server.SocketDir+","+known.SocketDir, fmt.Sprintf("PGPORT=%d,%d", s.server.Port, known.Port),
-		"PGTARGETSESSIONATTRS=read-write")
+	s.knowStandby(known)
 	agent := s.tool.start(t, "run", s.url)
 	s.waitBackup(t)
 	s.server.Exec(t, "create table kept (n int, pad text)")
@@ -102,5 +101,71 @@ func testSlotsOnStandbys(t *testing.T, v postgrestest.Version) {
 	}
 	if got := query(t, r.conn, "select count(*)::text || ' ' || count(distinct n) from kept"); got != "30000 10" {
 		t.Errorf("restored %s rows and writers, want 30000 10", got)
+	}
+}
+
+// knowStandby names the server and a standby to the tools; the standby first, so that the session attributes have to be heeded.
+func (s *site) knowStandby(standby *postgrestest.Cluster) {
+	s.tool.env = append(s.tool.env, "PGHOST="+standby.SocketDir+","+s.server.SocketDir, fmt.Sprintf("PGPORT=%d,%d", standby.Port, s.server.Port),
+		"PGTARGETSESSIONATTRS=read-write")
+}
+
+// TestSlotOnStandbyIdle guards I10: PostgreSQL 18 has invalidated the slot on the standby while no agent ran, and shows a position of it all the same.
+// The agent makes it anew.
+func TestSlotOnStandbyIdle(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, postgrestest.Need(t, 18), onFile, postgrestest.Options{SegmentSize: 1 << 20})
+	standby := coldStandbyOf(t, s.server)
+	s.knowStandby(standby)
+	standby.Exec(t, "select pg_create_physical_replication_slot('pgark', true)")
+	standby.Exec(t, "alter system set idle_replication_slot_timeout = '1s'")
+	standby.Exec(t, "select pg_reload_conf()")
+	slots := func(where string) string {
+		return standby.Text(t, "select count(*) from pg_replication_slots where slot_name = 'pgark' and restart_lsn is not null and "+where)
+	}
+	eventually(t, time.Minute, "the slot to be invalidated", func() bool {
+		s.server.Exec(t, "checkpoint") // which a restart point needs
+		standby.Exec(t, "checkpoint")
+		return slots("invalidation_reason = 'idle_timeout'") == "1"
+	})
+	standby.Exec(t, "alter system reset idle_replication_slot_timeout")
+	standby.Exec(t, "select pg_reload_conf()")
+	agent := s.tool.start(t, "run", s.url)
+	eventually(t, time.Minute, "a slot that keeps WAL", func() bool { return slots("invalidation_reason is null") == "1" })
+	agent.stop(t)
+}
+
+// TestSlotLimitOnStandby guards I11: the store hangs, and slot.on_limit drop frees the WAL on the standby as on the primary. When the store is back
+// the standby has a slot again.
+func TestSlotLimitOnStandby(t *testing.T) {
+	for _, major := range []int{14, 17} {
+		t.Run(fmt.Sprint(major), func(t *testing.T) {
+			t.Parallel()
+			s := boundedSite(t, major, nil, "PGARK_SLOT_KEEP_MAX=100MB", "PGARK_SLOT_ON_LIMIT=drop")
+			standby := coldStandbyOf(t, s.server)
+			s.server.Exec(t, "select pg_create_physical_replication_slot('standby', true)")
+			standby.Exec(t, "alter system set primary_slot_name = 'standby'")
+			standby.Exec(t, "select pg_reload_conf()")
+			s.knowStandby(standby)
+			slot := func() string {
+				return standby.Text(t, "select count(*) from pg_replication_slots where slot_name = 'pgark'")
+			}
+			agent := s.tool.start(t, "run", s.url)
+			s.waitBackup(t)
+			eventually(t, time.Minute, "the slot on the standby", func() bool { return slot() == "1" })
+			heal := s.hangAll()
+			written := 0
+			eventually(t, 3*time.Minute, "the slot on the standby to be dropped", func() bool {
+				if written < 400 {
+					s.writeMegabytes(t, 10)
+					written += 10
+				}
+				return slot() == "0"
+			})
+			eventually(t, time.Minute, "the log to tell of it", func() bool { return strings.Contains(agent.output(), "slot.on_limit drops it there too") })
+			heal()
+			eventually(t, 2*time.Minute, "the slot on the standby to be made anew", func() bool { return slot() == "1" })
+			agent.kill()
+		})
 	}
 }
