@@ -41,7 +41,7 @@ func TestChooseStandbyStep(t *testing.T) {
 		"for as much as the limit":             {standby(func(*standbyFacts) {}), drop(0x1000000), standbyStep{full: true, drop: true}, false},
 		"which only alerts":                    {standby(func(*standbyFacts) {}), config.Keep{Max: 1, OnLimit: config.Alert}, standbyStep{advance: 0x5000000}, false},
 		"dropped for the limit":                {standby(func(f *standbyFacts) { f.slot = postgres.Slot{} }), drop(0x2000000), standbyStep{full: true}, false},
-		"and the store is back":                {standby(func(f *standbyFacts) { f.slot = postgres.Slot{} }), drop(0x2000001), standbyStep{create: true}, false},
+		"and the store is back":                {standby(func(f *standbyFacts) { f.slot = postgres.Slot{} }), drop(0x2000002), standbyStep{create: true}, false},
 		"a standby that lags keeps nothing":    {standby(func(f *standbyFacts) { f.system.Flush = 0x4000000 }), drop(1), standbyStep{advance: 0x4000000}, false},
 		"PostgreSQL 14 at the limit": {
 			standby(func(f *standbyFacts) { f.slot, f.slotKnown = postgres.Slot{}, false }),
