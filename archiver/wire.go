@@ -93,7 +93,7 @@ func (w *wire) tell() {
 // status is what the server is told: nothing but what is durable, and never
 // that WAL was applied. Nobody can read here what a commit under
 // synchronous_commit = remote_apply wrote, so that such a commit must not
-// return on our word (docs/decisions/0008-remote-apply.md).
+// return on our word (docs/decisions/0005-remote-apply.md).
 func (w *wire) status() postgres.Status {
 	lsn := wal.LSN(w.flushed.Load())
 	return postgres.Status{Write: lsn, Flush: lsn}
