@@ -137,8 +137,17 @@ func (e *EmptiedError) Error() string {
 }
 
 // look reads the markers of all places, each within ctx. errs has an entry for each place that holds no repository or does not
-// answer.
+// answer. Markers that do not belong together are read twice before that is said.
 func (p *places) look(ctx context.Context) (found []*repository.Repository, errs []error) {
+	found, errs = p.read(ctx)
+	var other *OtherRepositoryError
+	if _, err := p.agree(found, errs); errors.As(err, &other) {
+		return p.read(ctx)
+	}
+	return found, errs
+}
+
+func (p *places) read(ctx context.Context) (found []*repository.Repository, errs []error) {
 	found, errs = make([]*repository.Repository, len(p.all)), make([]error, len(p.all))
 	var group errgroup.Group
 	for i, one := range p.all {

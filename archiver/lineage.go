@@ -10,6 +10,7 @@ import (
 
 	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/wal"
 )
 
@@ -93,9 +94,16 @@ func cutHistory(h wal.History, raw []byte, i int) ([]byte, error) {
 	return bytes.Clone(own), nil
 }
 
-// archived reports whether the archive holds the file. It returns a *HistoryError if it holds another one.
+// archived reports whether the archive holds the file. It returns a *HistoryError if it holds another one, which a second reading shows too:
+// history files have no checksum.
 func (f historyFile) archived(ctx context.Context, cluster *repository.Cluster) (bool, error) {
 	theirs, raw, err := cluster.History(ctx, f.timeline)
+	if err == nil && !bytes.Equal(raw, f.raw) {
+		first := raw
+		if theirs, raw, err = cluster.History(ctx, f.timeline); err == nil && !bytes.Equal(raw, f.raw) && !bytes.Equal(raw, first) {
+			return false, fmt.Errorf("history of timeline %s: %w: two readings differ", f.timeline, storage.ErrUnavailable)
+		}
+	}
 	if errors.Is(err, repository.ErrNoWAL) {
 		return false, nil
 	}

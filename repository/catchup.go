@@ -65,7 +65,7 @@ func isCorrupt(err error) bool {
 type copier struct{ from, to storage.Store }
 
 func (c copier) marker(ctx context.Context) error {
-	body, err := storage.ReadAll(ctx, c.from, markerKey, markerLimit)
+	body, err := storage.ReadSettled(ctx, c.from, markerKey, markerLimit)
 	if err != nil {
 		return err
 	}
@@ -115,12 +115,12 @@ func (c copier) cluster(ctx context.Context, id wal.SystemID) error {
 		return corrupt // a beat would speak of WAL that is not here
 	}
 	for _, beat := range beats {
-		if err := c.object(ctx, beat, unverified); err != nil {
+		if err := c.object(ctx, beat, storage.ReadSettled, unverified); err != nil {
 			return err
 		}
 	}
 	for _, event := range events {
-		if err := c.object(ctx, event, verifySyncEvent); err != nil {
+		if err := c.object(ctx, event, storage.ReadSettled, verifySyncEvent); err != nil {
 			return err
 		}
 	}
@@ -160,7 +160,7 @@ func (c copier) gaps(ctx context.Context, id wal.SystemID) error {
 	}
 	var corrupt error
 	for _, gap := range gaps {
-		if err := c.object(ctx, gap, verifyGap); err != nil && !isCorrupt(err) {
+		if err := c.object(ctx, gap, storage.ReadSettled, verifyGap); err != nil && !isCorrupt(err) {
 			return err
 		} else if err != nil {
 			corrupt = errors.Join(corrupt, err)
@@ -193,11 +193,11 @@ func isHistory(key storage.Key) bool { return strings.HasSuffix(string(key), ".h
 func (c copier) some(ctx context.Context, all []storage.Info) error {
 	corrupt := make([]error, len(all))
 	copy1 := func(ctx context.Context, i int) error {
-		verify := verifyStored
+		read, verify := storage.ReadAll, verifyStored
 		if isHistory(all[i].Key) {
-			verify = unverified
+			read, verify = storage.ReadSettled, unverified
 		}
-		err := c.object(ctx, all[i], verify)
+		err := c.object(ctx, all[i], read, verify)
 		if isCorrupt(err) {
 			corrupt[i], err = err, nil
 		}
@@ -217,9 +217,10 @@ func (c copier) some(ctx context.Context, all []storage.Info) error {
 	return errors.Join(corrupt...)
 }
 
-// object copies an object that is held in memory. One that is gone, such as a piece whose segment is complete by now, is no error.
-func (c copier) object(ctx context.Context, info storage.Info, verify func(storage.Key, []byte) error) error {
-	body, err := storage.ReadAll(ctx, c.from, info.Key, info.Size)
+// object copies an object that is held in memory; read is ReadSettled where it has no hash. One that is gone, such as a piece whose segment
+// is complete by now, is no error.
+func (c copier) object(ctx context.Context, info storage.Info, read reading, verify func(storage.Key, []byte) error) error {
+	body, err := read(ctx, c.from, info.Key, info.Size)
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil
 	}
@@ -235,6 +236,9 @@ func (c copier) object(ctx context.Context, info storage.Info, verify func(stora
 	}
 	return err
 }
+
+// reading is storage.ReadAll or storage.ReadSettled.
+type reading func(ctx context.Context, store storage.Store, key storage.Key, limit int64) ([]byte, error)
 
 // unverified is for objects without a hash.
 func unverified(storage.Key, []byte) error { return nil }
@@ -293,7 +297,7 @@ func (c copier) backup(ctx context.Context, id wal.SystemID, backup string) erro
 			return err
 		}
 	}
-	text, err := storage.ReadAll(ctx, c.from, recordKey(id, backup), recordLimit)
+	text, err := storage.ReadSettled(ctx, c.from, recordKey(id, backup), recordLimit)
 	if err != nil {
 		return err
 	}
@@ -342,6 +346,10 @@ func (c copier) pack(ctx context.Context, r *BackupReader, p Pack) error {
 	head, err := storage.ReadSpan(ctx, c.from, key, storage.Span{Offset: 0, Length: HeaderSize})
 	if err != nil {
 		return err
+	}
+	var h Header
+	if err := h.UnmarshalBinary(head); err != nil { // the runs have hashes of their own
+		return &CorruptError{Key: key, Reason: "header", Err: err}
 	}
 	if _, err := c.to.Stat(ctx, key); !errors.Is(err, storage.ErrNotFound) {
 		if err != nil {

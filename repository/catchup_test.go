@@ -210,3 +210,42 @@ func TestSameContent(t *testing.T) {
 		t.Error("other bytes: the same")
 	}
 }
+
+// TestCatchUpAfterABadReading: one reading of one object comes damaged. That is spread to no copy, and is no conflict, which would leave the copy
+// behind for good. The next run brings all.
+func TestCatchUpAfterABadReading(t *testing.T) {
+	template := whole(t)
+	template.Reset()
+	if err := repository.CatchUp(t.Context(), template, memory.New()); err != nil {
+		t.Fatal(err)
+	}
+	reads := template.Count(memory.Get, "")
+	if reads < 20 {
+		t.Fatalf("%d reads only: nothing is tested", reads)
+	}
+	for _, offset := range []int{0, 30, 60, 200} {
+		flip := func(b []byte) []byte {
+			b = slices.Clone(b)
+			if len(b) > 0 {
+				b[offset%len(b)] ^= 1
+			}
+			return b
+		}
+		for nth := 1; nth <= reads; nth++ {
+			from, to := whole(t), memory.New()
+			from.Alter("", nth, flip)
+			if err := repository.CatchUp(t.Context(), from, to); errors.Is(err, storage.ErrConflict) {
+				t.Fatalf("reading %d of the source, byte %d: got %v", nth, offset, err)
+			}
+			from.Reset()
+			if err := repository.CatchUp(t.Context(), from, to); err != nil {
+				t.Fatalf("after reading %d of the source, byte %d: got %v", nth, offset, err)
+			}
+			equalStores(t, from, to)
+			to.Alter("", 1, flip)
+			if err := repository.CatchUp(t.Context(), from, to); errors.Is(err, storage.ErrConflict) {
+				t.Fatalf("a reading of the copy, byte %d: got %v", offset, err)
+			}
+		}
+	}
+}

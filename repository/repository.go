@@ -54,6 +54,11 @@ func Open(ctx context.Context, store storage.Store) (*Repository, error) {
 		return nil, fmt.Errorf("open repository: %w", err)
 	}
 	m, err := ParseMarker(b)
+	if err != nil { // an agent ends on this: not for one bad reading
+		if b, err = storage.ReadSettled(ctx, store, markerKey, markerLimit); err == nil {
+			m, err = ParseMarker(b)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open repository: %w", err)
 	}

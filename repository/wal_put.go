@@ -114,9 +114,13 @@ func putEqual(ctx context.Context, store storage.Store, key storage.Key, body []
 	return compareObject(ctx, store, key, body)
 }
 
-// compareObject returns a *ConflictError if the object key does not hold body.
+// compareObject returns a *ConflictError if the object key does not hold body. What differs is read again before it is said: an object
+// that only one reading damaged would stop its writer for good.
 func compareObject(ctx context.Context, store storage.Store, key storage.Key, body []byte) error {
 	found, err := storage.ReadAll(ctx, store, key, int64(len(body)))
+	if err == nil && !bytes.Equal(found, body) {
+		found, err = storage.ReadSettled(ctx, store, key, int64(len(body)))
+	}
 	if err != nil && !errors.Is(err, storage.ErrTooLarge) {
 		return fmt.Errorf("compare with the one that exists: %w", err)
 	}

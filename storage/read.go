@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,23 @@ func ReadAll(ctx context.Context, store Store, key Key, limit int64) ([]byte, er
 		return nil, fmt.Errorf("read %s: %w: more than %d bytes", key, ErrTooLarge, limit)
 	}
 	return b, nil
+}
+
+// ReadSettled is ReadAll for an object that nothing proves the bytes of, where much hangs on them: it reads twice. Two readings that
+// differ are an ErrUnavailable, because the next may be right.
+func ReadSettled(ctx context.Context, store Store, key Key, limit int64) ([]byte, error) {
+	first, err := ReadAll(ctx, store, key, limit)
+	if err != nil {
+		return nil, err
+	}
+	second, err := ReadAll(ctx, store, key, limit)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(first, second) {
+		return nil, fmt.Errorf("read %s: %w: two readings differ", key, ErrUnavailable)
+	}
+	return first, nil
 }
 
 // ReadSpan returns the bytes of span, whose length must be given, of the object key.
