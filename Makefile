@@ -6,6 +6,7 @@ GOLANGCI      := v2.15.0
 GOLANGCI_BIN  := $(PARTS)/bin/golangci-lint-$(GOLANGCI)
 FUZZTIME      ?= 30s
 TEST_TIMEOUT  ?= 25m
+PARALLEL      ?= 4
 ROUNDS        ?= 3
 KILLS         ?= 200
 INSTANTS      ?= 50
@@ -33,8 +34,9 @@ demo: build ## the main job in under two minutes: archive, drop a table, get it 
 	integration/parts.sh 15
 	integration/demo/demo.sh bin/pgark
 
+# Most tests wait for servers most of the time.
 test: parts ## every test, against real servers; a missing part is a failure
-	REQUIRE_ALL=1 $(GO) test -timeout $(TEST_TIMEOUT) ./...
+	REQUIRE_ALL=1 $(GO) test -parallel $(PARALLEL) -timeout $(TEST_TIMEOUT) ./...
 
 # A program of the race detector waits a second before it exits, for the reports of other threads; a tenth is enough.
 unit: ## tests without real servers, with the race detector; no network, under a minute

@@ -272,8 +272,10 @@ func TestArchiverThroughServerFaults(t *testing.T) {
 
 // TestArchiverSegmentSizes guards P13: the smallest segments that are made, and ones larger than what is held in memory.
 func TestArchiverSegmentSizes(t *testing.T) {
+	t.Parallel()
 	for _, size := range []wal.SegmentSize{1 << 20, 64 << 20} {
 		t.Run(fmt.Sprintf("%d MB", size>>20), func(t *testing.T) {
+			t.Parallel()
 			archiveThroughFaults(t, postgrestest.Need(t, 15), newFileStore(t), size)
 		})
 	}
@@ -325,6 +327,7 @@ func archiveThroughFaults(t *testing.T, v postgrestest.Version, store storage.St
 
 // TestArchiverAbandoned guards A1: an archiver that vanishes with uploads in flight, at any moment, and the next one goes on.
 func TestArchiverAbandoned(t *testing.T) {
+	t.Parallel()
 	c := postgrestest.Start(t, postgrestest.Need(t, 15), postgrestest.Options{Settings: map[string]string{"wal_keep_size": "4GB"}})
 	store := newFileStore(t)
 	c.Exec(t, fillerTable)
@@ -352,8 +355,10 @@ func TestArchiverAbandoned(t *testing.T) {
 // TestFastStop guards I12: pg_ctl stop -m fast with a store that hangs takes at most ten seconds, and with one that answers hardly any time;
 // then the archive holds the shutdown checkpoint too. After the hang nothing is lost.
 func TestFastStop(t *testing.T) {
+	t.Parallel()
 	for _, v := range postgrestest.Versions(t) {
 		t.Run(v.String(), func(t *testing.T) {
+			t.Parallel()
 			c := postgrestest.Start(t, v, postgrestest.Options{Settings: map[string]string{"wal_keep_size": "1GB"}})
 			store := memory.New()
 			a := newArchiving(c, store)
@@ -395,6 +400,7 @@ func TestFastStop(t *testing.T) {
 // TestArchiverFollowsPromotion guards P3, P4, I8, I9: a standby takes over, first one that had everything, then one that lacks what the archive
 // holds already; the archive follows, with every history file.
 func TestArchiverFollowsPromotion(t *testing.T) {
+	t.Parallel()
 	v := postgrestest.Need(t, 15)
 	settings := map[string]string{"wal_keep_size": "2GB"}
 	first := postgrestest.Start(t, v, postgrestest.Options{Settings: settings})

@@ -322,8 +322,10 @@ func integer(t *testing.T, text string) int64 {
 // TestBaseBackupBadPage damages a page on the server's disk: the backup is stored with the server's verdict, and Run
 // says so.
 func TestBaseBackupBadPage(t *testing.T) {
+	t.Parallel()
 	for _, v := range postgrestest.Versions(t) {
 		t.Run(v.String(), func(t *testing.T) {
+			t.Parallel()
 			server := postgrestest.Start(t, v, postgrestest.Options{})
 			cluster, archive := runArchiver(t, server, emptyStore(t, onFile))
 			server.Exec(t, "create table t as select g from generate_series(1, 10000) g; checkpoint")
@@ -355,6 +357,7 @@ func TestBaseBackupBadPage(t *testing.T) {
 // TestBaseBackupConnectionLost cuts the connection in the middle of a backup: nothing is visible, the server leaves
 // backup mode, and the next backup succeeds.
 func TestBaseBackupConnectionLost(t *testing.T) {
+	t.Parallel()
 	v := postgrestest.Need(t, 15)
 	server := postgrestest.Start(t, v, postgrestest.Options{})
 	cluster, archive := runArchiver(t, server, emptyStore(t, onFile))

@@ -30,6 +30,7 @@ func scriptsOf(t testing.TB) map[string]string {
 // TestRestoreByHand runs the page for a person without pgark as it stands: zstd, tar, a shell and PostgreSQL alone restore a cluster with a
 // tablespace to a time, and what they restore is the prefix that the server's WAL says.
 func TestRestoreByHand(t *testing.T) {
+	t.Parallel()
 	scripts := scriptsOf(t)
 	for _, name := range []string{"pick", "unpack", "tablespace", "fetch", "settings"} {
 		if scripts[name] == "" {

@@ -111,6 +111,7 @@ func (r *regions) restoredRows(t *testing.T, from string) state {
 // comes back and is brought up to date; a copy is emptied, noticed and filled again. Then server and primary are lost: each
 // copy alone gives back every commit that was durable.
 func TestCopies(t *testing.T) {
+	t.Parallel()
 	r := newRegions(t, postgrestest.Need(t, 15), "2")
 	agent := r.tool.start(t, "run")
 	r.waitBackup(t)
@@ -209,6 +210,7 @@ func TestCopies(t *testing.T) {
 // TestCopyOfAnother: a copy that holds another repository, and a primary that was emptied while a copy was not, stop the agent before
 // it writes anything.
 func TestCopyOfAnother(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, postgrestest.Need(t, 15), onFile, postgrestest.Options{})
 	other := newSite(t, postgrestest.Need(t, 15), onFile, postgrestest.Options{})
 	for _, one := range []*site{s, other} {

@@ -41,6 +41,7 @@ func seed(t testing.TB) uint64 {
 // TestRestoreInstants guards I21, I23 and I24: whatever instant is asked for, the restored cluster holds exactly the commits before the first
 // transaction end past it in WAL order, on every major and store.
 func TestRestoreInstants(t *testing.T) {
+	t.Parallel()
 	for _, v := range postgrestest.Versions(t) {
 		for _, kind := range []storeKind{onFile, onS3} {
 			t.Run(v.String()+"/"+string(kind), func(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 // TestMutants proves that the suite can fail: a pgark with one fault put in (build tag mutants) is found out by the scenario and the oracle that are
 // there for that fault, while the true one passes them.
 func TestMutants(t *testing.T) {
+	t.Parallel()
 	for _, m := range []struct {
 		mutant string
 		store  storeKind

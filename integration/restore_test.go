@@ -19,6 +19,7 @@ import (
 // TestRecoveryNeverShort guards I22: whatever befalls restore_command while a real server recovers, the server gives up or
 // waits, and never opens short of its target. Once the fault is gone the same data directory recovers to the target.
 func TestRecoveryNeverShort(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, postgrestest.Need(t, 15), onS3, postgrestest.Options{})
 	agent := s.tool.start(t, "run", s.url)
 	s.waitBackup(t)

@@ -18,9 +18,13 @@ import (
 // large objects, unlogged tables, prepared transactions, other databases, and
 // segments of other sizes.
 func TestRealContents(t *testing.T) {
+	t.Parallel()
 	sizes := map[int]wal.SegmentSize{14: 1 << 20, 15: 64 << 20, 17: 1 << 20}
 	for _, v := range postgrestest.Versions(t) {
-		t.Run(v.String(), func(t *testing.T) { testRealContents(t, v, sizes[v.Major]) })
+		t.Run(v.String(), func(t *testing.T) {
+			t.Parallel()
+			testRealContents(t, v, sizes[v.Major])
+		})
 	}
 }
 
@@ -77,8 +81,12 @@ func testRealContents(t *testing.T, v postgrestest.Version, size wal.SegmentSize
 
 // TestRealTimelines restores along and across a promotion.
 func TestRealTimelines(t *testing.T) {
+	t.Parallel()
 	for _, v := range postgrestest.Versions(t) {
-		t.Run(v.String(), func(t *testing.T) { testRealTimelines(t, v) })
+		t.Run(v.String(), func(t *testing.T) {
+			t.Parallel()
+			testRealTimelines(t, v)
+		})
 	}
 }
 
@@ -138,6 +146,7 @@ func small(t *testing.T) *site {
 }
 
 func TestRealActions(t *testing.T) {
+	t.Parallel()
 	s := small(t)
 	t.Run("pause", func(t *testing.T) {
 		r := s.restore(t, restore.Target{}, func(lay *restore.LayOptions, run *restore.RecoverOptions) {
@@ -186,6 +195,7 @@ func (s *site) lay(t *testing.T, o restore.LayOptions) (*restore.Plan, string) {
 // TestRealFailures: what goes wrong is said in the server's words, and no
 // server is left.
 func TestRealFailures(t *testing.T) {
+	t.Parallel()
 	s := small(t)
 	run := func(t *testing.T) restore.RecoverOptions {
 		return restore.RecoverOptions{BinDir: s.server.Version.BinDir, Owner: owner(t), SocketDir: filepath.Join(postgrestest.TempDir(t), "s")}

@@ -221,8 +221,12 @@ func (s *site) restore(t *testing.T, target restore.Target, change func(*restore
 
 // TestRealRestore restores a real server to each kind of target.
 func TestRealRestore(t *testing.T) {
+	t.Parallel()
 	for _, v := range postgrestest.Versions(t) {
-		t.Run(v.String(), func(t *testing.T) { testRealRestore(t, v) })
+		t.Run(v.String(), func(t *testing.T) {
+			t.Parallel()
+			testRealRestore(t, v)
+		})
 	}
 }
 
