@@ -108,3 +108,37 @@ func TestGapHeldServerStops(t *testing.T) {
 		}
 	})
 }
+
+// TestGapHoldsCommitsThatBeginToWait guards I13: WAL was lost while commits waited for nobody, and they are let wait for the archive before a base
+// backup has ended the gap. What is written from then on is not confirmed before that; the slot stays where it is.
+func TestGapHoldsCommitsThatBeginToWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		_, back := l.away()
+		l.server.removed = back
+		l.server.dropSlot()
+		l.start()
+		l.await()
+		time.Sleep(time.Minute)
+		before, from := l.server.end(), l.log.told()
+		l.archiver.FlushOnDemand(true)
+		time.Sleep(time.Second)
+		l.server.write(1000)
+		l.await()
+		time.Sleep(time.Minute)
+		if told := l.log.furthest(from); told != before {
+			t.Errorf("the server was told %s, want %s: what lies behind cannot be restored", told, before)
+		}
+		for _, e := range l.log.Events()[from:] {
+			if e.Kind == archivertest.Told && e.Flush < before {
+				t.Fatalf("the server was told %s after %s", e.Flush, before)
+			}
+		}
+		l.backUp(back)
+		time.Sleep(time.Minute)
+		if told := l.log.furthest(from); told != l.server.end() {
+			t.Errorf("behind the base backup: told %s, want %s", told, l.server.end())
+		}
+		l.finish()
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/pgark/pgark/postgres"
@@ -165,10 +166,14 @@ func (a *Archiver) confirmable(ctx context.Context, conn Conn, p *prepared) erro
 		return err
 	}
 	if p.limited = names != ""; p.limited {
-		a.options.Logger.WarnContext(ctx, "commits wait for this archive, and WAL was lost: no commit is confirmed before a base backup has ended the gap",
-			"timeline", p.from.timeline.String(), "lsn", p.open.String())
+		tellLimited(a.options.Logger, p.from.timeline, p.open)
 	}
 	return nil
+}
+
+func tellLimited(logger *slog.Logger, tli wal.TimelineID, lost wal.LSN) {
+	logger.Warn("commits wait for this archive, and WAL was lost: no commit is confirmed before a base backup has ended the gap",
+		"timeline", tli.String(), "lsn", lost.String())
 }
 
 // awaitEnd looks until a base backup has ended the gap, and lets the server be
@@ -187,7 +192,7 @@ func (a *Archiver) awaitEnd(ctx context.Context, p prepared, s *stream) {
 		}
 		if open, err := openGap(ctx, &p); err == nil && open == 0 {
 			a.progress.update(func(s *Status) { s.Lost = 0 })
-			s.confirm.Store(0)
+			s.gap.Store(0)
 			return
 		}
 	}

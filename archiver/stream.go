@@ -39,7 +39,8 @@ type stream struct {
 	results       chan result
 	bodies        chan []byte // memory for encoded segments
 
-	confirm atomic.Uint64 // the server is told of no WAL behind this LSN; 0 is no limit
+	gap     atomic.Uint64 // where WAL was lost and no base backup was taken since; 0 if none was
+	limited bool          // commits waited for somebody when the stream began
 	current *segment      // of the receiver alone
 
 	// Of the loop alone.
@@ -57,6 +58,7 @@ type stream struct {
 	others     others
 	verified   bool
 	withheld   bool // the server is told less than is durable
+	warned     bool // of that, because commits began to wait after the stream did
 	mayDelete  bool
 	heard      time.Time
 	asked      time.Time
@@ -104,12 +106,10 @@ func newStream(a *Archiver, p prepared, conn Conn) *stream {
 		wire: newWire(conn), news: newNews(p.from.start),
 		parts: make(chan part, 256), encoders: make(chan *encoder, o.Workers), pieceEncoders: make(chan *encoder, 1),
 		results: make(chan result), bodies: make(chan []byte, o.Uploads), segments: make(map[wal.SegmentNumber]*segment), before: make(chan struct{}),
-		hasPieces: p.pieces, received: p.from.start, mayDelete: true,
+		hasPieces: p.pieces, received: p.from.start, mayDelete: true, limited: p.limited,
 		beats: beats{every: o.BeatEvery}, others: newOthers(p),
 	}
-	if p.limited {
-		s.confirm.Store(uint64(p.open))
-	}
+	s.gap.Store(uint64(p.open))
 	close(s.before)
 	s.window = newWindow(size, o.Buffer, s.whole)
 	s.reading = newReading(size, p.from.start, &comparison{
@@ -319,10 +319,7 @@ func (l *loop) settle() {
 	}
 	durable := l.assembler.durable
 	l.progress.durable(l.history, durable)
-	told := uint64(durable)
-	if limit := l.confirm.Load(); limit != 0 {
-		told = min(told, limit)
-	}
+	told := l.tellable(uint64(durable))
 	if l.withheld = told < uint64(durable); l.wire.flushed.Swap(told) != told {
 		l.wire.tell()
 	}
@@ -331,6 +328,21 @@ func (l *loop) settle() {
 	}
 	l.reading.pass(l.assembler.floor())
 	l.window.advance(0, l.assembler.settled())
+}
+
+// tellable returns how much of what is durable the server may be told. While
+// commits wait, that is nothing behind lost WAL; where they began to wait later, nothing
+// more than it was told before: less would have the slot ask for WAL that may be gone.
+func (l *loop) tellable(durable uint64) uint64 {
+	lost := l.gap.Load()
+	if lost == 0 || !l.limited && !l.demand.Load() {
+		return durable
+	}
+	if !l.limited && !l.warned {
+		l.warned = true
+		tellLimited(l.options.Logger, l.from.timeline, wal.LSN(lost))
+	}
+	return min(durable, max(lost, l.wire.flushed.Load()))
 }
 
 // cutAll cuts what is to be cut now.
