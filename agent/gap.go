@@ -17,12 +17,13 @@ type stock struct {
 
 // takeStock reads the backups and the gap records. tli is the timeline that is archived now, 0 if none is yet.
 func takeStock(ctx context.Context, c *repository.Cluster, tli wal.TimelineID) (stock, error) {
+	// A record that cannot be read is status's to tell of; it must not keep the next base backup from being taken.
 	backups, err := c.Backups(ctx)
-	if err != nil {
+	if err != nil && !repository.OnlyUnreadable(err) {
 		return stock{}, fmt.Errorf("list backups: %w", err)
 	}
 	gaps, err := c.Gaps(ctx)
-	if err != nil {
+	if err != nil && !repository.OnlyUnreadable(err) {
 		return stock{}, fmt.Errorf("list gaps: %w", err)
 	}
 	h := wal.History{Timeline: tli}

@@ -1,11 +1,13 @@
 package agent
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/storage/memory"
 	"github.com/pgark/pgark/wal"
 )
@@ -62,4 +64,35 @@ func TestCommitsBehindAGap(t *testing.T) {
 		}
 		s.finish()
 	})
+}
+
+// TestTakeStockOfUnreadable: one record that cannot be read does not keep base backups from being taken.
+func TestTakeStockOfUnreadable(t *testing.T) {
+	ctx, store := t.Context(), memory.New()
+	r, err := repository.Create(ctx, store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := r.Cluster(7)
+	if err := c.PutGap(ctx, lostWAL(1, 0x200, 0x500)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.PutGap(ctx, lostWAL(1, 0x600, 0x700)); err != nil {
+		t.Fatal(err)
+	}
+	spoiled := false
+	for _, key := range store.Keys() {
+		if !spoiled && strings.Contains(string(key), "/gaps/") {
+			store.Replace(key, []byte("{}"))
+			spoiled = true
+		}
+	}
+	store.Replace("7/backups/20261121T024000Z/record.json", []byte("{}"))
+	if got, err := takeStock(ctx, c, 1); err != nil || !got.lost || !spoiled {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	store.Fail(memory.List, "*/gaps/*", 1, storage.ErrUnavailable)
+	if got, err := takeStock(ctx, c, 1); err == nil {
+		t.Errorf("the store did not answer: got %+v", got)
+	}
 }
