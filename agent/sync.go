@@ -58,12 +58,16 @@ type archive interface {
 // serverLook is what one look at the server found.
 type serverLook struct {
 	settings syncmode.Settings
-	system   postgres.System
+	// slot tells what was confirmed to the server, whoever did: a physical slot begins where the last status update said that all is
+	// flushed (PhysicalConfirmReceivedLocation, src/backend/replication/walsender.c). Zero on PostgreSQL 14, which cannot say.
+	slot   postgres.Slot
+	system postgres.System
 }
 
 func newCommits(srv server, c config.Cluster, archive archive, logger *slog.Logger) *commits {
 	return &commits{
-		look: srv.look, archive: archive, logger: logger, journal: newJournal(logger), policy: policyOf(c),
+		look:    func(ctx context.Context) (serverLook, error) { return srv.look(ctx, c.Slot) },
+		archive: archive, logger: logger, journal: newJournal(logger), policy: policyOf(c),
 		alter: func(ctx context.Context, names string) error {
 			return postgres.AlterSystem(ctx, c.Postgres, standbyNames, names)
 		},
@@ -76,7 +80,7 @@ func policyOf(c config.Cluster) syncmode.Policy {
 
 // look asks the server over a replication connection of its own. The end of the WAL is asked for last: what lies behind it was written under
 // the settings, or later ones.
-func (s server) look(ctx context.Context) (serverLook, error) {
+func (s server) look(ctx context.Context, slotName string) (serverLook, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookPatience)
 	defer cancel()
 	conn, err := s.connect(ctx)
@@ -88,8 +92,12 @@ func (s server) look(ctx context.Context) (serverLook, error) {
 	if err != nil {
 		return serverLook{}, err
 	}
+	slot, _, err := conn.Slot(ctx, slotName)
+	if err != nil {
+		slot = postgres.Slot{} // the archiver tells of a slot that is none of its own
+	}
 	system, err := conn.System(ctx)
-	return serverLook{settings, system}, err
+	return serverLook{settings, slot, system}, err
 }
 
 // syncSettings asks for what synchronous mode depends on.
@@ -151,11 +159,15 @@ func (c *commits) cannotSee(ctx context.Context, err error) {
 func (c *commits) act(ctx context.Context, watch *syncmode.Watch, found serverLook) {
 	now := time.Now()
 	status := c.archive.Status()
+	streaming := status.State == archiver.Streaming || status.State == archiver.CatchingUp
 	durable := syncmode.Position(status.Restorable())
+	if !streaming && found.slot.RestartLSN > durable.LSN {
+		// Another agent streams from the slot, or one did before this began.
+		durable = syncmode.Position{Timeline: found.slot.Timeline, LSN: found.slot.RestartLSN}
+	}
 	d := watch.Look(syncmode.Look{
-		At: now, Settings: found.settings, Durable: durable,
-		Flushed:   syncmode.Position{Timeline: found.system.Timeline, LSN: found.system.Flush},
-		Streaming: status.State == archiver.Streaming || status.State == archiver.CatchingUp,
+		At: now, Settings: found.settings, Durable: durable, Streaming: streaming,
+		Flushed: syncmode.Position{Timeline: found.system.Timeline, LSN: found.system.Flush},
 	})
 	c.archive.FlushOnDemand(d.OnDemand)
 	if d.State != c.state {
@@ -169,7 +181,7 @@ func (c *commits) act(ctx context.Context, watch *syncmode.Watch, found serverLo
 	}
 	switch d.Step {
 	case syncmode.StepOut:
-		c.stepOut(ctx, d, status, now)
+		c.stepOut(ctx, d, status, durable, now)
 	case syncmode.StepIn:
 		c.take(ctx, d.Step, c.policy.Names)
 	case syncmode.Stay:
@@ -194,7 +206,7 @@ func (c *commits) complain(ctx context.Context, err error) {
 }
 
 // stepOut ends the wait of commits, aloud.
-func (c *commits) stepOut(ctx context.Context, d syncmode.Decision, status archiver.Status, now time.Time) {
+func (c *commits) stepOut(ctx context.Context, d syncmode.Decision, status archiver.Status, durable syncmode.Position, now time.Time) {
 	cause := fmt.Sprintf("no confirmation for %s", d.Waiting.Round(time.Second))
 	switch {
 	case d.State == syncmode.Refused:
@@ -208,9 +220,9 @@ func (c *commits) stepOut(ctx context.Context, d syncmode.Decision, status archi
 		return
 	}
 	c.logger.ErrorContext(ctx, "stepped out of synchronous mode: commits return before they are durable, until all is durable again",
-		"error", cause, "timeline", status.Durable.Timeline.String(), "lsn", status.Restorable().LSN.String())
+		"error", cause, "timeline", durable.Timeline.String(), "lsn", durable.LSN.String())
 	c.out = &repository.SyncEvent{
-		Change: repository.SyncOut, Time: now, Timeline: status.Durable.Timeline, LSN: status.Restorable().LSN,
+		Change: repository.SyncOut, Time: now, Timeline: durable.Timeline, LSN: durable.LSN,
 		Actor: repository.ByAgent, Cause: strings.ToValidUTF8(cause, "?"),
 	}
 }
@@ -345,7 +357,9 @@ func (j *journal) run(ctx context.Context) error {
 					newest.Change = repository.SyncOut // nothing was promised before
 				}
 			}
-			return j.put(ctx, c, &newest, e)
+			err := j.put(ctx, c, &newest, e)
+			known = err == nil // another agent may have put one
+			return err
 		}, func(err error) {
 			j.logger.WarnContext(ctx, "record of synchronous mode was not put; trying again", "error", err)
 		})

@@ -25,6 +25,7 @@ type waitingServer struct {
 	mu       sync.Mutex
 	settings syncmode.Settings
 	flush    wal.LSN
+	slot     postgres.Slot
 	status   archiver.Status
 	demand   bool
 	looks    int
@@ -96,7 +97,7 @@ func (s *waitingServer) start(p syncmode.Policy) {
 			if s.away != nil {
 				return serverLook{}, s.away
 			}
-			return serverLook{s.settings, postgres.System{ID: waitingID, Timeline: 1, Flush: s.flush}}, nil
+			return serverLook{s.settings, s.slot, postgres.System{ID: waitingID, Timeline: 1, Flush: s.flush}}, nil
 		},
 		alter: func(_ context.Context, names string) error {
 			s.mu.Lock()
@@ -350,5 +351,64 @@ func TestCommitsCannotBeSeen(t *testing.T) {
 		if n := s.said("cannot be read"); n != 2 {
 			t.Errorf("told %d times, want twice:\n%s", n, s.log.String())
 		}
+	})
+}
+
+// TestCommitsThatAnotherAgentConfirms guards I13: an agent that waits for the slot, because another one streams from it, knows nothing of what that one
+// made durable but what the slot tells. It does not let commits go that are confirmed; when the other one confirms no more, it does.
+func TestCommitsThatAnotherAgentConfirms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newWaitingServer(t)
+		s.settings.Names = "pgark"
+		s.status = archiver.Status{State: archiver.Waiting, Error: "replication slot is in use"}
+		s.start(degrading)
+		for range 300 {
+			s.flush += 0x100
+			s.slot = postgres.Slot{Exists: true, RestartLSN: s.flush, Timeline: 1}
+			s.pass(time.Second)
+		}
+		if len(s.alters) != 0 {
+			t.Fatalf("commits were let go although all were confirmed: set to %q\n%s", s.alters, s.log.String())
+		}
+		s.flush += 0x100
+		s.pass(40 * time.Second)
+		if s.settings.Names != "" || s.said("stepped out") != 1 {
+			t.Errorf("commits hang: names %q\n%s", s.settings.Names, s.log.String())
+		}
+		s.finish()
+	})
+}
+
+// TestJournalBesideAnother: another agent recorded something else under the same second. The records that follow are put all the same.
+func TestJournalBesideAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newWaitingServer(t)
+		c := s.cluster()
+		j := newJournal(slog.New(slog.NewTextHandler(s, nil)))
+		j.open(c)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- j.run(ctx) }()
+		event := func(change repository.SyncChange, cause string) repository.SyncEvent {
+			return repository.SyncEvent{Change: change, Time: time.Now(), Timeline: 1, LSN: 0x1000, Actor: repository.ByServer, Cause: cause}
+		}
+		j.add(event(repository.SyncIn, ""))
+		s.pass(time.Minute)
+		if err := c.PutSyncEvent(t.Context(), event(repository.SyncOut, "seen by another")); err != nil {
+			t.Fatal(err)
+		}
+		j.add(event(repository.SyncOut, "seen here"))
+		s.pass(time.Hour)
+		j.add(event(repository.SyncIn, ""))
+		s.pass(time.Hour)
+		if s.records() != "in out in" {
+			t.Errorf("records %q, log:\n%s", s.records(), s.log.String())
+		}
+		cancel()
+		s.mu.Unlock()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		s.mu.Lock()
 	})
 }
