@@ -198,7 +198,7 @@ func (r Report) judgeSlot(c Commands) []finding {
 		return []finding{{verdict: AtRisk, Cause: Cause{What: what, Since: r.RecoverableUntil, Fix: c.Run}}}
 	case !slot.Exists && !r.stale():
 		return []finding{{verdict: AtRisk, Cause: Cause{
-			What: fmt.Sprintf("the server has no slot %s, though something archives: this configuration names another slot than the agent's", slot.Name),
+			What: fmt.Sprintf("the server has no slot %s, though WAL was archived a moment ago: it was dropped since then, or the agent's slot has another name", slot.Name),
 			Fix:  c.SQL("select slot_name, active, restart_lsn from pg_replication_slots"),
 		}}}
 	case !slot.Exists && slot.OnLimit == "drop":

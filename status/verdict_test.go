@@ -128,7 +128,7 @@ func TestVerdict(t *testing.T) {
 		},
 		{
 			"slot missing and yet fresh: another name", archived(), with(received(0x900), func(s *status.Server) { s.Slot = &status.Slot{Name: "other"} }), "", fresh,
-			status.AtRisk, "another slot than the agent's", `psql -c "select slot_name`,
+			status.AtRisk, "it was dropped since then, or the agent's slot has another name", `psql -c "select slot_name`,
 			time.Time{},
 			1, 12,
 		},
