@@ -65,12 +65,12 @@ func pause(ctx context.Context, d time.Duration) {
 
 // join makes m live once: new objects are sent to it from now on, and what it lacks is copied from others.
 func (s *Store) join(ctx context.Context, m *member) error {
-	sources, live, err := s.sources(ctx, m)
+	sources, err := s.sources(ctx, m)
 	if err != nil {
 		return err
 	}
 	marked, err := s.marked(ctx, m)
-	if err == nil && !marked && len(sources) == 0 {
+	if err == nil && !marked && !sources.marked {
 		err = errNew
 	}
 	if err != nil {
@@ -79,8 +79,8 @@ func (s *Store) join(ctx context.Context, m *member) error {
 	}
 	here, upTo := s.enter(ctx, m)
 	had := map[*member]map[*op]bool{}
-	for _, from := range sources {
-		if had[from], err = s.bring(here, from, m, upTo, live); err != nil {
+	for _, from := range sources.members {
+		if had[from], err = s.bring(here, sources, from, m, upTo); err != nil {
 			break
 		}
 	}
@@ -94,7 +94,7 @@ func (s *Store) join(ctx context.Context, m *member) error {
 		return err
 	}
 	for o := range s.open {
-		if o.once && slices.ContainsFunc(sources, func(from *member) bool { return had[from][o] }) {
+		if o.once && slices.ContainsFunc(sources.members, func(from *member) bool { return had[from][o] }) {
 			o.answers[m] = same
 		}
 	}
@@ -127,25 +127,31 @@ func (s *Store) marked(ctx context.Context, m *member) (bool, error) {
 	return err == nil, err
 }
 
+// sources are the members that a member is brought up to date from.
+type sources struct {
+	members []*member
+	live    bool // it is one, and was live when it was chosen
+	marked  bool // one of them has the marker
+}
+
 // sources waits until m can be brought up to date and returns from which members: from a live one, or, if
-// there is none, from as many as it takes to see all that was returned for, less those that hold nothing.
-func (s *Store) sources(ctx context.Context, m *member) (from []*member, live bool, err error) {
+// there is none, from as many as it takes to see all that was returned for.
+func (s *Store) sources(ctx context.Context, m *member) (sources, error) {
 	for {
 		s.mu.Lock()
 		best, changed := s.live(m), s.changed
 		s.mu.Unlock()
 		if best != nil {
-			return []*member{best}, true, nil
+			return sources{members: []*member{best}, live: true, marked: true}, nil
 		}
 		need, never := s.options.Required.others(m.index, len(s.members))
 		if !never {
-			from, err = s.answering(ctx, m, need)
-			return from, false, err
+			return s.answering(ctx, m, need)
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, false, context.Cause(ctx)
+			return sources{}, context.Cause(ctx)
 		}
 	}
 }
@@ -153,13 +159,11 @@ func (s *Store) sources(ctx context.Context, m *member) (from []*member, live bo
 // errNew says that a member is new, and so are all that it could be brought up to date from.
 var errNew = errors.New("waits for the marker, which none that answers has")
 
-// answering returns, of need other members that answer, those that have the marker. One without it holds nothing: it is new, or was
-// emptied, and then what it alone held is lost, which the archive shows by where it ends.
-func (s *Store) answering(ctx context.Context, m *member, need int) ([]*member, error) {
-	var found []*member
-	answer := 0
+// answering returns need other members that answer.
+func (s *Store) answering(ctx context.Context, m *member, need int) (sources, error) {
+	var found sources
 	for _, from := range s.members {
-		if answer == need {
+		if len(found.members) == need {
 			break
 		}
 		if from == m {
@@ -170,13 +174,10 @@ func (s *Store) answering(ctx context.Context, m *member, need int) ([]*member, 
 			s.blame(from, err)
 			continue
 		}
-		answer++
-		if marked {
-			found = append(found, from)
-		}
+		found.members, found.marked = append(found.members, from), found.marked || marked
 	}
-	if answer < need {
-		return nil, fmt.Errorf("%d other members must answer, %d do", need, answer)
+	if n := len(found.members); n < need {
+		return sources{}, fmt.Errorf("%d other members must answer, %d do", need, n)
 	}
 	return found, nil
 }
@@ -197,13 +198,13 @@ func (s *Store) enter(ctx context.Context, m *member) (context.Context, uint64) 
 	return m.ctx, s.last
 }
 
-// bring copies to m what from holds; live says that from was live when it was chosen. Not before from holds
-// all that returned before m was sent to. It returns the calls with once that from held.
-func (s *Store) bring(ctx context.Context, from, m *member, upTo uint64, live bool) (map[*op]bool, error) {
+// bring copies to m what from holds, which is one of all. Not before from holds all that returned before m was sent to. It returns the calls
+// with once that from held.
+func (s *Store) bring(ctx context.Context, all sources, from, m *member, upTo uint64) (map[*op]bool, error) {
 	held := map[*op]bool{}
 	for {
 		s.mu.Lock()
-		ready, still := true, from.state == Live || !live
+		ready, still := true, from.state == Live || !all.live
 		for o := range from.pending {
 			ready = ready && (o.number > upTo || !o.returned && !o.once)
 		}
@@ -224,6 +225,18 @@ func (s *Store) bring(ctx context.Context, from, m *member, upTo uint64, live bo
 		case <-changed:
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
+		}
+	}
+	if !all.live {
+		// Asked only now: one that was new when it was chosen may have become live before m was sent to, and hold what m was not sent.
+		// One without the marker holds nothing: it is new, or was emptied, and then what it alone held is lost, which the archive shows
+		// by where it ends.
+		marked, err := s.marked(ctx, from)
+		if err != nil {
+			return nil, fmt.Errorf("bring up to date from %s: %w", from.Name, err)
+		}
+		if !marked {
+			return held, nil
 		}
 	}
 	if err := s.options.CatchUp(ctx, from.Store, m.Store); err != nil {
