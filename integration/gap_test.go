@@ -225,6 +225,7 @@ func TestGapPromotion(t *testing.T) {
 			a := newArchiving(first, newFileStore(t))
 			a.start(t)
 			first.Exec(t, fillerTable)
+			a.awaitAll(t, first) // so that the slot is there to be copied
 			second := coldStandbyOf(t, first)
 			dropSlot(t, second) // which the copy has: a standby made otherwise has none
 			end := a.awaitAll(t, first)
