@@ -35,7 +35,12 @@ func (s *Store) List(ctx context.Context, prefix, after storage.Key) iter.Seq2[s
 			return
 		}
 		w := walk{root: root, prefix: string(prefix), after: string(after)}
-		w.yield = func(info storage.Info) (bool, error) { return yield(info, nil), ended(ctx) }
+		w.yield = func(info storage.Info) (bool, error) {
+			if !yield(info, nil) {
+				return false, nil // and is not called again, whatever has become of ctx
+			}
+			return true, ended(ctx)
+		}
 		if _, err := w.dir(""); err != nil {
 			fail(err)
 		}

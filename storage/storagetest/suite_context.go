@@ -81,6 +81,15 @@ func testCancelled(t *testing.T, s storage.Store) {
 	if !ended {
 		t.Error("list: got no error, want context.Canceled")
 	}
+	ctx, cancel = context.WithCancel(t.Context())
+	for _, err := range s.List(ctx, "", "") {
+		if err != nil {
+			t.Errorf("list: got %v", err)
+		}
+		cancel() // by a reader that wants no more: it is not called again
+		break
+	}
+	cancel()
 	if got := keys(t, s, "", ""); !slices.Equal(got, []storage.Key{"there"}) {
 		t.Errorf("got %v, want there", got)
 	}
