@@ -73,13 +73,16 @@ func openPlaces(ctx context.Context, c config.Cluster, o StoreOptions) (*places,
 // catchUp brings a repository up to date. An object that is damaged where it comes from is told and left out: it must not keep
 // what is new from being safe in two places.
 func (o StoreOptions) catchUp(ctx context.Context, from, to storage.Store) error {
-	err := repository.CatchUp(ctx, from, to)
-	var corrupt *repository.CorruptError
-	if !errors.As(err, &corrupt) {
-		return err
-	}
-	if o.Logger != nil {
-		o.Logger.ErrorContext(ctx, "objects that are damaged were not copied", "error", err)
+	// The second is for the backup that is being taken: its next objects and its record are sent to both.
+	for _, step := range []func(ctx context.Context, from, to storage.Store) error{repository.CatchUp, repository.CopyUnfinished} {
+		err := step(ctx, from, to)
+		var corrupt *repository.CorruptError
+		if err != nil && !errors.As(err, &corrupt) {
+			return err
+		}
+		if err != nil && o.Logger != nil {
+			o.Logger.ErrorContext(ctx, "objects that are damaged were not copied", "error", err)
+		}
 	}
 	return nil
 }

@@ -56,6 +56,78 @@ func CopyBackup(ctx context.Context, from, to storage.Store, id wal.SystemID, ba
 	return nil
 }
 
+// CopyUnfinished copies of the newest backup of each cluster in from, if it has no record yet, what to lacks: its record may come to to
+// by another way, and stand there without them otherwise. Nothing says yet what the objects must hold, so they are read twice. A backup that
+// has got its record is copied as CopyBackup does.
+func CopyUnfinished(ctx context.Context, from, to storage.Store) error {
+	c := copier{from: from, to: to}
+	ids, err := (&Repository{store: from}).Clusters(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		backups, err := (&Cluster{store: from, id: id}).backupIDs(ctx)
+		if err == nil && len(backups) > 0 {
+			err = c.unfinished(ctx, id, backups[len(backups)-1])
+		}
+		if err != nil {
+			return fmt.Errorf("copy unfinished backup of cluster %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+func (c copier) unfinished(ctx context.Context, id wal.SystemID, backup string) error {
+	objects, err := c.missing(ctx, backupPrefix(id, backup))
+	if err != nil || len(objects) == 0 {
+		return err
+	}
+	if _, err := c.from.Stat(ctx, recordKey(id, backup)); !errors.Is(err, storage.ErrNotFound) {
+		if err != nil {
+			return err
+		}
+		return c.backup(ctx, id, backup)
+	}
+	for _, o := range objects {
+		if o.Key == recordKey(id, backup) {
+			continue // written since
+		}
+		if err := c.raw(ctx, o); err != nil && !errors.Is(err, storage.ErrNotFound) { // of a backup that failed
+			return err
+		}
+	}
+	return nil
+}
+
+// raw copies an object, every part read twice.
+func (c copier) raw(ctx context.Context, info storage.Info) error {
+	upload, err := c.to.Begin(ctx, info.Key)
+	if err != nil {
+		return err
+	}
+	send := func() error {
+		for n, at := 1, int64(0); at < info.Size; n++ {
+			span := storage.Span{Offset: at, Length: min(defaultPartSize, info.Size-at)}
+			part, err := storage.ReadSpanSettled(ctx, c.from, info.Key, span)
+			if err == nil {
+				err = upload.Part(ctx, n, part)
+			}
+			if err != nil {
+				return err
+			}
+			at += span.Length
+		}
+		return upload.Commit(ctx)
+	}
+	if err = send(); err == nil {
+		return nil
+	}
+	if aborted := abortUpload(ctx, upload); aborted != nil || !errors.Is(err, storage.ErrExists) {
+		return errors.Join(err, aborted)
+	}
+	return nil // it came another way meanwhile
+}
+
 func isCorrupt(err error) bool {
 	var corrupt *CorruptError
 	return errors.As(err, &corrupt)

@@ -57,6 +57,53 @@ func TestCatchUpMendsABackup(t *testing.T) {
 	}
 }
 
+// TestCopyUnfinished: of a backup that has no record yet all is copied that is there, and nothing of an older one that never got its record.
+func TestCopyUnfinished(t *testing.T) {
+	for name, test := range map[string]struct {
+		lacks storage.Key // in from
+		older bool
+	}{
+		"no record":               {lacks: "/record.json"},
+		"has its record":          {},
+		"newer one is being made": {lacks: "/record.json", older: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			from, to := whole(t), whole(t)
+			var backup []storage.Key
+			for _, key := range from.Keys() {
+				if !strings.Contains(string(key), "/backups/") {
+					continue
+				}
+				if err := to.Delete(t.Context(), key); err != nil {
+					t.Fatal(err)
+				}
+				if test.lacks != "" && strings.HasSuffix(string(key), string(test.lacks)) {
+					if err := from.Delete(t.Context(), key); err != nil {
+						t.Fatal(err)
+					}
+					continue
+				}
+				backup = append(backup, key)
+			}
+			if test.older {
+				root, _, _ := strings.Cut(string(backup[0]), "/backups/")
+				from.Replace(storage.Key(root+"/backups/20990101T000000Z/base-00001.tar.zst"), make([]byte, 40*mib))
+			}
+			if err := repository.CopyUnfinished(t.Context(), from, to); err != nil {
+				t.Fatal(err)
+			}
+			for _, key := range backup {
+				if test.older {
+					if err := from.Delete(t.Context(), key); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			equalStores(t, from, to)
+		})
+	}
+}
+
 func equalStores(t *testing.T, from, to *memory.Store) {
 	t.Helper()
 	if got, want := to.Keys(), from.Keys(); !slices.Equal(got, want) {

@@ -28,11 +28,20 @@ func ReadAll(ctx context.Context, store Store, key Key, limit int64) ([]byte, er
 // ReadSettled is ReadAll for an object that nothing proves the bytes of, where much hangs on them: it reads twice. Two readings that
 // differ are an ErrUnavailable, because the next may be right.
 func ReadSettled(ctx context.Context, store Store, key Key, limit int64) ([]byte, error) {
-	first, err := ReadAll(ctx, store, key, limit)
+	return twice(key, func() ([]byte, error) { return ReadAll(ctx, store, key, limit) })
+}
+
+// ReadSpanSettled is to ReadSpan what ReadSettled is to ReadAll.
+func ReadSpanSettled(ctx context.Context, store Store, key Key, span Span) ([]byte, error) {
+	return twice(key, func() ([]byte, error) { return ReadSpan(ctx, store, key, span) })
+}
+
+func twice(key Key, read func() ([]byte, error)) ([]byte, error) {
+	first, err := read()
 	if err != nil {
 		return nil, err
 	}
-	second, err := ReadAll(ctx, store, key, limit)
+	second, err := read()
 	if err != nil {
 		return nil, err
 	}

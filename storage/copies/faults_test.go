@@ -274,6 +274,44 @@ func TestUploadWithoutAFailingCopy(t *testing.T) {
 	}
 }
 
+// TestUploadsDoNotHoldUpAJoin: large objects are made while a copy is brought up to date. It goes on with what it was at, and
+// gets them before it is live.
+func TestUploadsDoNotHoldUpAJoin(t *testing.T) {
+	copied, release := make(chan struct{}), make(chan struct{})
+	var passes, broken atomic.Int32
+	s := newSite(t, 2, copies.Options{CatchUp: func(ctx context.Context, from, to storage.Store) error {
+		err := catchUp(ctx, from, to)
+		if passes.Add(1) > 1 {
+			return err
+		}
+		close(copied)
+		select {
+		case <-release:
+		case <-ctx.Done():
+			broken.Add(1)
+		}
+		return err
+	}})
+	<-copied
+	for _, key := range []storage.Key{"large1", "large2"} {
+		u, err := s.Begin(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(u.Part(t.Context(), 1, []byte("content")), u.Commit(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if st := s.Status()[1]; st.State != copies.Joining {
+		t.Errorf("beside the uploads: %+v", st)
+	}
+	close(release)
+	s.state(t, 1, copies.Live)
+	if !s.has(1, "large1") || !s.has(1, "large2") || broken.Load() > 0 {
+		t.Errorf("live with large1 %t, large2 %t, after %d copies that were broken off", s.has(1, "large1"), s.has(1, "large2"), broken.Load())
+	}
+}
+
 // TestUploadThatACopyRefusesLate: the answer of the copy comes after Commit has returned.
 func TestUploadThatACopyRefusesLate(t *testing.T) {
 	s := newSite(t, 2, copies.Options{})

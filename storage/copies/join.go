@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"maps"
 	"sync"
 	"time"
 
@@ -77,31 +77,55 @@ func (s *Store) join(ctx context.Context, m *member) error {
 		s.blame(m, err)
 		return err
 	}
-	here, upTo := s.enter(ctx, m)
-	had := map[*member]map[*op]bool{}
-	for _, from := range sources.members {
-		if had[from], err = s.bring(here, sources, from, m, upTo); err != nil {
-			break
+	here := s.enter(ctx, m)
+	for done := false; !done; {
+		had, err := s.pass(here, sources, m)
+		if done, err = s.arrive(here, m, had, err); err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+// pass brings m up to date from all sources. It returns the calls with once that one of them held.
+func (s *Store) pass(ctx context.Context, all sources, m *member) (map[*op]bool, error) {
+	s.mu.Lock()
+	m.again = false
+	upTo := s.last
+	s.mu.Unlock()
+	had := map[*op]bool{}
+	for _, from := range all.members {
+		held, err := s.bring(ctx, all, from, m, upTo)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(had, held)
+	}
+	return had, nil
+}
+
+// arrive makes m live behind a pass, or leaves it if that failed. It returns false if one more pass is needed.
+func (s *Store) arrive(ctx context.Context, m *member, had map[*op]bool, err error) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case here.Err() != nil: // left meanwhile
-		return context.Cause(here)
+	case ctx.Err() != nil: // left meanwhile
+		return false, context.Cause(ctx)
 	case err != nil:
 		s.leave(m, err)
-		return err
+		return false, err
+	case m.again:
+		return false, nil
 	}
 	for o := range s.open {
-		if o.once && slices.ContainsFunc(sources.members, func(from *member) bool { return had[from][o] }) {
+		if o.once && had[o] {
 			o.answers[m] = same
 		}
 	}
 	m.state, m.since, m.err = Live, time.Now(), nil
 	s.options.Logger.InfoContext(ctx, "repository is live", "repo", m.Name)
 	s.change()
-	return nil
+	return true, nil
 }
 
 // blame notes why a member that is behind cannot join.
@@ -182,9 +206,8 @@ func (s *Store) answering(ctx context.Context, m *member, need int) (sources, er
 	return found, nil
 }
 
-// enter makes m joining. It returns the context of this time of it, and the number of the last call that
-// was not sent to it.
-func (s *Store) enter(ctx context.Context, m *member) (context.Context, uint64) {
+// enter makes m joining. It returns the context of this time of it.
+func (s *Store) enter(ctx context.Context, m *member) context.Context {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m.state, m.since, m.outage = Joining, time.Now(), false
@@ -195,10 +218,10 @@ func (s *Store) enter(ctx context.Context, m *member) (context.Context, uint64) 
 		}
 	}
 	s.change()
-	return m.ctx, s.last
+	return m.ctx
 }
 
-// bring copies to m what from holds, which is one of all. Not before from holds all that returned before m was sent to. It returns the calls
+// bring copies to m what from holds, which is one of all. Not before from holds all that returned of the calls up to upTo. It returns the calls
 // with once that from held.
 func (s *Store) bring(ctx context.Context, all sources, from, m *member, upTo uint64) (map[*op]bool, error) {
 	held := map[*op]bool{}

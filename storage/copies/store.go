@@ -109,6 +109,7 @@ type member struct {
 	pending map[*op]chan struct{} // what it does not hold yet; closed when it does, or is left
 	bytes   int64                 // of pending calls that have returned
 	outage  bool                  // a call took so long that other programs may have done without it
+	again   bool                  // it is joining, and is to be brought up to date once more before it is live
 	//nolint:containedctx // it ends when the member is left, and outlives the calls that use it
 	ctx    context.Context // of this time of being joining or live
 	cancel context.CancelCauseFunc
@@ -269,9 +270,18 @@ func (s *Store) begin(o *op, only []*member) {
 		case only == nil || slices.Contains(only, m):
 			s.start(m, o)
 		default:
-			s.leave(m, fmt.Errorf("%w: %s", errLacks, o.key))
+			s.lack(m, o)
 		}
 	}
+}
+
+// lack notes that m does not get what a call with once makes but from another member. The lock is held.
+func (s *Store) lack(m *member, o *op) {
+	if m.state == Joining {
+		m.again = true // what it is at is not broken off: a base backup makes one object after the other
+		return
+	}
+	s.leave(m, fmt.Errorf("%w: %s", errLacks, o.key))
 }
 
 // start sends a call to m, once m holds what calls made that have returned before, or that were on the same
@@ -413,7 +423,7 @@ func (s *Store) give(o *op) {
 	for _, m := range s.members {
 		if m.pending[o] == nil {
 			if o.once && len(o.answers) > 0 && o.answers[m] == 0 {
-				s.leave(m, fmt.Errorf("%w: %s", errLacks, o.key))
+				s.lack(m, o)
 			}
 			continue
 		}

@@ -1,0 +1,60 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/storage/copies"
+	"github.com/pgark/pgark/storage/memory"
+)
+
+// TestCopyJoinsDuringABackup guards I15: a copy missed an object of the backup that is being taken and is brought up to date before its record
+// is written. It must not be live, and get the record, without that object.
+func TestCopyJoinsDuringABackup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		primary, copied := memory.New(), memory.New()
+		store, err := copies.New([]copies.Member{{Name: "primary", Store: primary}, {Name: "dr", Store: copied}}, copies.Options{
+			CatchUp: StoreOptions{}.catchUp, Marker: repository.MarkerKey,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go store.Run(ctx)
+		if _, err := repository.Create(ctx, primary); err != nil {
+			t.Fatal(err)
+		}
+		live := func() {
+			t.Helper()
+			time.Sleep(time.Minute)
+			if st := store.Status()[1]; st.State != copies.Live {
+				t.Fatalf("the copy is %+v", st)
+			}
+		}
+		live()
+		const folder = "7/backups/20261121T024000Z/"
+		copied.Fail(memory.Commit, "", 1, storage.ErrDenied)
+		for _, name := range []storage.Key{"base-00001.tar.zst", "base-00002.tar.zst"} {
+			u, err := store.Begin(ctx, folder+name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(u.Part(ctx, 1, []byte("pack")), u.Commit(ctx)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		live()
+		for _, key := range primary.Keys() {
+			if strings.Contains(string(key), "/backups/") && copied.Bytes(key) == nil {
+				t.Errorf("the copy is live without %s", key)
+			}
+		}
+	})
+}
