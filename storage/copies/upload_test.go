@@ -1,0 +1,113 @@
+package copies_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+
+	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/storage/copies"
+	"github.com/pgark/pgark/storage/memory"
+)
+
+func TestUploadWithoutAFailingCopy(t *testing.T) {
+	for _, op := range []memory.Op{memory.Begin, memory.Part, memory.Commit} {
+		t.Run(string(op), func(t *testing.T) {
+			s := newSite(t, 2, copies.Options{})
+			s.allLive(t)
+			s.places[1].Fail(op, "", 1, storage.ErrDenied)
+			u, err := s.Begin(t.Context(), "large")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := u.Part(t.Context(), 1, []byte("content")); err != nil {
+				t.Fatal(err)
+			}
+			if err := u.Commit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			await(t, func() bool {
+				return string(s.places[1].Bytes("large")) == "content" && s.Status()[1].State == copies.Live
+			},
+				func() string { return "the copy to get the object from the primary" })
+		})
+	}
+}
+
+// TestUploadsDoNotHoldUpAJoin: large objects are made while a copy is brought up to date. It goes on with what it was at, and
+// gets them before it is live.
+func TestUploadsDoNotHoldUpAJoin(t *testing.T) {
+	copied, release := make(chan struct{}), make(chan struct{})
+	var passes, broken atomic.Int32
+	s := newSite(t, 2, copies.Options{CatchUp: func(ctx context.Context, from, to storage.Store) error {
+		err := catchUp(ctx, from, to)
+		if passes.Add(1) > 1 {
+			return err
+		}
+		close(copied)
+		select {
+		case <-release:
+		case <-ctx.Done():
+			broken.Add(1)
+		}
+		return err
+	}})
+	<-copied
+	for _, key := range []storage.Key{"large1", "large2"} {
+		u, err := s.Begin(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(u.Part(t.Context(), 1, []byte("content")), u.Commit(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if st := s.Status()[1]; st.State != copies.Joining {
+		t.Errorf("beside the uploads: %+v", st)
+	}
+	close(release)
+	s.state(t, 1, copies.Live)
+	if !s.has(1, "large1") || !s.has(1, "large2") || broken.Load() > 0 {
+		t.Errorf("live with large1 %t, large2 %t, after %d copies that were broken off", s.has(1, "large1"), s.has(1, "large2"), broken.Load())
+	}
+}
+
+// TestUploadThatACopyRefusesLate: the answer of the copy comes after Commit has returned.
+func TestUploadThatACopyRefusesLate(t *testing.T) {
+	s := newSite(t, 2, copies.Options{})
+	s.allLive(t)
+	release := s.places[1].Hang(memory.Commit, "")
+	s.places[1].Fail(memory.Commit, "", 1, storage.ErrDenied)
+	u, err := s.Begin(t.Context(), "large")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := u.Part(t.Context(), 1, []byte("content")); err != nil {
+		t.Fatal(err)
+	}
+	if err := u.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	caughtUp := func() bool {
+		return string(s.places[1].Bytes("large")) == "content" && s.Status()[1].State == copies.Live
+	}
+	await(t, caughtUp, func() string { return "the copy to get the object from the primary" })
+}
+
+func TestUploadThatTheOnlyRequiredMemberRefuses(t *testing.T) {
+	s := newSite(t, 2, copies.Options{})
+	s.allLive(t)
+	s.places[0].Fail(memory.Part, "", 1, storage.ErrDenied)
+	u, err := s.Begin(t.Context(), "large")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := u.Part(t.Context(), 1, []byte("content")); !errors.Is(err, storage.ErrDenied) {
+		t.Errorf("part: got %v, want ErrDenied", err)
+	}
+	if err := u.Abort(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
