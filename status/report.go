@@ -60,7 +60,8 @@ type Report struct {
 	// DurableUntil is an instant up to which all that the server had is in the archive; absent where no transaction and no beat tells.
 	DurableUntil *time.Time `json:"durable_until,omitempty"`
 	// Unprotected is the age in seconds of the oldest byte that the server has flushed and that is not in the archive, at most. 0 when
-	// an agent receives and nothing is outstanding; it grows when server, store or agent is away. Judge sets it.
+	// an agent receives and nothing is outstanding; it grows when server, store or agent is away. Absent where the clocks differ too much to
+	// tell. Judge sets it.
 	Unprotected *float64 `json:"unprotected_seconds,omitempty"`
 	// Behind is how many bytes the server has flushed that are not durable yet.
 	Behind *int64 `json:"behind_bytes,omitempty"`

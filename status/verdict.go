@@ -95,12 +95,12 @@ func (r Report) exposure() (time.Duration, bool) {
 	return max(0, -r.ahead()), true
 }
 
-// unprotected is what Unprotected says.
+// unprotected is what Unprotected says; nil where nothing tells, or where the clocks differ too much for an age.
 func (r Report) unprotected() *float64 {
 	var seconds float64
 	switch {
 	case r.Server != nil && r.Server.Slot.Receiving() && r.Behind != nil && *r.Behind == 0:
-	case r.DurableUntil == nil:
+	case r.DurableUntil == nil || r.DurableUntil.Sub(r.Now) > RPOTarget:
 		return nil
 	default:
 		seconds = max(0, r.Now.Sub(*r.DurableUntil).Seconds())

@@ -307,6 +307,7 @@ func TestUnprotected(t *testing.T) {
 	last, beat := now.Add(-90*time.Second), now.Add(-4*time.Second)
 	span := status.Span{Timeline: 1, Start: 0x1000000, End: 0x2000000, Last: &last}
 	receiving, away := true, false
+	unknown := -1.0
 	server := func(active bool, flush wal.LSN) *status.Server {
 		return &status.Server{Timeline: 1, Flush: flush, Slot: &status.Slot{Exists: true, Active: &active}}
 	}
@@ -315,21 +316,28 @@ func TestUnprotected(t *testing.T) {
 		server *status.Server
 		want   float64
 	}{
-		"bucket alone, busy":            {nil, nil, 90},
-		"bucket alone, idle":            {&repository.Beat{Time: beat, Timeline: 1, LSN: 0x2000000}, nil, 4},
-		"a beat of another timeline":    {&repository.Beat{Time: beat, Timeline: 2, LSN: 0x2000000}, nil, 90},
-		"a beat past what is there":     {&repository.Beat{Time: beat, Timeline: 1, LSN: 0x2000001}, nil, 90},
-		"an agent that is level":        {nil, server(receiving, 0x2000000), 0},
-		"an agent that is behind":       {nil, server(receiving, 0x2000008), 90},
-		"no agent, nothing outstanding": {nil, server(away, 0x2000000), 90},
+		"bucket alone, busy":                                            {nil, nil, 90},
+		"bucket alone, idle":                                            {&repository.Beat{Time: beat, Timeline: 1, LSN: 0x2000000}, nil, 4},
+		"a beat of another timeline":                                    {&repository.Beat{Time: beat, Timeline: 2, LSN: 0x2000000}, nil, 90},
+		"a beat past what is there":                                     {&repository.Beat{Time: beat, Timeline: 1, LSN: 0x2000001}, nil, 90},
+		"an agent that is level":                                        {nil, server(receiving, 0x2000000), 0},
+		"an agent that is behind":                                       {nil, server(receiving, 0x2000008), 90},
+		"no agent, nothing outstanding":                                 {nil, server(away, 0x2000000), 90},
+		"a clock that is a bit ahead":                                   {&repository.Beat{Time: now.Add(20 * time.Second), Timeline: 1, LSN: 0x2000000}, nil, 0},
+		"a clock far ahead tells no age, so that a dead agent is not 0": {&repository.Beat{Time: now.Add(time.Hour), Timeline: 1, LSN: 0x2000000}, nil, unknown},
+		"a clock far ahead, beside an agent that is level":              {&repository.Beat{Time: now.Add(time.Hour), Timeline: 1, LSN: 0x2000000}, server(receiving, 0x2000000), 0},
 	} {
 		r := status.Make(status.Facts{Spans: []status.Span{span}, Beat: c.beat}, now)
 		if c.server != nil {
 			r.SetServer(*c.server)
 		}
 		r.Judge(status.Commands{SQL: func(string) string { return "" }})
-		if r.Unprotected == nil || *r.Unprotected != c.want {
-			t.Errorf("%s: got %v, want %v s", name, r.Unprotected, c.want)
+		got := unknown
+		if r.Unprotected != nil {
+			got = *r.Unprotected
+		}
+		if got != c.want {
+			t.Errorf("%s: got %v s, want %v s", name, got, c.want)
 		}
 	}
 	bare := status.Make(status.Facts{}, now)
