@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strconv"
 	"strings"
 	"time"
 
@@ -32,13 +31,14 @@ const (
 
 // ParseConfig reads a connection string, a URL or libpq's key=value form, and
 // fills in what is missing from the PG… environment, the service file and the
-// password file as libpq does. Several hosts and target_session_attrs are
-// honoured. application_name is "pgark" unless it is given, the connect timeout
-// 10 s. The error never holds the connection string.
+// password file as libpq does. Several hosts, target_session_attrs and the
+// parameters of TCP are honoured. application_name is "pgark" unless it is given,
+// the connect timeout 10 s for each host. The error never holds the connection
+// string.
 func ParseConfig(conn string) (*Config, error) {
-	pg, err := pgconn.ParseConfig(conn)
+	pg, err := parse(conn)
 	if err != nil {
-		return nil, fmt.Errorf("parse connection string: %w", redact(err))
+		return nil, err
 	}
 	c := &Config{pg: pg, attrs: attrsOf(pg.ValidateConnect)}
 	pg.ValidateConnect = nil
@@ -46,19 +46,29 @@ func ParseConfig(conn string) (*Config, error) {
 	if pg.RuntimeParams["application_name"] == "" {
 		pg.RuntimeParams["application_name"] = "pgark"
 	}
-	if pg.ConnectTimeout == 0 {
-		pg.ConnectTimeout = connectTimeout
-	}
-	dialer := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
-		Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3,
-	}}
-	pg.DialFunc = dialer.DialContext
 	pg.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
 		return pgproto3.NewFrontend(bufio.NewReaderSize(r, readBuffer), w)
 	}
 	pg.BuildContextWatcherHandler = func(p *pgconn.PgConn) ctxwatch.Handler { return readDeadline{p.Conn()} }
 	pg.OnPgError = func(_ *pgconn.PgConn, e *pgconn.PgError) bool { return !fatal(fromPgError(e)) }
 	return c, nil
+}
+
+// parse reads a connection string of any kind of connection.
+func parse(conn string) (*pgconn.Config, error) {
+	pg, err := pgconn.ParseConfig(conn)
+	if err != nil {
+		return nil, fmt.Errorf("parse connection string: %w", redact(err))
+	}
+	if pg.ConnectTimeout == 0 {
+		pg.ConnectTimeout = connectTimeout
+	}
+	d, err := dialer(pg.RuntimeParams)
+	if err != nil {
+		return nil, fmt.Errorf("parse connection string: %w", err)
+	}
+	pg.DialFunc = d.DialContext
+	return pg, nil
 }
 
 // ApplicationName is the application_name of connections, as it is sent. The server
@@ -117,19 +127,4 @@ func (c *Config) Servers() []*Config {
 }
 
 // String names user and servers, "user@host:5432,host2:5432", and no secret.
-func (c *Config) String() string {
-	var b strings.Builder
-	b.WriteString(c.pg.User)
-	sep := "@"
-	seen := map[string]bool{}
-	for _, h := range append([]*pgconn.FallbackConfig{{Host: c.pg.Host, Port: c.pg.Port}}, c.pg.Fallbacks...) {
-		address := net.JoinHostPort(h.Host, strconv.Itoa(int(h.Port)))
-		if seen[address] { // the same host once with and once without TLS
-			continue
-		}
-		seen[address] = true
-		b.WriteString(sep + address)
-		sep = ","
-	}
-	return b.String()
-}
+func (c *Config) String() string { return c.pg.User + "@" + strings.Join(addresses(c.pg), ",") }

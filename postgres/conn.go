@@ -55,7 +55,8 @@ type Conn struct {
 }
 
 // Connect opens a replication connection to the first server of the
-// configuration that answers and has the session attributes asked for. Errors
+// configuration that answers and has the session attributes asked for. Of the
+// time that ctx has, each server may take an even share. Errors
 // are ErrUnreachable, ErrAuth, ErrNotReplication, ErrShuttingDown and
 // ErrTooManyConnections, the latter four with a *ServerError.
 func Connect(ctx context.Context, c *Config) (*Conn, error) {
@@ -70,6 +71,7 @@ func connect(ctx context.Context, c *Config, attrs sessionAttrs) (*Conn, error) 
 	conn := &Conn{}
 	pg := c.pg.Copy()
 	pg.OnNotice = conn.notice
+	shareTime(ctx, pg)
 	if attrs != attrsAny {
 		pg.ValidateConnect = attrs.validate()
 	}

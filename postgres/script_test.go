@@ -156,6 +156,35 @@ func TestConnectGivesUp(t *testing.T) {
 	}
 }
 
+// TestVanishedServerLeavesTime asks two servers, of which the first says nothing: whatever the time there is in all, the second is asked.
+func TestVanishedServerLeavesTime(t *testing.T) {
+	for _, ask := range []func(ctx context.Context, conn string) error{
+		func(ctx context.Context, conn string) error {
+			_, err := postgres.Connect(ctx, config(t, conn))
+			return err
+		},
+		func(ctx context.Context, conn string) error {
+			_, err := postgres.Query(ctx, conn, "select 1")
+			return err
+		},
+	} {
+		h1, p1 := host(postgrestest.Serve(t, func(s *postgrestest.Session) { s.ExpectEnd() }))
+		h2, p2 := host(postgrestest.Serve(t, func(s *postgrestest.Session) { s.Refuse("28P01", "auth_failed", "I am here") }))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		err := ask(ctx, "host="+h1+","+h2+" port="+p1+","+p2+" user=u sslmode=disable")
+		cancel()
+		if !errors.Is(err, postgres.ErrAuth) {
+			t.Errorf("got %v, want the second server's refusal", err)
+		}
+	}
+}
+
+// host takes a scripted server's connection string apart.
+func host(conn string) (host, port string) {
+	f := strings.Fields(conn)
+	return strings.TrimPrefix(f[0], "host="), strings.TrimPrefix(f[1], "port=")
+}
+
 // TestAttributes picks the server among several by what they report.
 func TestAttributes(t *testing.T) {
 	serve := func(standby string) string {
@@ -163,10 +192,6 @@ func TestAttributes(t *testing.T) {
 			s.Accept(map[string]string{"in_hot_standby": standby, "default_transaction_read_only": "off"})
 			s.ExpectEnd()
 		})
-	}
-	host := func(conn string) (string, string) {
-		f := strings.Fields(conn)
-		return strings.TrimPrefix(f[0], "host="), strings.TrimPrefix(f[1], "port=")
 	}
 	for attrs, wantErr := range map[string]bool{"primary": false, "read-write": false, "standby": true, "read-only": true} {
 		h1, p1 := host(serve("on"))

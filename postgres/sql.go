@@ -26,10 +26,11 @@ func Query(ctx context.Context, conn, sql string) ([][]string, error) {
 
 // connectSQL opens an ordinary connection.
 func connectSQL(ctx context.Context, conn string) (*pgconn.PgConn, error) {
-	cfg, err := pgconn.ParseConfig(conn)
+	cfg, err := parse(conn)
 	if err != nil {
-		return nil, fmt.Errorf("parse connection string: %w", redact(err))
+		return nil, err
 	}
+	shareTime(ctx, cfg)
 	// What is asked here must not wait for a synchronous standby, least of all
 	// the command that ends such waits.
 	cfg.RuntimeParams["synchronous_commit"] = "local"

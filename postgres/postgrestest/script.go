@@ -91,8 +91,9 @@ func (s *Session) flush() {
 }
 
 // Accept takes the client in as PostgreSQL does one without a password, and
-// reports the settings given beside "server_version".
-func (s *Session) Accept(settings map[string]string) {
+// reports the settings given beside "server_version". It returns what the
+// client said of itself.
+func (s *Session) Accept(settings map[string]string) map[string]string {
 	s.t.Helper()
 	m, err := s.backend.ReceiveStartupMessage()
 	if err != nil {
@@ -108,6 +109,7 @@ func (s *Session) Accept(settings map[string]string) {
 	}
 	s.Send(&pgproto3.BackendKeyData{ProcessID: 1, SecretKey: []byte{0, 0, 0, 1}})
 	s.Ready()
+	return start.Parameters
 }
 
 // Refuse answers the client's greeting with a fatal error.
