@@ -228,21 +228,24 @@ func (a *running) awaitStream(ctx context.Context) (wal.SystemID, bool) {
 	}
 }
 
-// preflightTimeout is how long an agent looks at the server and the store before it starts.
+// preflightTimeout is how long an agent looks at the server, and then at the store, before it starts.
 const preflightTimeout = 10 * time.Second
 
 // preflight finds what waiting does not mend before anything is written, and returns the system
 // identifier if the server answers.
 func preflight(ctx context.Context, srv server, stores *places, o Options) (wal.SystemID, error) {
-	looking, cancel := context.WithTimeout(ctx, preflightTimeout)
-	defer cancel()
-	system, err := srv.identify(looking)
+	asking, answered := context.WithTimeout(ctx, preflightTimeout)
+	system, err := srv.identify(asking)
+	answered()
 	if err != nil {
 		if lasting(err) {
 			return 0, err
 		}
 		o.Logger.WarnContext(ctx, "the server does not answer yet; the agent keeps trying", "error", err)
 	}
+	// A server that says nothing has used its time up, not the store's.
+	looking, cancel := context.WithTimeout(ctx, preflightTimeout)
+	defer cancel()
 	found, errs := stores.look(looking)
 	if _, err := stores.agree(found, errs); err != nil {
 		return 0, err

@@ -151,6 +151,18 @@ func TestGovernorLooksMoreOftenNearTheLimit(t *testing.T) {
 
 // TestGovernorOnAServerThatHangs: a server that takes connections and says nothing holds nobody up for ever.
 func TestGovernorOnAServerThatHangs(t *testing.T) {
+	srv, c := serverThatHangs(t)
+	if _, err := srv.slot(t.Context(), c); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("look: got %v, want a deadline", err)
+	}
+	if err := srv.dropSlot(t.Context(), c.Slot); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("drop: got %v, want a deadline", err)
+	}
+}
+
+// serverThatHangs takes connections and says nothing. What asks it takes as long as a server is given to answer, so it is not for -short.
+func serverThatHangs(t *testing.T) (server, config.Cluster) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("takes as long as the server is given to answer")
 	}
@@ -179,10 +191,5 @@ func TestGovernorOnAServerThatHangs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := srv.slot(t.Context(), c); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("look: got %v, want a deadline", err)
-	}
-	if err := srv.dropSlot(t.Context(), c.Slot); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("drop: got %v, want a deadline", err)
-	}
+	return srv, c
 }

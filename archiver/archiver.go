@@ -200,6 +200,7 @@ func (a *Archiver) stream(ctx context.Context, conn Conn) (Conn, error) {
 		drop(ctx, conn)
 		return nil, a.gone(ctx, p, p.from.start, err)
 	}
+	a.tellBegun(ctx, p)
 	beside, cancel := context.WithCancel(ctx)
 	var tells sync.WaitGroup
 	tells.Go(func() { a.tellTails(beside, p) })

@@ -416,6 +416,9 @@ func TestSlotActiveIsTriedAgain(t *testing.T) {
 		l.await()
 		l.finish()
 		l.compare(1, l.anchor, l.server.end())
+		if n := strings.Count(l.logged.String(), "archiving begins"); n != 1 {
+			t.Errorf("the log says %d times that archiving begins, it did once:\n%s", n, l.logged.String())
+		}
 	})
 }
 

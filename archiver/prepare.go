@@ -79,13 +79,17 @@ func (a *Archiver) prepare(ctx context.Context, conn Conn) (prepared, error) {
 	if err := a.confirmable(ctx, conn, &p); err != nil {
 		return prepared{}, err
 	}
-	attrs := []any{"system_id", system.ID.String(), "timeline", p.from.timeline.String(), "lsn", p.from.durable.String()}
+	return p, nil
+}
+
+// tellBegun logs that the server streams.
+func (a *Archiver) tellBegun(ctx context.Context, p prepared) {
+	attrs := []any{"system_id", p.system.ID.String(), "timeline", p.from.timeline.String(), "lsn", p.from.durable.String()}
 	if p.first {
 		a.options.Logger.InfoContext(ctx, "archiving begins", attrs...)
 	} else {
 		a.options.Logger.InfoContext(ctx, "archiving goes on", attrs...)
 	}
-	return p, nil
 }
 
 // cluster opens the repository and refuses a server that is not the one
