@@ -72,7 +72,7 @@ failover: parts ## the failover matrix on every major, with more instants
 	REQUIRE_ALL=1 PGARK_TEST_FAILOVER=all $(GO) test -count 1 -timeout 0 -v -run '^TestFailover$$' ./integration
 
 chaos: parts ## the fault suite's long form: make chaos DURATION=30m SEED=1
-	REQUIRE_ALL=1 PGARK_TEST_DURATION=$(DURATION) PGARK_TEST_SEED=$(SEED) $(GO) test -count 1 -timeout 0 -v -run '^TestChaos$$' ./integration
+	REQUIRE_ALL=1 PGARK_TEST_DURATION=$(DURATION) PGARK_TEST_SEED=$(SEED) $(GO) test -count 1 -timeout 0 -v -run '^(TestChaos|TestPartition)$$' ./integration
 
 deaths: parts ## hosts that die while commits wait for two repositories: make deaths DEATHS=100 SEED=1
 	REQUIRE_ALL=1 PGARK_TEST_DEATHS=$(DEATHS) PGARK_TEST_SEED=$(SEED) \

@@ -58,7 +58,7 @@ func soakDuration(t testing.TB, name string, short time.Duration) time.Duration 
 	return d
 }
 
-// chaos is one run of the fault suite: a primary and a standby, an agent behind proxies, two repositories, and clients.
+// chaos is one run of the fault suite: a primary and a standby, an agent in a network of its own behind proxies, two repositories, and clients.
 type chaos struct {
 	*site // its server is the primary of the moment
 
@@ -67,10 +67,12 @@ type chaos struct {
 	recording *archivertest.Recording
 	proxies   map[string]*storagetest.Proxy // by the name of the repository
 	wire      *wire
+	links     map[fault]*link // by what parts them
 	agent     *keptUp
 	load      *ledger
 	alone     tool // without proxies and copies
 
+	made    time.Time     // by when the repositories were
 	hits    map[fault]int // how often each befell something
 	commits map[fault]int // acknowledged while it was on
 	calm    []span        // when nothing was wrong
@@ -85,6 +87,7 @@ var buckets = map[string]string{"primary": "pgark", "dr": "pgark-dr"}
 
 func newChaos(t *testing.T, v postgrestest.Version, seed uint64) *chaos {
 	t.Helper()
+	network := newNetwork(t)
 	settings := ledgerSettings()
 	// A connection that a stalled wire keeps from saying who it is holds up even an immediate shutdown for so long.
 	settings["authentication_timeout"] = "5s"
@@ -94,16 +97,21 @@ func newChaos(t *testing.T, v postgrestest.Version, seed uint64) *chaos {
 		site: s, t: t, alone: s.tool, hits: map[fault]int{}, commits: map[fault]int{},
 		recording: archivertest.NewRecording(s.segmentSize, "primary", "dr"),
 		proxies:   map[string]*storagetest.Proxy{},
+		links:     map[fault]*link{partedFromServer: network.server, partedFromStore: network.store},
 	}
 	for name := range buckets {
-		c.proxies[name] = storagetest.StartProxy(t, s.s3)
+		c.proxies[name] = storagetest.StartProxyAt(t, s.s3, network.store.host)
 	}
-	c.wire = newWire(t, s.address(), c.recording)
-	s.tool = s.throughWire(c.wire).with("PGARK_REQUIRED=all",
+	c.wire = newWireAt(t, network.server.host, s.address(), c.recording)
+	s.tool = s.throughWire(c.wire).in(network).with("PGARK_REQUIRED=all",
 		"PGARK_REPO="+c.proxies["primary"].URL(buckets["primary"], "main"), "PGARK_COPIES=dr="+c.proxies["dr"].URL(buckets["dr"], "main"))
 	c.standby = standbyOf(t, s.server)
 	c.agent = keepUp(t, s.tool, "run")
 	s.waitBackup(t)
+	c.made = time.Now()
+	if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", c.agent.now.cmd.Process.Pid)); err != nil || exe != s.tool.bin {
+		t.Fatalf("the process to be killed and stopped is %s, %v: want %s", exe, err, s.tool.bin)
+	}
 	c.load = newLedger(t.Context(), t, s.server.ConnString(), 2, seed)
 	return c
 }
@@ -164,20 +172,29 @@ func (c *chaos) step(s step) {
 	wait(t.Context(), s.Pause)
 	c.calm = append(c.calm, span{from, c.now()})
 	before := len(c.load.entries())
-	var over []func()
+	over := map[fault][]func(){}
 	for _, f := range s.Faults {
-		over = append(over, c.begin(s, f)...)
+		over[f] = c.begin(s, f)
+	}
+	end := func(kinds ...fault) {
+		for _, f := range kinds {
+			for _, end := range over[f] {
+				end()
+			}
+			delete(over, f)
+		}
 	}
 	wait(t.Context(), s.For/2)
 	for _, f := range s.Faults {
 		c.moment(s, f)
 	}
 	wait(t.Context(), s.For/2)
+	c.awaitVanished(s)
+	// Behind a wire that carries nothing no request comes that a fault of the store could befall.
+	end(slices.Concat(wireFaults, partitions)...)
 	c.awaitHits(s)
 	during := len(c.load.entries()) - before
-	for _, end := range over {
-		end()
-	}
+	end(storeFaults...)
 	for _, f := range s.Faults {
 		c.commits[f] += during
 	}
@@ -211,6 +228,9 @@ func (c *chaos) begin(s step, f fault) (over []func()) {
 		c.hits[f]++
 		c.wire.delay(s.Amount / 5)
 		return []func(){func() { c.wire.delay(0) }}
+	case partedFromServer, partedFromStore:
+		c.links[f].part()
+		return []func(){func() { c.hits[f] += c.links[f].mend() }}
 	}
 	for _, rule := range s.rules(f) {
 		rule.Name = f
@@ -219,10 +239,15 @@ func (c *chaos) begin(s step, f fault) (over []func()) {
 		}
 	}
 	if ofReads(f) {
+		// A repository that is not seen yet is none: an agent is right to stay away from it.
+		wait(c.t.Context(), time.Until(c.made.Add(staleness)))
 		c.agent.kill()
 	}
 	return over
 }
+
+// staleness is for how long an object is not seen while the store is stale.
+const staleness = 5 * time.Second
 
 // rules are what a store fault is made of.
 func (s step) rules(f fault) []storagetest.Rule {
@@ -230,7 +255,7 @@ func (s step) rules(f fault) []storagetest.Rule {
 	of := func(op storagetest.Op, percent int, fault storagetest.Fault) []storagetest.Rule {
 		return []storagetest.Rule{{Op: op, Path: anyKey, Percent: percent, Fault: fault}}
 	}
-	fresh := storagetest.Stale(5 * time.Second)
+	fresh := storagetest.Stale(staleness)
 	switch f {
 	case slowDown:
 		return of(storagetest.Any, s.Percent, storagetest.Answer(503, "SlowDown"))
@@ -309,6 +334,15 @@ func (c *chaos) hit(f fault) (n int) {
 	return n
 }
 
+// awaitVanished waits until packets of the agent have vanished in each network that a step parts.
+func (c *chaos) awaitVanished(s step) {
+	for _, f := range s.Faults {
+		if link := c.links[f]; link != nil {
+			eventually(c.t, 30*time.Second, "packets to vanish: "+f, func() bool { return link.vanished() > 0 })
+		}
+	}
+}
+
 // awaitHits waits until each store fault of a step has befallen a request since the run began more often than before.
 func (c *chaos) awaitHits(s step) {
 	for _, f := range s.Faults {
@@ -340,7 +374,7 @@ func (c *chaos) proveTrouble(plan []step) {
 		}
 	}
 	var lines []string
-	for _, f := range slices.Concat(storeFaults, wireFaults, moments, upheavals) {
+	for _, f := range slices.Concat(storeFaults, wireFaults, partitions, moments, upheavals) {
 		lines = append(lines, fmt.Sprintf("%s: %d times in %d steps, %d commits meanwhile", f, c.hits[f], planned[f], c.commits[f]))
 		if c.hits[f] < planned[f] {
 			c.t.Errorf("%q was planned %d times and befell something %d times", f, planned[f], c.hits[f])
@@ -358,20 +392,7 @@ func (c *chaos) judgeRestore(name string, ends []txEnd, lost time.Time) {
 	defer proxy.Add(storagetest.Rule{Percent: 10, Fault: storagetest.Answer(503, "SlowDown")})()
 	defer proxy.Add(storagetest.Rule{Op: storagetest.Get, Percent: 10, Fault: storagetest.Truncate(300)})()
 	c.tool, c.url = c.alone, proxy.URL(buckets[name], "main")
-	r, o := c.restore(t.Context(), t, "--to", "latest")
-	if o.code != 0 {
-		t.Fatalf("restore from %s: exit %d\n%s%s", name, o.code, o.stdout, o.stderr)
-	}
-	got, err := readState(t.Context(), r.conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := got.sound(); err != nil {
-		t.Errorf("restored from %s: %v", name, err)
-	}
-	judgeLoss(t, c.load.entries(), got, lost)
-	judgePrefix(t, ends, got)
-	r.stop(t)
+	c.judgeLatest(t, c.load, ends, lost)
 }
 
 // keptUp is an agent that is started again whenever it ends, as systemd does.

@@ -39,6 +39,12 @@ const (
 	wireDelay     fault = "delay on the wire"
 )
 
+// Of the network: every packet vanishes, and nobody is told.
+const (
+	partedFromServer fault = "network parted from the server"
+	partedFromStore  fault = "network parted from the store"
+)
+
 // Of the processes.
 const (
 	agentKilled    fault = "agent killed"
@@ -49,13 +55,14 @@ const (
 	backupMeantime fault = "base backup meanwhile"
 )
 
-// storeFaults and wireFaults last for a while; the others are moments.
+// storeFaults, wireFaults and partitions last for a while; the others are moments.
 var (
 	storeFaults = []fault{
 		slowDown, internalError, errorInside, storeHangs, resetBeforeBody, replyLost, latency, bandwidth, expiredToken, accessDenied,
 		staleRead, staleList, droppedKeys, truncatedBody, flippedBit,
 	}
 	wireFaults = []fault{stallToServer, stallToAgent, wireDelay}
+	partitions = []fault{partedFromServer, partedFromStore}
 	moments    = []fault{wireCut, agentKilled, agentPaused, serverCrash, backupMeantime}
 	// upheavals take their time, and nothing else happens meanwhile.
 	upheavals = []fault{switchover, serverSetBack}
@@ -81,14 +88,27 @@ func (s step) String() string {
 	return fmt.Sprintf("after %v: %s for %v (%d %%, %v, %d B/s, byte %d)", s.Pause, strings.Join(s.Faults, " + "), s.For, s.Percent, s.Amount, s.Rate, s.Offset)
 }
 
-// fit tells whether both can happen at a time and both befall something: an agent that cannot reach its server reads nothing from the store.
+// fit tells whether both can happen at a time and both befall something: an agent that cannot reach its server reads nothing from the store,
+// and where no packet passes there is nothing else to befall.
 func fit(f, g fault) bool {
-	stalls := []fault{stallToServer, stallToAgent}
-	return f != g && !slices.Contains(upheavals, f) && (!ofReads(f) || !slices.Contains(stalls, g))
+	both := func(one, other []fault) bool {
+		return slices.Contains(one, f) && slices.Contains(other, g) || slices.Contains(one, g) && slices.Contains(other, f)
+	}
+	server, store := []fault{partedFromServer}, []fault{partedFromStore}
+	reads := slices.DeleteFunc(slices.Clone(storeFaults), func(f fault) bool { return !ofReads(f) })
+	switch {
+	case f == g, slices.Contains(upheavals, f), slices.Contains(upheavals, g):
+		return false
+	case both(reads, []fault{stallToServer, stallToAgent, partedFromServer}):
+		return false
+	case both(server, wireFaults), both(store, storeFaults):
+		return false
+	}
+	return true
 }
 
-// planFaults draws steps from a seed, of about the length asked for: first each kind once, those of the store with another beside them as
-// long as there are others, then two at a time. It is pure.
+// planFaults draws steps from a seed, of about the length asked for: first each kind once, those of store and network with another beside them
+// as long as there are others, then two at a time. It is pure.
 func planFaults(seed uint64, length time.Duration) []step {
 	rng := rand.New(rand.NewPCG(seed, 3))
 	var plan []step
@@ -99,6 +119,9 @@ func planFaults(seed uint64, length time.Duration) []step {
 			Faults: faults, Percent: 20 + rng.IntN(50), Amount: time.Duration(50+rng.IntN(400)) * time.Millisecond,
 			Rate: 100_000 + rng.IntN(400_000), Offset: rng.Int64N(400),
 		}
+		if slices.ContainsFunc(faults, func(f fault) bool { return slices.Contains(partitions, f) }) {
+			s.For *= 3 // TCP tries again less and less often
+		}
 		plan = append(plan, s)
 		took += s.Pause + s.For
 	}
@@ -108,7 +131,7 @@ func planFaults(seed uint64, length time.Duration) []step {
 		return all
 	}
 	beside := shuffled(wireFaults, moments)
-	for _, f := range shuffled(storeFaults, upheavals) {
+	for _, f := range shuffled(storeFaults, partitions, upheavals) {
 		i := slices.IndexFunc(beside, func(other fault) bool { return fit(f, other) })
 		if i < 0 {
 			add(f)
@@ -125,7 +148,7 @@ func planFaults(seed uint64, length time.Duration) []step {
 			add(upheavals[rng.IntN(len(upheavals))])
 			continue
 		}
-		lasting, other := slices.Concat(storeFaults, wireFaults), slices.Concat(wireFaults, moments)
+		lasting, other := slices.Concat(storeFaults, wireFaults, partitions), slices.Concat(wireFaults, partitions, moments)
 		if f, g := lasting[rng.IntN(len(lasting))], other[rng.IntN(len(other))]; fit(f, g) {
 			add(f, g)
 		}
@@ -143,7 +166,7 @@ func TestChaosPlan(t *testing.T) {
 		if other := planFaults(seed+1, time.Minute); fmt.Sprint(plan) == fmt.Sprint(other) {
 			t.Fatalf("seeds %d and %d give one plan", seed, seed+1)
 		}
-		for _, f := range slices.Concat(storeFaults, wireFaults, moments, upheavals) {
+		for _, f := range slices.Concat(storeFaults, wireFaults, partitions, moments, upheavals) {
 			if !slices.ContainsFunc(plan, func(s step) bool { return slices.Contains(s.Faults, f) }) {
 				t.Errorf("seed %d has no %q", seed, f)
 			}

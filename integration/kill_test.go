@@ -69,21 +69,28 @@ func TestAgentKilled(t *testing.T) {
 	s.server.Remove(t)
 
 	s.tool, s.url = direct, straight
+	s.judgeLatest(t, l, ends, lost)
+	recordStore(recording, "main", proxy, "pgark")
+	judgeWires(t, recording, kills+1)
+}
+
+// judgeLatest restores all that the repository holds and holds it against what clients were told, and against the server's WAL.
+func (s *site) judgeLatest(t *testing.T, l *ledger, ends []txEnd, lost time.Time) {
+	t.Helper()
 	r, o := s.restore(t.Context(), t, "--to", "latest")
 	if o.code != 0 {
-		t.Fatalf("restore: exit %d\n%s%s", o.code, o.stdout, o.stderr)
+		t.Fatalf("restore of %s: exit %d\n%s%s", s.url, o.code, o.stdout, o.stderr)
 	}
 	got, err := readState(t.Context(), r.conn)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := got.sound(); err != nil {
-		t.Error(err)
+		t.Errorf("restored from %s: %v", s.url, err)
 	}
 	judgeLoss(t, l.entries(), got, lost)
 	judgePrefix(t, ends, got)
-	recordStore(recording, "main", proxy, "pgark")
-	judgeWires(t, recording, kills+1)
+	r.stop(t)
 }
 
 // judgeWires holds every status update against what the repository had acknowledged by then (I1), and checks that there was one at least in

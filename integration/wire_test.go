@@ -43,10 +43,16 @@ const (
 	fromServer way = "from the server"
 )
 
-// newWire listens on a free loopback port in front of the server at address.
+// newWire listens on a free port of the loopback in front of the server at address.
 func newWire(t testing.TB, address string, recording *archivertest.Recording) *wire {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	return newWireAt(t, "127.0.0.1", address, recording)
+}
+
+// newWireAt listens on a free port of one of this host's addresses.
+func newWireAt(t testing.TB, host, address string, recording *archivertest.Recording) *wire {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,9 +65,8 @@ func newWire(t testing.TB, address string, recording *archivertest.Recording) *w
 	return w
 }
 
-func (w *wire) port() int {
-	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(w.listener.Addr().String())).Port
-}
+// at is where it listens.
+func (w *wire) at() netip.AddrPort { return netip.MustParseAddrPort(w.listener.Addr().String()) }
 
 func (w *wire) accept() {
 	for {

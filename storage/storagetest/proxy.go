@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -82,9 +83,19 @@ type active struct {
 	removed chan struct{}
 }
 
-// StartProxy starts a proxy in front of a server without TLS. It is stopped at the end of the test.
+// StartProxy starts a proxy in front of a server without TLS, on a free port of the loopback. It is stopped at the end of the test.
 func StartProxy(t testing.TB, server *Server) *Proxy {
 	t.Helper()
+	return StartProxyAt(t, server, "127.0.0.1")
+}
+
+// StartProxyAt is StartProxy on a free port of one of this host's addresses.
+func StartProxyAt(t testing.TB, server *Server, host string) *Proxy {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}
 	p := &Proxy{
 		server: server, closed: make(chan struct{}), born: make(map[string]time.Time),
@@ -92,7 +103,10 @@ func StartProxy(t testing.TB, server *Server) *Proxy {
 			return http.ErrUseLastResponse
 		}},
 	}
-	p.http = httptest.NewServer(http.HandlerFunc(p.serve))
+	p.http = httptest.NewUnstartedServer(http.HandlerFunc(p.serve))
+	_ = p.http.Listener.Close() // nobody was told of it
+	p.http.Listener = l
+	p.http.Start()
 	t.Cleanup(func() {
 		close(p.closed)
 		p.http.CloseClientConnections()
