@@ -181,7 +181,7 @@ func (a *running) backups(ctx context.Context, plan *backup.Schedule) error {
 		return nil
 	}
 	t := taker{a.server, (<-a.opened).Cluster(system), a.config}
-	a.commits.journal.open(t.cluster)
+	a.commits.open(t.cluster)
 	var lock backup.Lock
 	hurry := true
 	s := schedule{

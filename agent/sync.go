@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/pgark/pgark/archiver"
@@ -44,6 +45,10 @@ type commits struct {
 	out   *repository.SyncEvent // stepped out, and no look has seen it yet
 	seen  repository.SyncChange // at the last look
 	kept  repository.SyncChange // given to the journal last
+
+	cluster   atomic.Pointer[repository.Cluster] // nil until the repository was opened
+	backedUp  bool                               // there is a base backup
+	nextAsked time.Time                          // when that is asked for next
 
 	blind     time.Time // since when looks fail; zero if they do not
 	blindTold bool
@@ -183,11 +188,47 @@ func (c *commits) act(ctx context.Context, watch *syncmode.Watch, found serverLo
 	case syncmode.StepOut:
 		c.stepOut(ctx, d, status, durable, now)
 	case syncmode.StepIn:
-		c.take(ctx, d.Step, c.policy.Names)
+		if c.restorable(ctx, now) {
+			c.take(ctx, d.Step, c.policy.Names)
+		}
 	case syncmode.Stay:
 		c.step, c.tries, c.told = syncmode.Stay, 0, ""
 	}
 }
+
+// open gives the place of what is archived, once.
+func (c *commits) open(cluster *repository.Cluster) {
+	c.cluster.Store(cluster)
+	c.journal.open(cluster)
+}
+
+// backupEvery is how often it is looked whether there is a base backup, while there is none.
+const backupEvery = 10 * time.Second
+
+// restorable reports whether there is a base backup. Before the first one nothing that is durable can be restored, so that a commit must
+// not return because it is.
+func (c *commits) restorable(ctx context.Context, now time.Time) bool {
+	cluster := c.cluster.Load()
+	if c.backedUp || cluster == nil || now.Before(c.nextAsked) {
+		return c.backedUp
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookPatience)
+	defer cancel()
+	backups, err := cluster.Backups(ctx)
+	c.nextAsked = time.Now().Add(backupEvery)
+	switch {
+	case err != nil && !repository.OnlyUnreadable(err):
+		return false // the store is the archiver's to tell of
+	case !newestGood(backups).IsZero():
+		c.backedUp = true
+	case c.told != waitsForBackup:
+		c.told = waitsForBackup
+		c.logger.InfoContext(ctx, waitsForBackup)
+	}
+	return c.backedUp
+}
+
+const waitsForBackup = "synchronous mode begins when there is a base backup: what is durable cannot be restored before"
 
 // text makes an error of a text; nil of an empty one.
 func text(s string) error {

@@ -14,6 +14,7 @@ import (
 	"github.com/pgark/pgark/archiver"
 	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/storage/memory"
 	"github.com/pgark/pgark/syncmode"
 	"github.com/pgark/pgark/wal"
@@ -77,8 +78,26 @@ func newWaitingServer(t *testing.T) *waitingServer {
 	s := &waitingServer{t: t, flush: 0x1000, store: memory.New(), settings: syncmode.Settings{Commit: "on", Application: "pgark"}}
 	s.status = archiver.Status{State: archiver.Streaming}
 	s.durable()
+	s.backUp()
 	s.mu.Lock()
 	return s
+}
+
+const waitingRecord storage.Key = "7/backups/20261121T024000Z/record.json"
+
+// backUp puts the record of a base backup.
+func (s *waitingServer) backUp() {
+	s.t.Helper()
+	b := repository.Backup{
+		Format: 1, ID: "20261121T024000Z", Type: "full", SystemID: waitingID, SegmentSize: 16 << 20, Timeline: 1, StartLSN: 0x1000, StopLSN: 0x1001,
+		Checksums: repository.ChecksumsVerified, Codec: "zstd", Started: time.Now(), Stopped: time.Now(),
+	}
+	b.Index.Size, b.Index.Top.Size, b.Manifest.Size = 1000, 500, 1000
+	text, err := b.Encode()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.store.Replace(waitingRecord, text)
 }
 
 // durable makes all that was flushed durable.
@@ -109,7 +128,7 @@ func (s *waitingServer) start(p syncmode.Policy) {
 			return s.refuse
 		},
 	}
-	s.commits.journal.open(s.cluster())
+	s.commits.open(s.cluster())
 	ctx, cancel := context.WithCancel(s.t.Context())
 	done := make(chan struct{}, 2)
 	s.stop, s.done = cancel, done
@@ -410,5 +429,26 @@ func TestJournalBesideAnother(t *testing.T) {
 			t.Error(err)
 		}
 		s.mu.Lock()
+	})
+}
+
+// TestCommitsBeforeTheFirstBackup guards I13: what is durable cannot be restored before there is a base backup, so the agent does not step in.
+func TestCommitsBeforeTheFirstBackup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newWaitingServer(t)
+		if err := s.store.Delete(t.Context(), waitingRecord); err != nil {
+			t.Fatal(err)
+		}
+		s.start(degrading)
+		s.pass(10 * time.Minute)
+		if s.settings.Names != "" || s.said("when there is a base backup") != 1 || s.said("level=ERROR") != 0 {
+			t.Errorf("names %q, log:\n%s", s.settings.Names, s.log.String())
+		}
+		s.backUp()
+		s.pass(30 * time.Second)
+		if s.settings.Names != "pgark" || s.records() != "in" {
+			t.Errorf("behind the backup: names %q, records %q", s.settings.Names, s.records())
+		}
+		s.finish()
 	})
 }
