@@ -54,7 +54,7 @@ func parsePlan(c config.Cluster, seed uint64) (*backup.Schedule, error) {
 func (s schedule) run(ctx context.Context) error {
 	if s.plan == nil {
 		s.logger.WarnContext(ctx, "no base backup is scheduled: only those taken by hand can be restored")
-		return nil
+		return s.tellLost(ctx)
 	}
 	retry := firstRetry
 	for {
@@ -77,6 +77,30 @@ func (s schedule) run(ctx context.Context) error {
 			timer.Stop()
 			retry = firstRetry
 		case <-timer.C:
+		}
+	}
+}
+
+// tellLost tells when WAL was lost, until ctx ends: nobody but a person takes the base backup that is due then.
+func (s schedule) tellLost(ctx context.Context) error {
+	told := false
+	for {
+		_, lost, err := s.look(ctx)
+		if err == nil && lost && !told {
+			s.logger.ErrorContext(ctx, "WAL was lost, and no base backup is scheduled: run pgark backup; "+
+				"until then nothing that is written can be restored, and no commit that waits for the archive returns")
+		}
+		if err == nil {
+			told = lost
+		}
+		timer := time.NewTimer(longestWait)
+		select {
+		case <-timer.C:
+		case <-s.wake:
+			timer.Stop()
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
 		}
 	}
 }

@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -153,6 +155,37 @@ func TestScheduleWakesWhenWALIsLost(t *testing.T) {
 		cancel()
 		if err := <-done; err != nil || len(s.taken) != 2 || s.lost {
 			t.Errorf("got %v, %d taken, lost %t: want the one that failed and one more", err, len(s.taken), s.lost)
+		}
+	})
+}
+
+// TestLostWithoutASchedule: where base backups are taken by hand alone, the agent says once that one is due, and again when more is lost.
+func TestLostWithoutASchedule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		s := shelf{wake: make(chan struct{}, 1)}
+		plan := s.schedule(t, config.Off)
+		plan.logger = slog.New(slog.NewTextHandler(&log, nil))
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- plan.run(ctx) }()
+		pass := func(lost bool) {
+			synctest.Wait()
+			if s.lost = lost; lost {
+				s.wake <- struct{}{}
+			}
+			time.Sleep(time.Hour)
+			synctest.Wait()
+		}
+		for i, lost := range []bool{false, true, false, true} {
+			pass(lost)
+			if n, want := strings.Count(log.String(), "level=ERROR"), (i+1)/2; n != want {
+				t.Errorf("look %d: told %d times, want %d:\n%s", i, n, want, log.String())
+			}
+		}
+		cancel()
+		if err := <-done; err != nil || len(s.taken) > 0 || !strings.Contains(log.String(), "pgark backup") {
+			t.Errorf("got %v, taken %v, log:\n%s", err, s.taken, log.String())
 		}
 	})
 }
