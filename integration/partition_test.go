@@ -3,6 +3,7 @@ package integration_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -101,4 +102,44 @@ func TestPartition(t *testing.T) {
 	judgeWires(t, recording, 2) // one before and one after the server was away
 	s.tool, s.url = direct, straight
 	s.judgeLatest(t, l, ends, lost)
+}
+
+// TestLeaderVanishes guards I9 and I11: the host of the leader, the first in the connection string, is gone without a word, and the standby on the second
+// is promoted. The agent follows, and all that looks at the server by itself reaches the new leader too.
+func TestLeaderVanishes(t *testing.T) {
+	t.Parallel()
+	network := newNetwork(t)
+	s := newSite(t, postgrestest.Need(t, 15), onFile, postgrestest.Options{})
+	standby := standbyOf(t, s.server)
+	first := newWireAt(t, network.server.host, s.address(), nil).at()
+	second := newWireAt(t, network.store.host, (&site{server: standby}).address(), nil).at() // the store is a folder
+	s.tool = s.tool.in(network).with(fmt.Sprintf("PGHOST=%s,%s", first.Addr(), second.Addr()), fmt.Sprintf("PGPORT=%d,%d", first.Port(), second.Port()),
+		"PGARK_POSTGRES=sslmode=disable target_session_attrs=read-write tcp_user_timeout=6000")
+	s.tool.start(t, "run", s.url)
+	s.waitBackup(t)
+	s.server.Exec(t, "create table ledger as select generate_series(1, 1000) g")
+	s.waitArchived(t)
+
+	network.server.part()
+	s.server.Kill(t)
+	standby.Promote(t)
+	s.server = standby
+	s.server.Exec(t, "insert into ledger select generate_series(1001, 2000)")
+	s.waitArchived(t)
+	var report struct {
+		Server struct {
+			Timeline int
+			Slot     struct{ Active bool }
+		}
+	}
+	out := s.tool.must(t.Context(), t, "status", "-o", "json", s.url)
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
+		t.Fatal(err)
+	}
+	if report.Server.Timeline != 2 || !report.Server.Slot.Active {
+		t.Errorf("status does not see the slot of the new leader in use:\n%s", out)
+	}
+	if network.server.mend() == 0 {
+		t.Error("the agent sent nothing to the host that had vanished")
+	}
 }

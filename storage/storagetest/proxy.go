@@ -39,7 +39,7 @@ type Call struct {
 	Status int    // what the client got; 0 if it got no answer
 	Fault  string // name of the rule whose fault it met; "" if none, or if that changed nothing
 	Began  time.Time
-	Ended  time.Time // the answer was ready; the client sees it later
+	Ended  time.Time // before the last of the answer went out, or the connection was cut; the client sees it later
 
 	// Created says that the server has made the object, whatever the client was told.
 	Created bool
@@ -168,7 +168,9 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{proxy: p, w: answer, r: r.WithContext(ctx), op: op, path: path, gone: p.closed}
 	defer func() {
 		call.Status, call.Fault, call.Created, call.Keys = answer.status, x.fault, x.created, answer.keys()
-		call.Ended = time.Now()
+		if call.Ended = answer.wrote; call.Ended.IsZero() {
+			call.Ended = time.Now()
+		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.calls = append(p.calls, call)
@@ -267,6 +269,7 @@ func matches(pattern, s string) bool {
 type recorder struct {
 	http.ResponseWriter
 	status int
+	wrote  time.Time // before the last write: right behind it the client may know all
 	keep   bool
 	body   []byte
 }
@@ -276,6 +279,7 @@ func (r *recorder) Write(b []byte) (int, error) {
 	if r.keep {
 		r.body = append(r.body, b...)
 	}
+	r.wrote = time.Now()
 	return r.ResponseWriter.Write(b)
 }
 
@@ -299,7 +303,7 @@ func (r *recorder) keys() []string {
 
 // WriteHeader implements http.ResponseWriter.
 func (r *recorder) WriteHeader(status int) {
-	r.status = status
+	r.status, r.wrote = status, time.Now()
 	r.ResponseWriter.WriteHeader(status)
 }
 
