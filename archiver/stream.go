@@ -331,8 +331,10 @@ func (l *loop) settle() {
 }
 
 // tellable returns how much of what is durable the server may be told. While
-// commits wait, that is nothing behind lost WAL; where they began to wait later, nothing
-// more than it was told before: less would have the slot ask for WAL that may be gone.
+// commits wait and WAL is lost, that is nothing: neither what lies behind the gap, nor
+// what lies before, because a slot goes back to what its server is told
+// (PhysicalConfirmReceivedLocation, src/backend/replication/walsender.c), and would keep
+// WAL that is gone. Where they began to wait later it is what was told before.
 func (l *loop) tellable(durable uint64) uint64 {
 	lost := l.gap.Load()
 	if lost == 0 || !l.limited && !l.demand.Load() {
@@ -342,7 +344,7 @@ func (l *loop) tellable(durable uint64) uint64 {
 		l.warned = true
 		tellLimited(l.options.Logger, l.from.timeline, wal.LSN(lost))
 	}
-	return min(durable, max(lost, l.wire.flushed.Load()))
+	return min(durable, l.wire.flushed.Load())
 }
 
 // cutAll cuts what is to be cut now.
