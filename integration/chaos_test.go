@@ -488,6 +488,10 @@ func (k *keptUp) fenced() string {
 // becomes the standby.
 func (c *chaos) switchOver() {
 	t, old, next := c.t, c.server, c.standby
+	// A server that stops waits for its standbys, as far as they are connected; after a crash one comes back only seconds later.
+	eventually(t, time.Minute, "the standby to stream", func() bool {
+		return old.Text(t, "select count(*) from pg_stat_replication where application_name = 'walreceiver' and state = 'streaming'") == "1"
+	})
 	old.Stop(t, postgrestest.Fast)
 	next.Promote(t)
 	c.server, c.standby = next, old
