@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/pgark/pgark/archiver"
 	"github.com/pgark/pgark/backup"
 	"github.com/pgark/pgark/compression"
 	"github.com/pgark/pgark/config"
@@ -83,6 +84,7 @@ func Backup(ctx context.Context, c config.Cluster, o BackupOptions) (repository.
 	if !o.Wait {
 		w.stall = stallTimeout
 	}
+	w.whole = archiver.Position{Timeline: system.Timeline, LSN: system.Flush}
 	b, err := taker{srv, w.cluster, c}.take(ctx, atOnce, backup.Options{
 		WaitDurable: w.wait, Labels: o.Labels, Progress: o.Progress, Logger: o.Logger,
 	})
@@ -152,6 +154,9 @@ type follower struct {
 	cluster *repository.Cluster
 	// stall is how long the archive may stand still before the wait is given up; 0 means for ever.
 	stall time.Duration
+	// whole is a place up to which WAL was there. On its timeline it must go on from there without a hole: uploads overtake each other. The zero
+	// value takes the end of what is there.
+	whole archiver.Position
 }
 
 // wait returns when the repository holds the WAL of timeline tli without a hole up to lsn, and
@@ -184,15 +189,21 @@ func (f follower) wait(ctx context.Context, tli wal.TimelineID, lsn wal.LSN) err
 	}
 }
 
-// end returns the end of the last WAL on timeline tli that the repository holds, looking from the
-// segment of from on; from itself if there is nothing after it.
+// end returns where WAL on timeline tli ends that the repository holds, looking from the segment of from on; 0 if there is none.
 func (f follower) end(ctx context.Context, tli wal.TimelineID, from wal.LSN) (wal.LSN, error) {
+	if f.whole.Timeline == tli {
+		from = max(from, f.whole.LSN)
+	}
 	coverage, err := f.cluster.Coverage(ctx, tli, max(from, 1)-1)
 	if err != nil {
 		return 0, fmt.Errorf("look for WAL in the repository: %w", err)
 	}
 	if len(coverage.Spans) == 0 {
 		return 0, nil
+	}
+	if f.whole.Timeline == tli {
+		end, _ := coverage.EndFrom(max(from, 1) - 1)
+		return end, nil
 	}
 	return coverage.Spans[len(coverage.Spans)-1].End, nil
 }
