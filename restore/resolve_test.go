@@ -286,7 +286,7 @@ func TestResolveClockSetBack(t *testing.T) {
 	}
 }
 
-// A backup record that cannot be read does not keep from using the others; a
+// A record that cannot be read does not keep from using the others; a
 // store that fails does.
 func TestSurveyBadRecord(t *testing.T) {
 	store, plan := fakeBackup(t, nil, pack{"base", smallDirectory()})
@@ -294,8 +294,9 @@ func TestSurveyBadRecord(t *testing.T) {
 	key := storage.Key(fmt.Sprintf("%s/backups/20261120T130000Z/record.json", fakeSystem))
 	store.Replace(key, []byte("{}"))
 	store.Replace(storage.Key(fmt.Sprintf("%s/gaps/00000001-0000000000400000-0000000000500000.json", fakeSystem)), []byte("{}"))
+	store.Replace(storage.Key(fmt.Sprintf("%s/beats/20261120T130000Z-00000001-0000000000200000", fakeSystem)), []byte("{"))
 	inv, err := restore.Survey(t.Context(), clusterIn(t, store))
-	if err != nil || len(inv.Backups) != 1 || inv.Backups[0].ID != plan.Backup.ID || len(inv.Notes) != 2 {
+	if err != nil || len(inv.Backups) != 1 || inv.Backups[0].ID != plan.Backup.ID || inv.Beat != nil || len(inv.Notes) != 3 {
 		t.Errorf("got %v, %v, want one backup and a note on each record", inv, err)
 	}
 	c := clusterIn(t, store)

@@ -43,7 +43,10 @@ func Survey(ctx context.Context, cluster *repository.Cluster) (*Inventory, error
 	}
 	beat, found, err := cluster.NewestBeat(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("survey archive: %w", err)
+		if !repository.OnlyUnreadable(err) {
+			return nil, fmt.Errorf("survey archive: %w", err)
+		}
+		inv.Notes = append(inv.Notes, fmt.Sprintf("the newest beat cannot be read: %v", err))
 	}
 	if found {
 		inv.Beat = &beat

@@ -49,6 +49,8 @@ type Report struct {
 	OpenGap *Gap `json:"open_gap,omitempty"`
 	// Orphans are what failovers left beside the history, by timeline.
 	Orphans []Orphan `json:"orphans"`
+	// Unreadable says which records are damaged or of a newer format.
+	Unreadable []string `json:"unreadable,omitempty"`
 
 	// RecoverableFrom and RecoverableUntil are the ends of Window.
 	RecoverableFrom  *time.Time `json:"recoverable_from,omitempty"`
@@ -214,6 +216,8 @@ type Facts struct {
 	// Sync is the newest record of synchronous mode, or nil.
 	Sync    *repository.SyncEvent
 	Orphans []Orphan
+	// Unreadable says which records are damaged or of a newer format. What they tell is not in the other facts.
+	Unreadable []string
 }
 
 // SetServer lays what the server says beside the archive.

@@ -18,8 +18,16 @@ const tailLength = 64
 func Survey(ctx context.Context, c *repository.Cluster) (Facts, error) {
 	var f Facts
 	var err error
+	// One damaged record must not hide the rest from an operator.
+	unreadable := func(err error) bool {
+		if !repository.OnlyUnreadable(err) {
+			return false
+		}
+		f.Unreadable = append(f.Unreadable, err.Error())
+		return true
+	}
 	// Records are listed before data, FORMAT.md section 8: then what they need is in the listing.
-	if f.Backups, err = c.Backups(ctx); err != nil {
+	if f.Backups, err = c.Backups(ctx); err != nil && !unreadable(err) {
 		return f, fmt.Errorf("list backups: %w", err)
 	}
 	if f.Histories, err = c.Histories(ctx); err != nil {
@@ -37,19 +45,18 @@ func Survey(ctx context.Context, c *repository.Cluster) (Facts, error) {
 		f.Spans = append(f.Spans, spans...)
 	}
 	// A hole whose record cannot be read is one that nothing is recorded of.
-	if f.Lost, err = c.Gaps(ctx); err != nil && !repository.OnlyUnreadable(err) {
+	if f.Lost, err = c.Gaps(ctx); err != nil && !unreadable(err) {
 		return f, fmt.Errorf("list gap records: %w", err)
 	}
 	beat, ok, err := c.NewestBeat(ctx)
-	if err != nil {
+	if err != nil && !unreadable(err) {
 		return f, fmt.Errorf("read the newest beat: %w", err)
 	}
 	if ok {
 		f.Beat = &beat
 	}
 	event, ok, err := c.NewestSyncEvent(ctx)
-	var corrupt *repository.CorruptError
-	if err != nil && !errors.As(err, &corrupt) { // without it only since when, and why, is not known
+	if err != nil && !unreadable(err) { // without it only since when, and why, is not known
 		return f, fmt.Errorf("read the newest record of synchronous mode: %w", err)
 	}
 	if ok {

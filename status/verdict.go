@@ -73,7 +73,7 @@ func (r *Report) Judge(c Commands) {
 		r.RPO = &seconds
 	}
 	r.Unprotected = r.unprotected()
-	found := slices.Concat(r.judgeBackups(c), r.judgeReach(c), r.judgeSync(c), r.judgeServer(c), r.judgeCopies(c), r.judgeClock())
+	found := slices.Concat(r.judgeBackups(c), r.judgeRecords(c), r.judgeReach(c), r.judgeSync(c), r.judgeServer(c), r.judgeCopies(c), r.judgeClock())
 	slices.SortStableFunc(found, func(a, b finding) int { return cmp.Compare(a.verdict.severity(), b.verdict.severity()) })
 	r.Verdict, r.Causes = Protected, []Cause{}
 	for _, f := range found {
@@ -149,6 +149,15 @@ func (r Report) judgeBackups(c Commands) []finding {
 		}}}
 	}
 	return nil
+}
+
+// judgeRecords tells of records that cannot be read: a backup without its record is none.
+func (r Report) judgeRecords(c Commands) []finding {
+	var found []finding
+	for _, what := range r.Unreadable {
+		found = append(found, finding{verdict: AtRisk, Cause: Cause{What: "a record of the repository cannot be read: " + what, Fix: c.Check}})
+	}
+	return found
 }
 
 // judgeReach looks for WAL that is lost, or archived behind the newest instant that can be restored.

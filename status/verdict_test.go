@@ -72,6 +72,8 @@ func TestVerdict(t *testing.T) {
 	unfinished.Backups = append(unfinished.Backups, taken(8, 0x800, 0xa00))
 	branch := archived()
 	branch.Spans = append(branch.Spans, span(2, 0xa00, 0xb00, 9))
+	unreadable := archived()
+	unreadable.Unreadable = []string{"7/backups/20261120T130000Z/record.json is corrupt: no JSON"}
 	promoted := func(s *status.Server) { s.Timeline = 2 }
 	late, fresh := minute(19), minute(9).Add(12*time.Second)
 
@@ -121,6 +123,12 @@ func TestVerdict(t *testing.T) {
 		{
 			"slot missing", archived(), with(received(0x900), func(s *status.Server) { s.Slot = &status.Slot{Name: "other"} }), "", late,
 			status.Unprotected, "the server has no slot other: no agent is receiving from it", "pgark run", minute(9), 1, 600,
+		},
+		{
+			"a record cannot be read", unreadable, received(0x900), "", fresh,
+			status.AtRisk, "20261120T130000Z/record.json is corrupt", "pgark check",
+			time.Time{},
+			1, 0,
 		},
 		{
 			"slot missing, which is dropped at its limit", archived(), with(received(0x900), func(s *status.Server) { s.Slot = &status.Slot{Name: "pgark", OnLimit: "drop"} }), "", late,
