@@ -2,6 +2,7 @@ package repository
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -34,6 +35,9 @@ func (c *Cluster) SegmentSize(ctx context.Context) (wal.SegmentSize, error) {
 		return size, nil
 	}
 	size, err := c.findSegmentSize(ctx)
+	for again := 1; again < listAgain && errors.Is(err, storage.ErrNotFound); again++ {
+		size, err = c.findSegmentSize(ctx) // a piece was replaced by its segment between the listing and the reading
+	}
 	if err != nil {
 		return 0, fmt.Errorf("find segment size: %w", err)
 	}
@@ -54,6 +58,7 @@ func (c *Cluster) findSegmentSize(ctx context.Context) (wal.SegmentSize, error) 
 	if err != nil {
 		return 0, err
 	}
+	var damaged error
 	for _, tli := range timelines {
 		info, found, err := first(ctx, c.store, timelinePrefix(c.id, tli), "")
 		if err != nil {
@@ -63,6 +68,10 @@ func (c *Cluster) findSegmentSize(ctx context.Context) (wal.SegmentSize, error) 
 			continue // a history file alone
 		}
 		h, err := c.readAnyHeader(ctx, info.Key)
+		if isCorrupt(err) {
+			damaged = errors.Join(damaged, err) // another object says the same
+			continue
+		}
 		if err != nil {
 			return 0, err
 		}
@@ -72,7 +81,7 @@ func (c *Cluster) findSegmentSize(ctx context.Context) (wal.SegmentSize, error) 
 	if len(backups) > 0 {
 		return backups[0].SegmentSize, nil
 	}
-	if err != nil {
+	if err = errors.Join(damaged, err); err != nil {
 		return 0, err
 	}
 	return 0, ErrNoWAL
@@ -82,7 +91,7 @@ func (c *Cluster) findSegmentSize(ctx context.Context) (wal.SegmentSize, error) 
 func (c *Cluster) readAnyHeader(ctx context.Context, key storage.Key) (Header, error) {
 	b, err := storage.ReadSpan(ctx, c.store, key, storage.Span{Offset: 0, Length: HeaderSize})
 	if err != nil {
-		return Header{}, err
+		return Header{}, c.readError(key, err)
 	}
 	var h Header
 	if err := h.UnmarshalBinary(b); err != nil {

@@ -145,3 +145,20 @@ func TestListStartsInTheMiddle(t *testing.T) {
 		t.Errorf("%d keys were listed for 10", seen)
 	}
 }
+
+// TestSegmentSizeBesideADamagedObject: the first object of a timeline is damaged. Another timeline says the same, and where there is none the
+// error names the object.
+func TestSegmentSizeBesideADamagedObject(t *testing.T) {
+	c, store := cluster(t)
+	putPiece(t, c, 1, r(32*mib, 32*mib+1000))
+	damaged := entries(t, c, 1, 0)[0].Key
+	store.Replace(damaged, []byte("no header"))
+	var corrupt *repository.CorruptError
+	if size, err := openCluster(t, store).SegmentSize(t.Context()); !errors.As(err, &corrupt) || corrupt.Key != damaged {
+		t.Errorf("got %d, %v, want a *CorruptError of %s", size, err, damaged)
+	}
+	putPiece(t, c, 2, r(32*mib, 32*mib+1000))
+	if size, err := openCluster(t, store).SegmentSize(t.Context()); err != nil || size != segSize {
+		t.Errorf("got %d, %v, want %d", size, err, segSize)
+	}
+}
