@@ -38,6 +38,9 @@ func (c *Cluster) SegmentSize(ctx context.Context) (wal.SegmentSize, error) {
 	for again := 1; again < listAgain && errors.Is(err, storage.ErrNotFound); again++ {
 		size, err = c.findSegmentSize(ctx) // a piece was replaced by its segment between the listing and the reading
 	}
+	if errors.Is(err, storage.ErrNotFound) { // which is not to say that there is no WAL
+		err = fmt.Errorf("objects vanish while they are read: %w", storage.ErrUnavailable)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("find segment size: %w", err)
 	}
