@@ -271,7 +271,19 @@ func (c *Cluster) Restart(t testing.TB) {
 // Promote ends recovery and waits for that.
 func (c *Cluster) Promote(t testing.TB) {
 	t.Helper()
-	if c.Text(t, "select pg_promote(true, 60)") != "t" {
+	// pg_promote itself does not wait: it would keep a snapshot meanwhile, for which the replay of what is left may stop, to cancel it in the end
+	// (max_standby_streaming_delay).
+	done := c.Text(t, "select pg_promote(false)") == "t"
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
+	for done && c.Text(t, "select pg_is_in_recovery()") == "t" {
+		select {
+		case <-ctx.Done():
+			done = false
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	if !done {
 		t.Fatalf("PostgreSQL %s was not promoted:\n%s", c.Version, tail(c.Log(), 30))
 	}
 }
