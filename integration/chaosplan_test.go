@@ -101,6 +101,8 @@ func fit(f, g fault) bool {
 		return false
 	case both(reads, []fault{stallToServer, stallToAgent, partedFromServer}):
 		return false
+	case both([]fault{storeHangs}, []fault{stallToServer, stallToAgent}): // an agent that lost the server has nothing to put
+		return false
 	case both(server, wireFaults), both(store, storeFaults):
 		return false
 	}

@@ -74,6 +74,7 @@ type Proxy struct {
 	mu    sync.Mutex
 	rules []*active
 	calls []Call
+	met   map[string]int       // requests by the name of the rule that they met
 	born  map[string]time.Time // objects by path: when they were put through this proxy
 }
 
@@ -98,7 +99,7 @@ func StartProxyAt(t testing.TB, server *Server, host string) *Proxy {
 	}
 	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}
 	p := &Proxy{
-		server: server, closed: make(chan struct{}), born: make(map[string]time.Time),
+		server: server, closed: make(chan struct{}), met: make(map[string]int), born: make(map[string]time.Time),
 		client: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
 			return http.ErrUseLastResponse
 		}},
@@ -146,6 +147,13 @@ func (p *Proxy) Calls() []Call {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append([]Call(nil), p.calls...)
+}
+
+// Met returns how many requests have met rules of a name, those included that have not ended.
+func (p *Proxy) Met(name string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.met[name]
 }
 
 // Count returns how many requests of op whose path matches have ended.
@@ -199,6 +207,7 @@ func (p *Proxy) fires(op Op, path string, x *exchange) Fault {
 		a.seen++
 		if a.due() && fault == nil {
 			fault, x.removed, x.fault = a.Fault, a.removed, a.name()
+			p.met[x.fault]++
 		}
 	}
 	return fault
