@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +23,22 @@ type shelf struct {
 	late  int             // how many backups begin before it all the same
 	wake  chan struct{}
 	start time.Time
+
+	mu *sync.Mutex // the schedule runs beside the test; schedule makes it
+}
+
+// lose says whether WAL was lost, from now on.
+func (s *shelf) lose(lost bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lost = lost
+}
+
+// count tells how many backups were begun.
+func (s *shelf) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.taken)
 }
 
 func (s *shelf) schedule(t *testing.T, expression string) schedule {
@@ -30,10 +47,17 @@ func (s *shelf) schedule(t *testing.T, expression string) schedule {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.mu = new(sync.Mutex)
 	return schedule{
 		plan: plan, logger: slog.New(slog.DiscardHandler), wake: s.wake,
-		look: func(context.Context) (time.Time, bool, error) { return s.last, s.lost, nil },
+		look: func(context.Context) (time.Time, bool, error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.last, s.lost, nil
+		},
 		take: func(context.Context) error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			s.taken = append(s.taken, time.Since(s.start).Round(time.Minute))
 			if s.fail > 0 {
 				s.fail--
@@ -144,11 +168,11 @@ func TestScheduleWakesWhenWALIsLost(t *testing.T) {
 		go func() { done <- s.schedule(t, "0 2 * * *").run(ctx) }()
 		synctest.Wait()
 		began := time.Now()
-		s.lost = true
+		s.lose(true)
 		s.wake <- struct{}{}
 		synctest.Wait()
-		if len(s.taken) != 1 || time.Since(began) > 0 {
-			t.Fatalf("taken %d after %s, want one at once", len(s.taken), time.Since(began))
+		if n := s.count(); n != 1 || time.Since(began) > 0 {
+			t.Fatalf("taken %d after %s, want one at once", n, time.Since(began))
 		}
 		time.Sleep(firstRetry)
 		synctest.Wait()
@@ -171,7 +195,7 @@ func TestLostWithoutASchedule(t *testing.T) {
 		go func() { done <- plan.run(ctx) }()
 		pass := func(lost bool) {
 			synctest.Wait()
-			if s.lost = lost; lost {
+			if s.lose(lost); lost {
 				s.wake <- struct{}{}
 			}
 			time.Sleep(time.Hour)

@@ -44,8 +44,6 @@ func NewWALEncoder(codec compression.Codec) *WALEncoder {
 		encoder: codec.NewEncoder(),
 		decoder: codec.NewDecoder(),
 		hash:    sha256.New(),
-		frame:   make([]byte, 0, frameSize),
-		check:   make([]byte, 0, frameSize),
 	}
 	e.Reset(nil)
 	return e
@@ -88,12 +86,14 @@ func (e *WALEncoder) encode(plain []byte) {
 	from := len(e.body)
 	e.body = e.encoder.EncodeFrame(e.body, plain)
 	e.hash.Write(e.body[from:])
-	again, err := e.decoder.DecodeFrame(e.check[:0], e.body[from:], frameSize)
+	again, err := e.decoder.DecodeFrame(e.check[:0], e.body[from:], len(plain))
 	switch {
 	case err != nil:
 		e.err = fmt.Errorf("%w: %w", errSelfCheck, err)
 	case !bytes.Equal(again, plain):
 		e.err = errSelfCheck
+	default:
+		e.check = again
 	}
 }
 
