@@ -24,7 +24,7 @@ const catchUpJobs = 4
 // CatchUp copies what the repository in from has and the one in to lacks. At every moment to is a repository that can be restored
 // from: the marker comes first, the record of a gap before any WAL behind it, the history of a timeline before its WAL, WAL in LSN order, a
 // backup after the WAL that makes it consistent, its record last, a coverage beat, and a record of synchronous mode, after the WAL that it
-// speaks of. Objects with a hash are verified on their way; one that is corrupt
+// speaks of, the report of a drill last. Objects with a hash are verified on their way; one that is corrupt
 // is not copied, nor what needs it, the others are, and the error is a *CorruptError then. It returns an error that wraps storage.ErrConflict if to is
 // another repository. What was deleted in from stays in to.
 func CatchUp(ctx context.Context, from, to storage.Store) error {
@@ -196,7 +196,7 @@ func (c copier) cluster(ctx context.Context, id wal.SystemID) error {
 			return err
 		}
 	}
-	return corrupt
+	return c.drills(ctx, id)
 }
 
 // missing lists what from has below the prefix and to lacks.

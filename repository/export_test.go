@@ -61,3 +61,12 @@ func EncodeSyncEvent(id wal.SystemID, e SyncEvent) ([]byte, error) { return e.en
 func ParseSyncEvent(id wal.SystemID, text []byte) (SyncEvent, error) {
 	return parseSyncEvent(id, text)
 }
+
+// EncodeDrill returns the content of the report of a drill.
+func EncodeDrill(d Drill) ([]byte, error) { return d.encode() }
+
+// ParseDrill reads what EncodeDrill writes.
+func ParseDrill(text []byte) (Drill, error) { return parseDrill(text) }
+
+// ParseNames reads the plain bytes of the names of a drill.
+func ParseNames(text []byte) (*Names, error) { return parseNames(text) }

@@ -65,6 +65,7 @@ func writeFrozen(t *testing.T, store storage.Store) {
 	if err := c.PutGap(t.Context(), frozenGap()); err != nil {
 		t.Fatal(err)
 	}
+	putFrozenDrill(t, c)
 	start := startBackup(nil)
 	start.SegmentSize = segSize
 	w, err := c.NewBackup(t.Context(), start)
