@@ -16,6 +16,11 @@ import (
 func Query(ctx context.Context, conn, sql string) ([][]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
+	return LongQuery(ctx, conn, sql)
+}
+
+// LongQuery is Query for a command that may take any time: only ctx ends it.
+func LongQuery(ctx context.Context, conn, sql string) ([][]string, error) {
 	pg, err := connectSQL(ctx, conn)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/wal"
 )
@@ -30,6 +31,8 @@ type RecoverOptions struct {
 	Users []string
 	// Owner is the user to run the server as, which takes root; nil is ours.
 	Owner *Owner
+	// Settings are given to the server on its command line, after what every restored server gets.
+	Settings []postgres.Setting
 	// Progress is called about ten times a second, from one goroutine.
 	Progress func(Progress)
 
@@ -69,6 +72,9 @@ type Recovered struct {
 	// the stop are there: 0.
 	Later, LaterChecked int
 	Took                time.Duration
+	// Replay is the part of Took until recovery reached its stop, Open from there until the server accepted connections, or paused; to a tenth of a
+	// second. Both are 0 with ActionShutdown.
+	Replay, Open time.Duration
 }
 
 // ServerError says that the server gave up, in its own words.
@@ -204,7 +210,12 @@ func supervise(ctx context.Context, s *Server, plan *Plan, o RecoverOptions) (*R
 		case gone:
 			return nil, &ServerError{Words: w.words(), Log: s.Log}
 		case w.ready && o.Action != ActionShutdown:
-			return prove(ctx, s, plan, o)
+			replay, open := w.measured()
+			result, err := prove(ctx, s, plan, o)
+			if err == nil {
+				result.Replay, result.Open = replay, open
+			}
+			return result, err
 		}
 		w.report()
 		select {

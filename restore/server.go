@@ -159,6 +159,9 @@ func launch(ctx context.Context, s *Server, o RecoverOptions) error {
 	if o.major >= 15 {
 		args = append(args, "-c", "log_startup_progress_interval=1s")
 	}
+	for _, set := range o.Settings {
+		args = append(args, "-c", set.Name+"="+set.Value)
+	}
 	// Not CommandContext: the server is to outlive us, and is ended by signals.
 	cmd := exec.Command(filepath.Join(s.BinDir, "postgres"), args...) //nolint:noctx // see above
 	cmd.Env = serverEnvironment(cmd.Environ())

@@ -63,6 +63,7 @@ type watch struct {
 	phase    Phase
 	lsn      wal.LSN   // replayed to about here
 	redo     time.Time // when replay began
+	stopped  time.Time // when the stop was reached
 	ready    bool      // accepts connections, or paused at the stop
 	shutDown bool
 	fatal    []string // the last FATAL or PANIC and what belongs to it
@@ -114,7 +115,7 @@ func (w *watch) line(line string) {
 	case strings.HasPrefix(text, "restored log file "):
 		w.restored(text)
 	case strings.HasPrefix(text, "recovery stopping "):
-		w.phase = PhaseOpening
+		w.phase, w.stopped = PhaseOpening, time.Now()
 	case strings.HasPrefix(text, "shutdown at recovery target"):
 		w.shutDown = true
 	case strings.HasPrefix(text, "pausing at the end of recovery"):
@@ -151,6 +152,14 @@ func (w *watch) restored(text string) {
 	if id, err := w.plan.Backup.SegmentSize.ParseFileName(name); err == nil {
 		w.lsn = max(w.lsn, w.plan.Backup.SegmentSize.Start(id.Number))
 	}
+}
+
+// measured returns how long it took from the server's start to the stop, and from there to now.
+func (w *watch) measured() (replay, open time.Duration) {
+	if w.stopped.IsZero() { // a log that does not tell
+		return time.Since(w.started), 0
+	}
+	return w.stopped.Sub(w.started), time.Since(w.stopped)
 }
 
 // words returns what the server said of its end.
