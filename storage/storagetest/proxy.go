@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -74,6 +75,8 @@ type Proxy struct {
 	mu    sync.Mutex
 	rules []*active
 	calls []Call
+	told  int                  // requests whose client may have all of the answer, and that are not among the calls yet
+	noted sync.Cond            // told has become less
 	met   map[string]int       // requests by the name of the rule that they met
 	born  map[string]time.Time // objects by path: when they were put through this proxy
 }
@@ -104,6 +107,7 @@ func StartProxyAt(t testing.TB, server *Server, host string) *Proxy {
 			return http.ErrUseLastResponse
 		}},
 	}
+	p.noted.L = &p.mu
 	p.http = httptest.NewUnstartedServer(http.HandlerFunc(p.serve))
 	_ = p.http.Listener.Close() // nobody was told of it
 	p.http.Listener = l
@@ -142,10 +146,13 @@ func (p *Proxy) Add(rule Rule) (remove func()) {
 	})
 }
 
-// Calls returns the requests that have ended, in the order in which they ended.
+// Calls returns the requests that have ended, in the order in which they ended. Those are among them whose answer a client had read to its end.
 func (p *Proxy) Calls() []Call {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for p.told > 0 {
+		p.noted.Wait()
+	}
 	return append([]Call(nil), p.calls...)
 }
 
@@ -170,7 +177,11 @@ func (p *Proxy) Count(op Op, path string) int {
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	op, path := operation(r)
 	call := Call{Op: op, Path: path, Began: time.Now()}
-	answer := &recorder{ResponseWriter: w, keep: op == List}
+	answer := &recorder{ResponseWriter: w, keep: op == List, whole: func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.told++
+	}}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	x := &exchange{proxy: p, w: answer, r: r.WithContext(ctx), op: op, path: path, gone: p.closed}
@@ -184,6 +195,10 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 		p.calls = append(p.calls, call)
 		if x.created {
 			p.born[path] = call.Ended
+		}
+		if answer.told {
+			p.told--
+			p.noted.Broadcast()
 		}
 	}()
 	fault := p.fires(op, path, x)
@@ -281,6 +296,9 @@ type recorder struct {
 	wrote  time.Time // before the last write: right behind it the client may know all
 	keep   bool
 	body   []byte
+	rest   int64  // bytes of the body that were not written yet, where its length was announced
+	whole  func() // called before the last of them is written
+	told   bool   // it was called
 }
 
 // Write implements http.ResponseWriter.
@@ -289,6 +307,10 @@ func (r *recorder) Write(b []byte) (int, error) {
 		r.body = append(r.body, b...)
 	}
 	r.wrote = time.Now()
+	if r.rest -= int64(len(b)); r.rest == 0 {
+		r.told = true
+		r.whole()
+	}
 	return r.ResponseWriter.Write(b)
 }
 
@@ -313,6 +335,7 @@ func (r *recorder) keys() []string {
 // WriteHeader implements http.ResponseWriter.
 func (r *recorder) WriteHeader(status int) {
 	r.status, r.wrote = status, time.Now()
+	r.rest, _ = strconv.ParseInt(r.Header().Get("Content-Length"), 10, 64)
 	r.ResponseWriter.WriteHeader(status)
 }
 
