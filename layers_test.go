@@ -33,11 +33,12 @@ var rooms = map[string]string{
 	"archiver/archivertest": "repository wal",
 	"backup":                "compression postgres repository wal",
 	"restore":               "postgres repository wal",
+	"drill":                 "postgres repository restore wal",
 	"status":                "repository storage syncmode wal",
 	"config":                "backup storage/copies syncmode",
 	"agent": "archiver backup compression config postgres repository restore status " +
 		"storage storage/copies storage/file storage/retry storage/s3 syncmode wal",
-	"cmd/pgark": "agent archiver backup config postgres repository restore status storage syncmode wal",
+	"cmd/pgark": "agent archiver backup config drill postgres repository restore status storage syncmode wal",
 }
 
 // owners names the one room that may import each outside module.
@@ -59,6 +60,7 @@ var pure = []string{
 	"archiver/assembler.go",
 	"archiver/chain.go",
 	"restore/plan.go",
+	"drill/judge.go", "drill/checks.go",
 	"agent/slot_watch.go", "status/slot.go",
 	"syncmode/names.go", "syncmode/state.go", "syncmode/watch.go",
 }

@@ -53,9 +53,11 @@ type Cluster struct {
 	// Copies are the repositories in other places that get the same objects.
 	Copies []Copy
 	// Required says what must hold WAL before it counts as durable: "primary", "all", or how many of the repositories.
-	Required string
-	Sync     Sync
-	Backup   Backup
+	Required   string
+	Sync       Sync
+	Backup     Backup
+	Objectives Objectives
+	Drill      Drill
 }
 
 // Primary is how the repository under the key repo is called beside its copies.
@@ -217,6 +219,7 @@ func defaults(name string) Cluster {
 			Schedule: "0 2 * * *",
 			Timezone: "UTC",
 		},
+		Drill: defaultDrill(),
 	}
 }
 

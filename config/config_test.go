@@ -245,7 +245,7 @@ func TestFaults(t *testing.T) {
     backup: { schedule: "0 2 * *", timezone: EST5, max_rate: 10 }
   Main: {}
   o: { repo: http://x, backup: { timezone: Nowhere/AtAll, schedule: "0 0 31 2 *" } }
-  p: { repo: "file://relative/x", slot: { name: { x: 1 } }, objectives: { rpo: 5s } }
+  p: { repo: "file://relative/x", slot: { name: { x: 1 } }, retention: { keep: 5d } }
   q: { repo: "s3://key:secret@bucket/x" }
 log: { level: loud, format: }
 http: { listen: x }
@@ -277,7 +277,7 @@ http: { listen: x }
 		{15, 69, "clusters.o.backup.schedule", "which comes"},
 		{16, 14, "clusters.p.repo.url", "three slashes"},
 		{16, 49, "clusters.p.slot.name", "want a single value"},
-		{16, 61, "clusters.p.objectives", "this version knows no such key"},
+		{16, 61, "clusters.p.retention", "this version knows no such key"},
 		{17, 14, "clusters.q.repo.url", "credentials"},
 		{18, 15, "log.level", `"loud"`},
 		{18, 21, "log.format", "is not one of"},

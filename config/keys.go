@@ -44,6 +44,11 @@ func GlobalKeys() []Key {
 
 // ClusterKeys returns the keys below clusters.<name>.
 func ClusterKeys() []Key {
+	return append(archiveKeys(), drillKeys()...)
+}
+
+// archiveKeys are those of what archives, drillKeys those of what tries restores.
+func archiveKeys() []Key {
 	return []Key{
 		{
 			Path: "postgres", Env: "PGARK_POSTGRES", Doc: "connection string, URI or keywords as libpq takes them; empty: the PG* variables",

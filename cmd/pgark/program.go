@@ -81,6 +81,7 @@ func (p *program) app() *cli.App {
 			statusCommand(p),
 			listCommand(p),
 			restoreCommand(p),
+			drillCommand(p),
 			backupCommand(p),
 			repoCommand(p),
 			walCommand(p),

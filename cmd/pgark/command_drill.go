@@ -1,0 +1,465 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/pgark/pgark/agent"
+	"github.com/pgark/pgark/config"
+	"github.com/pgark/pgark/drill"
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/restore"
+	"github.com/pgark/pgark/status"
+)
+
+func drillCommand(p *program) *cli.Command {
+	return p.group(&cli.Command{
+		Name: "drill", Usage: "prove that the archive can be restored: restore it for real, check it, measure it",
+		Subcommands: []*cli.Command{
+			p.command(&cli.Command{
+				Name: "run", Usage: "hold a drill now", ArgsUsage: "[URL]",
+				Description: "The cluster of a random instant is restored into a sandbox: a folder of its own, a server that listens on a socket there only,\n" +
+					"does not archive and starts nothing that reaches out. Pages, tables and indexes are checked, and what --sql asks. The sandbox is removed\n" +
+					"again, and a report is written into every repository that takes it. The archived server is not touched.\n" +
+					"A file of checks: \"-- check: NAME\", then maybe \"-- database: NAME\" and \"-- expect: ANSWER\", then a query.",
+				Flags: []cli.Flag{
+					&cli.StringFlag{Name: "to", Usage: "restore random, latest or this `TIME`; drill.target by default"},
+					&cli.BoolFlag{Name: "keep", Usage: "leave the restored cluster there, stopped"},
+					&cli.StringFlag{Name: "sql", Usage: "check also what this `FILE` asks; drill.checks.sql by default", TakesFile: true},
+					&cli.StringFlag{Name: "dir", Usage: "make the sandbox below this `DIR`; drill.dir by default", TakesFile: true},
+					&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "`N` requests at once; four for each processor"},
+					&cli.StringFlag{Name: "bin-dir", Usage: "PostgreSQL's programs of the same major: `DIR`", TakesFile: true},
+					&cli.StringFlag{Name: "owner", Usage: "as root: `USER` who is to run the server", Value: "postgres"},
+					systemFlag(), fromFlag(),
+				},
+			}, atMostOne, holdDrill),
+			p.command(&cli.Command{
+				Name: "list", Usage: "the drills that were held, newest last", ArgsUsage: "[URL]", Flags: []cli.Flag{systemFlag(), fromFlag()},
+			}, atMostOne, listDrills),
+			p.command(&cli.Command{
+				Name: "show", Usage: "the report of one drill", ArgsUsage: "ID", Flags: []cli.Flag{systemFlag(), fromFlag()},
+			}, oneArgument("ID, such as 20261120T104500Z: pgark drill list shows them"), showDrill),
+		},
+	})
+}
+
+// drilling is one drill on its way.
+type drilling struct {
+	*restoring
+
+	whole   config.Cluster // with all its repositories
+	options drill.Options
+	archive repository.Marker
+}
+
+func holdDrill(s *session) error {
+	whole, err := s.clusterWith(s.argument())
+	if err != nil {
+		return err
+	}
+	from := s.cli.String("from")
+	if from == "" && s.argument() == "" {
+		from = whole.Drill.From
+	}
+	one, err := whole.From(from)
+	if err != nil {
+		return err
+	}
+	d := &drilling{restoring: &restoring{session: s, configured: one}, whole: whole}
+	if err := d.readOptions(from); err != nil {
+		return err
+	}
+	id, err := s.systemID()
+	if err != nil {
+		return err
+	}
+	r, store, err := agent.OpenRepository(s.ctx, one, s.storeOptions())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = store.Close() }() // only reads were made
+	if d.cluster, err = agent.SelectCluster(s.ctx, r, id); err != nil {
+		return err
+	}
+	d.archive = r.Marker()
+	return d.hold()
+}
+
+// readOptions reads the flags and the configuration.
+func (d *drilling) readOptions(from string) error {
+	s, c := d.session, d.whole.Drill
+	if from == "" {
+		from = config.Primary
+	}
+	host, _ := os.Hostname()
+	o := drill.Options{
+		Asked: drill.Asked(c.Target), Repository: from, Amcheck: c.Amcheck, Keep: s.cli.Bool("keep"), Host: host, Writer: agent.Version(),
+		Objectives: drill.Objectives{RPO: d.whole.Objectives.RPO, RTO: d.whole.Objectives.RTO},
+		Planned:    d.planned,
+		Checking:   func(kind string) { d.meter.show(progress{phase: "check", text: kind}) },
+	}
+	switch to := s.cli.String("to"); to {
+	case "":
+	case string(drill.Random), string(drill.Latest):
+		o.Asked = drill.Asked(to)
+	default:
+		target, err := s.timeTarget(to)
+		if err != nil {
+			return err
+		}
+		o.Asked, o.Time = drill.AtTime, target
+	}
+	file := s.cli.String("sql")
+	if file == "" {
+		file = c.SQL
+	}
+	if file != "" {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("read checks: %w", err)
+		}
+		if o.Checks, err = drill.ParseChecks(string(text)); err != nil {
+			return usagef("%s: %w", file, err)
+		}
+	}
+	dir := s.cli.String("dir")
+	if dir == "" {
+		dir = c.Dir
+	}
+	if dir == "" {
+		u := usagef("no folder to restore into")
+		u.fix = "--dir DIR, or drill.dir in the configuration: a folder with room for the cluster"
+		return u
+	}
+	var err error
+	if d.owner, err = s.owner(); err != nil {
+		return err
+	}
+	o.Place = d.place(dir)
+	d.options = o
+	return nil
+}
+
+// place is where a sandbox is made for what is restored and thrown away.
+func (r *restoring) place(dir string) drill.Place {
+	return drill.Place{
+		Dir: dir, BinDir: r.cli.String("bin-dir"), Owner: r.owner, Jobs: r.cli.Int("jobs"),
+		RestoreCommand: func(plan *restore.Plan) (string, error) {
+			r.plan = plan
+			return r.restoreCommand()
+		},
+		Fetched: r.showFetch, Recovering: r.showRecovery,
+	}
+}
+
+// hold holds the drill, files its report and prints it.
+func (d *drilling) hold() error {
+	if d.options.Asked == drill.Random {
+		facts, err := status.Survey(d.ctx, d.cluster)
+		if err != nil {
+			return err
+		}
+		for _, w := range status.Make(facts, d.program.now()).Window {
+			d.options.Window = append(d.options.Window, drill.Interval(w))
+		}
+	}
+	d.meter = d.newMeter()
+	defer d.meter.end()
+	held, err := drill.Run(d.ctx, d.cluster, d.options)
+	d.meter.end()
+	if err != nil {
+		return err
+	}
+	var filed []agent.Filed
+	held.Report, filed, err = agent.FileDrill(d.ctx, d.whole, agent.HeldDrill{Archive: d.archive, Report: held.Report, Names: held.Names}, d.storeOptions())
+	if err != nil {
+		filed = []agent.Filed{{Name: config.Primary, Err: err}}
+	}
+	if d.json {
+		err = d.printJSON(d.heldJSON(held, filed))
+	} else {
+		d.printHeld(held, filed)
+	}
+	if err != nil {
+		return err
+	}
+	return drillCode(held.Report)
+}
+
+// drillCode is the exit code of a drill that was held.
+func drillCode(r repository.Drill) error {
+	switch {
+	case r.Result != repository.DrillPassed:
+		return &codeError{code: exitFailed}
+	case len(r.Missed) > 0:
+		return &codeError{code: exitDegraded}
+	}
+	return nil
+}
+
+// planned prints the first line, before anything is fetched.
+func (d *drilling) planned(report repository.Drill, plan *restore.Plan) {
+	d.meter.show(progress{phase: "fetch", total: plan.Backup.Plain})
+	if !d.json {
+		d.printDrillHead(report, d.options.Place.Dir)
+	}
+}
+
+func (d *drilling) printHeld(held *drill.Held, filed []agent.Filed) {
+	report := held.Report
+	if report.ServerVersion == "" { // it did not get to its plan
+		d.printDrillHead(report, d.options.Place.Dir)
+	}
+	d.printDrill(report)
+	if held.Failure != nil {
+		if f := d.program.explain(held.Failure); f.Fix != "" {
+			d.wrapped("fix", f.Fix)
+		}
+	}
+	if held.Kept != "" {
+		d.row("kept", "%s", held.Kept)
+		d.wrapped("", "to look inside: "+d.as(d.binariesDir()+"/postgres", "-D", held.Kept+"/data", "-c", "listen_addresses=", "-c", "unix_socket_directories="+held.Kept+"/s",
+			"-c", "archive_mode=off")+"; rm -r it afterwards")
+	}
+	var there []string
+	for _, f := range filed {
+		if f.Err == nil {
+			there = append(there, f.Name)
+			continue
+		}
+		d.wrapped("report", "not in "+f.Name+": "+f.Err.Error())
+	}
+	if len(there) > 0 {
+		d.row("report", "drills/%s.json in %s", report.ID, strings.Join(there, ", "))
+	}
+}
+
+// binariesDir is the folder of the server's programs.
+func (r *restoring) binariesDir() string {
+	dir, err := restore.FindBinaries(context.WithoutCancel(r.ctx), r.plan.Backup.PGVersionNum/10000, r.cli.String("bin-dir"))
+	if err != nil {
+		return "postgres"
+	}
+	return dir
+}
+
+func (d *drilling) heldJSON(held *drill.Held, filed []agent.Filed) map[string]any {
+	rows := []map[string]any{}
+	for _, f := range filed {
+		row := map[string]any{"name": f.Name}
+		if f.Err != nil {
+			row["error"] = f.Err.Error()
+		}
+		rows = append(rows, row)
+	}
+	document := map[string]any{"report": held.Report, "repositories": rows}
+	if held.Kept != "" {
+		document["kept"] = held.Kept
+	}
+	return document
+}
+
+// drillTarget says what was restored.
+func drillTarget(d repository.Drill) string {
+	text := instant(d.Target.Time)
+	if d.Target.Latest {
+		text = "latest"
+	}
+	if d.Target.Asked == string(drill.Random) {
+		text += " (random)"
+	}
+	return text
+}
+
+func (s *session) printDrillHead(d repository.Drill, sandbox string) {
+	where := ""
+	if sandbox != "" {
+		where = "   sandbox in " + sandbox
+	}
+	s.printf("%s %s   target %s   from %s%s\n", s.paint("Drill", "1"), d.ID, drillTarget(d), d.Repository, where)
+}
+
+// printDrill prints what a drill found, phase by phase, and what it comes to.
+func (s *session) printDrill(d repository.Drill) {
+	phases := []struct {
+		phase repository.DrillPhase
+		took  repository.Seconds
+		words string
+	}{
+		{repository.DrillFetch, d.Fetch.Seconds, fmt.Sprintf("base %s, %s", d.Backup, size(d.Fetch.Bytes))},
+		{repository.DrillReplay, d.Replay.Seconds, size(int64(d.Replay.Bytes)) + " WAL, " + stoppedAt(d)},
+		{repository.DrillOpen, d.Open.Seconds, "PostgreSQL " + d.ServerVersion + " accepts connections"},
+	}
+	failed := d.Result == repository.DrillFailed
+	if failed && d.Phase == repository.DrillPlan {
+		s.wrapped("plan", s.sign(agent.Bad)+" "+d.Failure)
+	}
+	for _, p := range phases {
+		if failed && d.Phase == p.phase {
+			s.wrapped(string(p.phase), s.sign(agent.Bad)+" "+d.Failure)
+			break
+		}
+		if d.Phase == repository.DrillPlan {
+			break
+		}
+		s.row(string(p.phase), "%s %-64s %7s", s.sign(agent.Good), p.words, elapsed(p.took.Duration()))
+	}
+	label := "verify"
+	for _, c := range d.Checks {
+		s.wrapped(label, s.checkText(c))
+		label = ""
+	}
+	if failed && d.Phase == repository.DrillVerify && len(d.Checks) == 0 {
+		s.wrapped(label, s.sign(agent.Bad)+" "+d.Failure)
+	}
+	for _, note := range d.Notes {
+		s.wrapped("note", note)
+	}
+	s.printf("%s\n", strings.Join(s.drillEnd(d), "   "))
+}
+
+// drillEnd is the last line of a drill.
+func (s *session) drillEnd(d repository.Drill) []string {
+	word := s.paint("PASS", "1;32")
+	if d.Result == repository.DrillFailed {
+		word = s.paint("FAIL", "1;31")
+	}
+	parts := []string{word}
+	if d.RTO > 0 {
+		parts = append(parts, "RTO "+elapsed(d.RTO.Duration())+s.objective(d, repository.ObjectiveRTO, d.RTOTarget))
+	}
+	if d.DataLoss != nil {
+		parts = append(parts, "data loss at target "+elapsed(d.DataLoss.Duration())+s.objective(d, repository.ObjectiveRPO, d.RPOTarget))
+	}
+	return parts
+}
+
+// objective says what a measured time was judged by.
+func (s *session) objective(d repository.Drill, which repository.Objective, target repository.Seconds) string {
+	if target == 0 {
+		return ""
+	}
+	word := "ok"
+	for _, missed := range d.Missed {
+		if missed == which {
+			word = s.paint("MISSED", "1;31")
+		}
+	}
+	return fmt.Sprintf(" (target %s, %s)", elapsed(target.Duration()), word)
+}
+
+func stoppedAt(d repository.Drill) string {
+	if d.LastCommit == nil {
+		return "no commit after the base backup"
+	}
+	return fmt.Sprintf("last commit %s xid %d", instant(d.LastCommit.Time), uint32(d.LastCommit.XID))
+}
+
+// checkText says what one check came to.
+func (s *session) checkText(c repository.DrillCheck) string {
+	verdict := map[repository.CheckResult]agent.Verdict{
+		repository.CheckPassed: agent.Good, repository.CheckFailed: agent.Bad, repository.CheckOff: agent.Pending, repository.CheckSkipped: agent.Pending,
+	}[c.Result]
+	what := map[string]string{repository.CheckPages: "page checksums", repository.CheckAmcheck: "amcheck", repository.CheckSQL: "sql " + c.Name}[c.Kind]
+	switch {
+	case c.Detail != "":
+		what += ": " + strings.ReplaceAll(c.Detail, "\n", "; ")
+	case c.Kind == repository.CheckSQL:
+		what += fmt.Sprintf(" = %q", c.Got)
+		if c.Result == repository.CheckFailed {
+			what += fmt.Sprintf(", want %q", c.Want)
+		}
+	case c.Kind == repository.CheckPages:
+		what += " of " + count(int(c.Count), "page") + " right"
+	case c.Kind == repository.CheckAmcheck:
+		what += " of " + count(int(c.Count), "relation") + " ok"
+	}
+	return s.sign(verdict) + " " + what
+}
+
+// drillCluster opens the repository that the flags name.
+func (s *session) drillCluster(argument string, f func(*repository.Cluster) error) error {
+	c, err := s.clusterFrom(argument)
+	if err != nil {
+		return err
+	}
+	return s.withCluster(c, f)
+}
+
+func listDrills(s *session) error {
+	return s.drillCluster(s.argument(), func(c *repository.Cluster) error {
+		drills, err := c.Drills(s.ctx, 0)
+		if err != nil && !repository.OnlyUnreadable(err) {
+			return err
+		}
+		if err != nil {
+			s.note("a report cannot be read: %v", err)
+		}
+		if s.json {
+			return s.printJSON(drills)
+		}
+		if len(drills) == 0 {
+			s.printf("no drill yet: pgark drill run\n")
+			return nil
+		}
+		rows := [][]string{{"DRILL", "TARGET (UTC)", "FROM", "BACKUP", "FETCH", "REPLAY", "OPEN", "RTO", "LOSS", "RESULT"}}
+		for _, d := range drills {
+			rows = append(rows, s.drillRow(d))
+		}
+		s.table(rows)
+		return nil
+	})
+}
+
+func (s *session) drillRow(d repository.Drill) []string {
+	// What comes after a phase shows that it was passed.
+	took := func(v, after repository.Seconds) string {
+		if v == 0 && after == 0 {
+			return "-"
+		}
+		return elapsed(v.Duration())
+	}
+	loss := "-"
+	if d.DataLoss != nil {
+		loss = elapsed(d.DataLoss.Duration())
+	}
+	result := string(d.Result)
+	switch {
+	case d.Result == repository.DrillFailed:
+		result += ": " + string(d.Phase)
+	case len(d.Missed) > 0:
+		var missed []string
+		for _, m := range d.Missed {
+			missed = append(missed, strings.ToUpper(string(m)))
+		}
+		result += ", " + strings.Join(missed, " and ") + " missed"
+	}
+	return []string{
+		d.ID, strings.TrimSuffix(drillTarget(d), " (random)"), d.Repository, d.Backup, took(d.Fetch.Seconds, d.RTO), took(d.Replay.Seconds, d.RTO), took(d.Open.Seconds, d.RTO), took(d.RTO, 0), loss, result,
+	}
+}
+
+func showDrill(s *session) error {
+	return s.drillCluster("", func(c *repository.Cluster) error {
+		d, err := c.Drill(s.ctx, s.args[0])
+		if errors.Is(err, repository.ErrNoDrill) {
+			return &codeError{code: exitFailed, cause: err, fix: "pgark drill list shows the drills"}
+		}
+		if err != nil {
+			return err
+		}
+		if s.json {
+			return s.printJSON(d)
+		}
+		s.printDrillHead(d, "")
+		s.row("held", "%s on %s, %s", instant(d.Started), d.Host, elapsed(d.Ended.Sub(d.Started).Round(time.Millisecond)))
+		s.printDrill(d)
+		return nil
+	})
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/pgark/pgark/repository"
+)
+
+// aDrill is the report of one that passed.
+func aDrill() repository.Drill {
+	at := time.Date(2026, 11, 17, 16, 22, 41, 0, time.UTC)
+	loss := repository.Seconds(0)
+	return repository.Drill{
+		ID: "20261120T104500Z", Result: repository.DrillPassed, Repository: "dr", Target: repository.DrillTarget{Asked: "random", Time: at},
+		Backup: "20261116T020000Z", ServerVersion: "17.6", LastCommit: &repository.DrillCommit{XID: 88120077, Time: at.Add(-10 * time.Millisecond)},
+		Fetch: repository.DrillFetched{Seconds: 161, Bytes: 411_000_000_000}, Replay: repository.DrillReplayed{Seconds: 54, Bytes: 21_400_000_000},
+		Open: repository.DrillOpened{Seconds: 6}, RTO: 221, DataLoss: &loss, RTOTarget: 900,
+		Checks: []repository.DrillCheck{
+			{Kind: repository.CheckAmcheck, Result: repository.CheckPassed, Count: 1204},
+			{Kind: repository.CheckSQL, Name: "orders_recent", Result: repository.CheckPassed, Want: "t", Got: "t"},
+			{Kind: repository.CheckPages, Result: repository.CheckOff, Detail: "the cluster has no page checksums"},
+		},
+	}
+}
+
+// TestDrillText is what a person reads of a drill.
+func TestDrillText(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(*repository.Drill)
+		want   string
+	}{
+		{"passed", func(*repository.Drill) {}, `Drill 20261120T104500Z   target 2026-11-17 16:22:41Z (random)   from dr
+  fetch     ✓ base 20261116T020000Z, 411 GB                                     2m 41s
+  replay    ✓ 21 GB WAL, last commit 2026-11-17 16:22:40.990Z xid 88120077        54 s
+  open      ✓ PostgreSQL 17.6 accepts connections                                6.0 s
+  verify    ✓ amcheck of 1,204 relations ok
+            ✓ sql orders_recent = "t"
+            ○ page checksums: the cluster has no page checksums
+PASS   RTO 3m 41s (target 15m 00s, ok)   data loss at target 0.0 s
+`},
+		{"did not replay", func(d *repository.Drill) {
+			d.Result, d.Phase, d.Failure, d.Checks, d.RTO, d.Target.Latest = repository.DrillFailed, repository.DrillReplay, "server ended: no such file", nil, 0, true
+			d.DataLoss = nil
+		}, `Drill 20261120T104500Z   target latest (random)   from dr
+  fetch     ✓ base 20261116T020000Z, 411 GB                                     2m 41s
+  replay    ✗ server ended: no such file
+FAIL
+`},
+		{"no plan", func(d *repository.Drill) {
+			*d = repository.Drill{ID: d.ID, Result: repository.DrillFailed, Phase: repository.DrillPlan, Failure: "no backup", Target: d.Target, Repository: "primary"}
+		}, `Drill 20261120T104500Z   target 2026-11-17 16:22:41Z (random)   from primary
+  plan      ✗ no backup
+FAIL
+`},
+	} {
+		r, out := planned(t)
+		d := aDrill()
+		test.change(&d)
+		r.printDrillHead(d, "")
+		r.printDrill(d)
+		if out.String() != test.want {
+			t.Errorf("%s: got\n%swant\n%s", test.name, out, test.want)
+		}
+	}
+}
+
+// TestDrillCode: a missed objective is no failed drill.
+func TestDrillCode(t *testing.T) {
+	for _, test := range []struct {
+		result repository.DrillResult
+		missed []repository.Objective
+		want   int
+	}{
+		{repository.DrillPassed, nil, exitOK},
+		{repository.DrillPassed, []repository.Objective{repository.ObjectiveRTO}, exitDegraded},
+		{repository.DrillFailed, []repository.Objective{repository.ObjectiveRTO}, exitFailed},
+		{repository.DrillFailed, nil, exitFailed},
+	} {
+		err := drillCode(repository.Drill{Result: test.result, Missed: test.missed})
+		var coded *codeError
+		if got := errors.As(err, &coded); got != (test.want != exitOK) || got && coded.code != test.want {
+			t.Errorf("%s, missed %v: got %v, want %d", test.result, test.missed, err, test.want)
+		}
+	}
+}

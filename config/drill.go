@@ -1,0 +1,100 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// Drill says how restores are tried.
+type Drill struct {
+	// Dir is the folder in which sandboxes are made; "" leaves it to the command line.
+	Dir string
+	// Target is DrillRandom or DrillLatest.
+	Target string
+	// From is the name of the repository that is restored from.
+	From string
+	// Amcheck has tables and indexes checked.
+	Amcheck bool
+	// SQL is the path of a file of checks; "" is none.
+	SQL string
+}
+
+// What a drill restores.
+const (
+	DrillRandom = "random"
+	DrillLatest = "latest"
+)
+
+// Objectives are what a cluster is judged by; 0 is none.
+type Objectives struct{ RPO, RTO time.Duration }
+
+func defaultDrill() Drill {
+	return Drill{Target: DrillRandom, From: Primary, Amcheck: true}
+}
+
+func drillKeys() []Key {
+	return []Key{
+		{
+			Path: "objectives.rpo", Env: "PGARK_RPO", Doc: "how many seconds of commits a disaster may cost: drills are judged by it, 1s to 24h; 0, the default, is no objective",
+			set: func(_ *Config, c *Cluster, v string) error { return setObjective(&c.Objectives.RPO, v) },
+			get: func(_ Config, c Cluster) string { return FormatDuration(c.Objectives.RPO) },
+		},
+		{
+			Path: "objectives.rto", Env: "PGARK_RTO", Doc: "how long it may take until a restored server accepts connections: drills are judged by it, 1s to 720h; 0, the default, is no objective",
+			set: func(_ *Config, c *Cluster, v string) error { return setObjective(&c.Objectives.RTO, v) },
+			get: func(_ Config, c Cluster) string { return FormatDuration(c.Objectives.RTO) },
+		},
+		{
+			Path: "drill.dir", Env: "PGARK_DRILL_DIR", Doc: "absolute folder in which drills restore the cluster, with room for it; empty, the default: `pgark drill run` needs --dir",
+			set: func(_ *Config, c *Cluster, v string) error { return setFolder(&c.Drill.Dir, v) },
+			get: func(_ Config, c Cluster) string { return c.Drill.Dir },
+		},
+		{
+			Path: "drill.target", Env: "PGARK_DRILL_TARGET", Doc: "random (default): any instant of the window, one time in four the newest; or latest",
+			set: func(_ *Config, c *Cluster, v string) error {
+				return oneOf(&c.Drill.Target, v, DrillRandom, DrillLatest)
+			},
+			get: func(_ Config, c Cluster) string { return c.Drill.Target },
+		},
+		{
+			Path: "drill.from", Env: "PGARK_DRILL_FROM", Doc: "repository that drills restore from: primary (default) or a copy's name",
+			set: func(_ *Config, c *Cluster, v string) error { c.Drill.From = v; return nil },
+			get: func(_ Config, c Cluster) string { return c.Drill.From },
+		},
+		{
+			Path: "drill.checks.amcheck", Env: "PGARK_DRILL_AMCHECK", Doc: "true (default): drills check tables and indexes with pg_amcheck where it is there; or false",
+			set: func(_ *Config, c *Cluster, v string) error { return setBool(&c.Drill.Amcheck, v) },
+			get: func(_ Config, c Cluster) string { return strconv.FormatBool(c.Drill.Amcheck) },
+		},
+		{
+			Path: "drill.checks.sql", Env: "PGARK_DRILL_SQL", Doc: "absolute path of a file of queries and what they must answer, in the form of `pgark drill run --sql`; none by default",
+			set: func(_ *Config, c *Cluster, v string) error { return setFolder(&c.Drill.SQL, v) },
+			get: func(_ Config, c Cluster) string { return c.Drill.SQL },
+		},
+	}
+}
+
+func setObjective(to *time.Duration, v string) error {
+	d, err := ParseDuration(v)
+	if err != nil {
+		return err
+	}
+	if d != 0 && (d < time.Second || d > 30*24*time.Hour) {
+		return fmt.Errorf("%s is out of range: want 1s to 720h, or 0 for none", v)
+	}
+	*to = d
+	return nil
+}
+
+var errRelative = errors.New("want an absolute path")
+
+func setFolder(to *string, v string) error {
+	if v != "" && !filepath.IsAbs(v) {
+		return fmt.Errorf("%q: %w", v, errRelative)
+	}
+	*to = v
+	return nil
+}

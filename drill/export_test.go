@@ -1,0 +1,39 @@
+package drill
+
+import (
+	"context"
+	"time"
+
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/restore"
+)
+
+// Enough is enough.
+func Enough(systems []restore.FileSystem) error { return enough(systems) }
+
+// CoveredUntil is coveredUntil.
+func CoveredUntil(plan *restore.Plan, beat *repository.Beat) time.Time {
+	return coveredUntil(plan, beat)
+}
+
+// Judge is judge and conclude.
+func Judge(d *repository.Drill, o Objectives) {
+	conclude(d)
+	judge(d, o)
+}
+
+// Sweep removes the sandboxes in dir whose process is gone.
+func Sweep(ctx context.Context, dir string) error { return sweep(ctx, dir, nil) }
+
+// Parts of a sandbox.
+const (
+	SandboxPrefix = sandboxPrefix
+	MarkerName    = markerName
+	MarkerText    = markerText
+)
+
+// CheckedRelations is checkedRelations.
+func CheckedRelations(progress string) int64 { return checkedRelations(progress) }
+
+// ParseRelation is parseRelation.
+func ParseRelation(row []string) (repository.Relation, bool, error) { return parseRelation(row) }

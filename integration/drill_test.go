@@ -1,0 +1,275 @@
+package integration_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pgark/pgark/agent"
+	"github.com/pgark/pgark/postgres/postgrestest"
+	"github.com/pgark/pgark/repository"
+)
+
+// drilled is what `pgark drill run -o json` prints.
+type drilled struct {
+	Report       repository.Drill `json:"report"`
+	Repositories []struct {
+		Name  string `json:"name"`
+		Error string `json:"error"`
+	} `json:"repositories"`
+	Kept string `json:"kept"`
+}
+
+// drills is a site with a copy, and a folder for drills.
+type drills struct {
+	*site
+
+	near string // folder of the copy
+	dir  string
+}
+
+func newDrills(t *testing.T) *drills {
+	t.Helper()
+	d := &drills{site: newSite(t, postgrestest.Need(t, 15), onFile, postgrestest.Options{})}
+	d.near, d.dir = filepath.Join(postgrestest.TempDir(t), "near"), filepath.Join(postgrestest.TempDir(t), "drill")
+	d.tool = d.tool.with("PGARK_REPO="+d.url, "PGARK_COPIES=near=file://"+d.near, "PGARK_REQUIRED=all", "PGARK_DRILL_DIR="+d.dir)
+	return d
+}
+
+// hold holds a drill and expects an exit code.
+func (d *drills) hold(t *testing.T, code int, flags ...string) drilled {
+	t.Helper()
+	o := d.tool.run(t.Context(), append([]string{"drill", "run", "-o", "json", "--bin-dir", d.server.Version.BinDir}, flags...)...)
+	var got drilled
+	if err := json.Unmarshal([]byte(o.stdout), &got); o.code != code || err != nil {
+		t.Fatalf("drill run %v: exit %d, want %d: %v\n%s%s", flags, o.code, code, err, o.stdout, o.stderr)
+	}
+	d.isClean(t)
+	return got
+}
+
+// isClean says that no sandbox is there.
+func (d *drills) isClean(t *testing.T) {
+	t.Helper()
+	if left := tree(t, d.dir); len(left) > 1 {
+		t.Errorf("a drill left %v", left)
+	}
+}
+
+func (d *drills) checks(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(postgrestest.TempDir(t), "checks.sql")
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func checkOf(t *testing.T, d repository.Drill, kind, name string) repository.DrillCheck {
+	t.Helper()
+	for _, c := range d.Checks {
+		if c.Kind == kind && c.Name == name {
+			return c
+		}
+	}
+	t.Fatalf("no check %s %s in %+v", kind, name, d.Checks)
+	return repository.DrillCheck{}
+}
+
+// TestDrill guards I43 and R7f: a drill restores for real, the newest tail and any instant, from each repository; a check that fails fails it; the report is in both
+// repositories and nothing else is; what a killed drill left is removed by the next, with its server.
+func TestDrill(t *testing.T) {
+	t.Parallel()
+	d := newDrills(t)
+	d.server.Exec(t, "create database shop")
+	archiving := d.tool.start(t, "run")
+	d.waitBackup(t)
+	d.server.Exec(t, "create table orders (n int primary key, at timestamptz default clock_timestamp()); insert into orders select generate_series(1, 1000)")
+	d.server.Exec(t, "insert into orders values (1001)")
+	d.waitArchived(t)
+	archiving.stop(t)
+	before := tree(t, d.folder)
+
+	// The last commit lies in a piece of a segment that is not complete.
+	newest := d.hold(t, 0, "--to", "latest", "--from", "near", "--sql", d.checks(t, `
+-- check: newest
+-- expect: 1001|t
+select count(*), max(at) <= current_setting('pgark.target_time')::timestamptz from orders;
+-- check: reaches out
+-- database: shop
+-- expect: off||0|0
+select current_setting('archive_mode'), current_setting('listen_addresses'), current_setting('max_logical_replication_workers'), current_setting('max_worker_processes')
+`))
+	r := newest.Report
+	if r.Result != repository.DrillPassed || !r.Target.Latest || r.Repository != "near" || r.LastCommit == nil || r.DataLoss == nil || r.RTO <= 0 ||
+		r.Fetch.Bytes == 0 || r.Fetch.Seconds == 0 || r.Replay.Bytes == 0 || !strings.HasPrefix(r.ServerVersion, "15.") {
+		t.Errorf("got %+v", r)
+	}
+	if _, ok := r.Rates(); !ok {
+		t.Errorf("no rates in %+v", r)
+	}
+	for kind, name := range map[string]string{repository.CheckPages: "", repository.CheckAmcheck: ""} {
+		if c := checkOf(t, r, kind, name); c.Result != repository.CheckPassed || c.Count < 100 {
+			t.Errorf("got %+v", c)
+		}
+	}
+	d.filed(t, r, before)
+
+	d.tool = d.tool.with("PGARK_DRILL_AMCHECK=false")
+	failed := d.hold(t, 1, "--to", "random", "--sql", d.checks(t, "-- check: more\n-- expect: t\nselect count(*) < 5 from pg_class\n-- check: absent\n-- database: nowhere\nselect true\n")).Report
+	if c := checkOf(t, failed, repository.CheckSQL, "more"); failed.Result != repository.DrillFailed || failed.Phase != repository.DrillVerify || c.Got != "f" ||
+		c.Result != repository.CheckFailed || failed.Repository != "primary" || failed.Target.Asked != "random" || failed.RTO == 0 {
+		t.Errorf("got %+v", failed)
+	}
+	if c := checkOf(t, failed, repository.CheckSQL, "absent"); c.Result != repository.CheckFailed || !strings.Contains(c.Detail, "nowhere") {
+		t.Errorf("a check in a database that is not there: got %+v", c)
+	}
+	d.isSaid(t, r, failed)
+	d.brokenOff(t)
+	d.damaged(t)
+}
+
+// filed compares what both repositories hold: the same report and names, and nothing else that is new.
+func (d *drills) filed(t *testing.T, r repository.Drill, before []string) {
+	t.Helper()
+	added := slices.DeleteFunc(tree(t, d.folder), func(path string) bool { return slices.Contains(before, path) })
+	if len(added) != 3 || filepath.Base(added[0]) != "drills" { // the folder, names, report
+		t.Errorf("a drill wrote %v", added)
+	}
+	for _, name := range []string{r.ID + ".json", r.ID + "-names.zst"} {
+		var texts [][]byte
+		for _, folder := range []string{d.folder, d.near} {
+			text, err := os.ReadFile(filepath.Join(folder, r.SystemID.String(), "drills", name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts = append(texts, text)
+		}
+		if !bytes.Equal(texts[0], texts[1]) {
+			t.Errorf("%s differs between the repositories", name)
+		}
+	}
+	store, err := agent.OpenStore(t.Context(), d.url, agent.StoreOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = store.Close() }()
+	opened, err := repository.Open(t.Context(), store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := opened.Cluster(r.SystemID).DrillNames(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, _ := strconv.ParseUint(d.server.Text(t, "select pg_relation_filenode('orders')::text"), 10, 32)
+	database, _ := strconv.ParseUint(d.server.Text(t, "select oid::text from pg_database where datname = 'postgres'"), 10, 32)
+	if rel, ok := found.ByFile(1663, uint32(database), uint32(file)); !ok || rel.Name != "orders" || rel.Schema != "public" || rel.Kind != "r" {
+		t.Errorf("the name of file %d: got %+v, %t", file, rel, ok)
+	}
+	if rel, ok := found.ByFile(1664, 0, 1262); !ok || rel.Name != "pg_database" {
+		t.Errorf("a shared relation: got %+v, %t", rel, ok)
+	}
+}
+
+// isSaid: the commands tell of the drills.
+func (d *drills) isSaid(t *testing.T, passed, failed repository.Drill) {
+	t.Helper()
+	list := d.tool.must(t.Context(), t, "drill", "list")
+	if lines := strings.Split(strings.TrimSpace(list), "\n"); len(lines) != 3 || !strings.Contains(lines[1], passed.ID) || !strings.HasSuffix(lines[1], "passed") ||
+		!strings.Contains(lines[2], failed.ID) || !strings.HasSuffix(lines[2], "failed: verify") {
+		t.Errorf("drill list:\n%s", list)
+	}
+	if out := d.tool.must(t.Context(), t, "drill", "show", passed.ID); !strings.Contains(out, "PASS   RTO ") || !strings.Contains(out, "page checksums of ") {
+		t.Errorf("drill show:\n%s", out)
+	}
+	if out := d.tool.must(t.Context(), t, "drill", "show", "--from", "near", failed.ID); !strings.Contains(out, "FAIL") || !strings.Contains(out, `sql more = "f", want "t"`) {
+		t.Errorf("drill show of one that failed:\n%s", out)
+	}
+}
+
+// brokenOff: Ctrl-C leaves nothing; kill -9 leaves a server, which the next drill ends and whose folder it removes, and nothing else.
+func (d *drills) brokenOff(t *testing.T) {
+	t.Helper()
+	reports, _ := filepath.Glob(filepath.Join(d.folder, "*", "drills", "*.json"))
+	sleeping := d.checks(t, "-- check: long\nselect pg_sleep(600)\n")
+	begin := func() (*process, int) {
+		p := d.tool.start(t, "drill", "run", "--to", "latest", "--sql", sleeping, "--bin-dir", d.server.Version.BinDir)
+		pid := 0
+		eventually(t, time.Minute, "the check to run", func() bool {
+			found, _ := filepath.Glob(filepath.Join(d.dir, "*", "s", "server.pid"))
+			if len(found) == 1 {
+				text, _ := os.ReadFile(found[0])
+				pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+			}
+			return pid > 0 && strings.Contains(p.output(), "check")
+		})
+		return p, pid
+	}
+	p, server := begin()
+	interrupt(t, p)
+	d.isClean(t)
+	if syscall.Kill(server, 0) == nil {
+		t.Errorf("the server of an interrupted drill, process %d, is left", server)
+	}
+	p, server = begin()
+	p.kill()
+	if err := syscall.Kill(server, 0); err != nil {
+		t.Fatalf("the server of a killed drill: %v", err)
+	}
+	mine := filepath.Join(d.dir, "pgark-sandbox-of-mine", "notes")
+	if err := os.MkdirAll(mine, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	postgrestest.Own(t, filepath.Dir(mine))
+	if now, _ := filepath.Glob(filepath.Join(d.folder, "*", "drills", "*.json")); len(now) != len(reports) {
+		t.Errorf("drills that were broken off have reports: %v", now)
+	}
+	o := d.tool.run(t.Context(), "drill", "run", "--to", "latest", "--bin-dir", d.server.Version.BinDir)
+	if o.code != 0 || !strings.Contains(o.stdout, "PASS") {
+		t.Errorf("after a killed one: exit %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
+	if syscall.Kill(server, 0) == nil {
+		t.Errorf("the server of a killed drill, process %d, is left", server)
+	}
+	if left := tree(t, d.dir); !slices.Equal(left, []string{d.dir, filepath.Dir(mine), mine}) {
+		t.Errorf("got %v", left)
+	}
+	if err := os.RemoveAll(filepath.Dir(mine)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// damaged: a drill finds what was damaged in the one repository it reads, and says so also where its report is not taken.
+func (d *drills) damaged(t *testing.T) {
+	t.Helper()
+	packs, err := filepath.Glob(filepath.Join(d.near, "*", "backups", "*", "base-*.tar.zst"))
+	if err != nil || len(packs) == 0 {
+		t.Fatal(packs, err)
+	}
+	raw, err := os.ReadFile(packs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw[len(raw)/2] ^= 1
+	if err := os.WriteFile(packs[0], raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Dir(filepath.Dir(filepath.Dir(packs[0]))) + "/drills"
+	if err := os.Chmod(folder, 0o500); err != nil {
+		t.Fatal(err)
+	}
+	alone := d.tool.with("PGARK_COPIES=", "PGARK_REQUIRED=primary", "PGARK_REPO=file://"+d.near)
+	o := alone.run(t.Context(), "drill", "run", "--to", "latest", "--bin-dir", d.server.Version.BinDir)
+	if o.code != 1 || !strings.Contains(o.stdout, "FAIL") || !strings.Contains(o.stdout, filepath.Base(packs[0])) || !strings.Contains(o.stdout, "not in primary") {
+		t.Errorf("a damaged pack: exit %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
+	d.isClean(t)
+}
