@@ -37,8 +37,8 @@ func openPlaces(ctx context.Context, c config.Cluster, o StoreOptions) (*places,
 	p := &places{}
 	for _, one := range append([]config.Copy{{Name: config.Primary, URL: c.Repo.URL}}, c.Copies...) {
 		logged := o
-		if o.Logger != nil && len(c.Copies) > 0 {
-			logged.Logger = o.Logger.With("repo", one.Name)
+		if len(c.Copies) > 0 {
+			logged = o.of(one.Name)
 		}
 		store, err := OpenStore(ctx, one.URL, logged)
 		if err != nil {
@@ -68,6 +68,59 @@ func openPlaces(ctx context.Context, c config.Cluster, o StoreOptions) (*places,
 	}
 	p.Store = p.copies
 	return p, nil
+}
+
+// Sources are the repository of a cluster and its copies, open for reading as one.
+type Sources struct {
+	*repository.Sources // nil where there is one repository
+
+	stores []*Store
+}
+
+// Close releases the stores. Calls after it fail.
+func (s *Sources) Close() error {
+	var err error
+	for _, one := range s.stores {
+		err = errors.Join(err, one.Close())
+	}
+	return err
+}
+
+// OpenSources opens the existing repository of a cluster's configuration for reading: what the primary does not give, or holds damaged, comes
+// from a copy. It returns repository.ErrNoRepository if there is none anywhere. The caller closes the sources.
+func OpenSources(ctx context.Context, c config.Cluster, o StoreOptions) (*repository.Repository, *Sources, error) {
+	if len(c.Copies) == 0 {
+		r, store, err := OpenRepository(ctx, c, o)
+		if err != nil {
+			return nil, nil, err
+		}
+		return r, &Sources{stores: []*Store{store}}, nil
+	}
+	s := &Sources{}
+	var list []repository.Source
+	for _, one := range append([]config.Copy{{Name: config.Primary, URL: c.Repo.URL}}, c.Copies...) {
+		store, err := OpenStore(ctx, one.URL, o.of(one.Name))
+		if err != nil {
+			list = append(list, repository.Source{Name: one.Name, Err: err})
+			continue
+		}
+		s.stores = append(s.stores, store)
+		list = append(list, repository.Source{Name: one.Name, Store: store})
+	}
+	r, sources, err := repository.OpenSources(ctx, list)
+	if err != nil {
+		return nil, nil, errors.Join(opening(c.Repo.URL, err), s.Close())
+	}
+	s.Sources = sources
+	return r, s, nil
+}
+
+// of is the options with a logger that names the repository.
+func (o StoreOptions) of(name string) StoreOptions {
+	if o.Logger != nil {
+		o.Logger = o.Logger.With("repo", name)
+	}
+	return o
 }
 
 // catchUp brings a repository up to date. An object that is damaged where it comes from is told and left out: it must not keep

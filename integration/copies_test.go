@@ -181,8 +181,8 @@ func TestCopies(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.s3.Stop()
-	if o := r.tool.run(t.Context(), "restore", "--dry-run", "--timeout", "5s"); o.code != 14 || !strings.Contains(o.stderr, "--from dr") {
-		t.Errorf("restore from the lost primary: exit %d, want 14 and the way out\n%s", o.code, o.stderr)
+	if o := r.tool.run(t.Context(), "restore", "--dry-run", "--timeout", "60s"); o.code != 0 || !strings.Contains(o.stdout, "primary IS LEFT OUT") {
+		t.Errorf("restore without the lost primary: exit %d, want a plan that says so\n%s%s", o.code, o.stdout, o.stderr)
 	}
 	want := 0
 	for _, tr := range l.entries() {

@@ -66,8 +66,14 @@ func (c *Cluster) Backup(ctx context.Context, id string) (Backup, error) {
 	if _, err := parseStamp(id); err != nil {
 		return Backup{}, fmt.Errorf("read backup %q: %w: %w", id, ErrNoBackup, err)
 	}
+	return verified(ctx, c.store, recordKey(c.id, id), func(ctx context.Context, store storage.Store) (Backup, error) {
+		return c.readBackup(ctx, store, id)
+	})
+}
+
+func (c *Cluster) readBackup(ctx context.Context, store storage.Store, id string) (Backup, error) {
 	key := recordKey(c.id, id)
-	text, err := storage.ReadAll(ctx, c.store, key, recordLimit)
+	text, err := storage.ReadAll(ctx, store, key, recordLimit)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
 		return Backup{}, fmt.Errorf("read backup %s: %w: %w", id, ErrNoBackup, err)

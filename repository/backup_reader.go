@@ -72,17 +72,19 @@ func (r *BackupReader) readTop(ctx context.Context) error {
 
 // readVerified reads a span and compares its SHA-256.
 func (r *BackupReader) readVerified(ctx context.Context, key storage.Key, span storage.Span, sum Sum) ([]byte, error) {
-	stored, err := storage.ReadSpan(ctx, r.store, key, span)
-	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrSpan) {
-		return nil, &CorruptError{Key: key, Reason: "not as long as the index and record say", Err: err}
-	}
-	if err != nil {
-		return nil, err
-	}
-	if sha256.Sum256(stored) != sum {
-		return nil, &CorruptError{Key: key, Reason: fmt.Sprintf("SHA-256 of %s differs", span)}
-	}
-	return stored, nil
+	return verified(ctx, r.store, key, func(ctx context.Context, store storage.Store) ([]byte, error) {
+		stored, err := storage.ReadSpan(ctx, store, key, span)
+		if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrSpan) {
+			return nil, &CorruptError{Key: key, Reason: "not as long as the index and record say", Err: err}
+		}
+		if err != nil {
+			return nil, err
+		}
+		if sha256.Sum256(stored) != sum {
+			return nil, &CorruptError{Key: key, Reason: fmt.Sprintf("SHA-256 of %s differs", span)}
+		}
+		return stored, nil
+	})
 }
 
 // checkHeader decodes the header of an object of the backup and checks it against the record.
@@ -133,8 +135,14 @@ func (r *BackupReader) ReadRuns(ctx context.Context, t *PackTable, first, n int)
 	if first < 0 || n < 1 || n > len(t.Runs)-first {
 		return nil, fmt.Errorf("read runs %d to %d of %s: it has %d", first, first+n, t.Pack.Name, len(t.Runs))
 	}
+	return verified(ctx, r.store, t.Pack.key(r.prefix), func(ctx context.Context, store storage.Store) ([]byte, error) {
+		return r.readRuns(ctx, store, t, first, n)
+	})
+}
+
+func (r *BackupReader) readRuns(ctx context.Context, store storage.Store, t *PackTable, first, n int) ([]byte, error) {
 	key := t.Pack.key(r.prefix)
-	stored, err := storage.ReadSpan(ctx, r.store, key, t.RunSpan(first, n))
+	stored, err := storage.ReadSpan(ctx, store, key, t.RunSpan(first, n))
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrSpan) {
 		return nil, &CorruptError{Key: key, Reason: "not as long as the index says", Err: err}
 	}

@@ -92,19 +92,21 @@ func (c *Cluster) findSegmentSize(ctx context.Context) (wal.SegmentSize, error) 
 
 // readAnyHeader reads the header of a WAL object whose segment size is not known yet, and checks it against the key.
 func (c *Cluster) readAnyHeader(ctx context.Context, key storage.Key) (Header, error) {
-	b, err := storage.ReadSpan(ctx, c.store, key, storage.Span{Offset: 0, Length: HeaderSize})
-	if err != nil {
-		return Header{}, c.readError(key, err)
-	}
-	var h Header
-	if err := h.UnmarshalBinary(b); err != nil {
-		return Header{}, &CorruptError{Key: key, Reason: "header", Err: err}
-	}
-	e, ok := parseWALKey(timelinePrefix(c.id, h.Timeline), h.SegmentSize, key)
-	if !ok {
-		return Header{}, &CorruptError{Key: key, Reason: fmt.Sprintf("header of %s of %s does not fit the key", h.Kind, h.Range)}
-	}
-	return h, c.matches(e, &h)
+	return verified(ctx, c.store, key, func(ctx context.Context, store storage.Store) (Header, error) {
+		b, err := storage.ReadSpan(ctx, store, key, storage.Span{Offset: 0, Length: HeaderSize})
+		if err != nil {
+			return Header{}, c.readError(key, err)
+		}
+		var h Header
+		if err := h.UnmarshalBinary(b); err != nil {
+			return Header{}, &CorruptError{Key: key, Reason: "header", Err: err}
+		}
+		e, ok := parseWALKey(timelinePrefix(c.id, h.Timeline), h.SegmentSize, key)
+		if !ok {
+			return Header{}, &CorruptError{Key: key, Reason: fmt.Sprintf("header of %s of %s does not fit the key", h.Kind, h.Range)}
+		}
+		return h, c.matches(e, &h)
+	})
 }
 
 // Timelines lists the timelines that have a history file or WAL here, in ascending order, with about one request for

@@ -1,6 +1,8 @@
 package repository
 
 import (
+	"time"
+
 	"github.com/pgark/pgark/compression"
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/wal"
@@ -70,3 +72,6 @@ func ParseDrill(text []byte) (Drill, error) { return parseDrill(text) }
 
 // ParseNames reads the plain bytes of the names of a drill.
 func ParseNames(text []byte) (*Names, error) { return parseNames(text) }
+
+// SetPatience sets how long a source may take.
+func SetPatience(s *Sources, d time.Duration) { s.patience = d }

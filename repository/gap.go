@@ -208,11 +208,13 @@ func (c *Cluster) readGap(ctx context.Context, key storage.Key) (g Gap, ours boo
 	if !ours {
 		return Gap{}, false, nil
 	}
-	text, err := storage.ReadAll(ctx, c.store, key, gapLimit)
-	if err != nil {
-		return Gap{}, true, c.readError(key, err)
-	}
-	g, err = checkGap(c.id, key, named, text)
+	g, err = verified(ctx, c.store, key, func(ctx context.Context, store storage.Store) (Gap, error) {
+		text, err := storage.ReadAll(ctx, store, key, gapLimit)
+		if err != nil {
+			return Gap{}, c.readError(key, err)
+		}
+		return checkGap(c.id, key, named, text)
+	})
 	return g, true, err
 }
 

@@ -88,22 +88,48 @@ func (c *Cluster) listSegment(ctx context.Context, size wal.SegmentSize, seg wal
 	return group, nil
 }
 
+// timelineHistory is a history file.
+type timelineHistory struct {
+	history wal.History
+	raw     []byte
+}
+
 // History reads the history file of timeline tli and returns it with its very bytes. The error is ErrNoWAL if the repository
-// holds none, which is right for timeline 1, and a *CorruptError if it cannot be parsed.
+// holds none, which is right for timeline 1, and a *CorruptError if it cannot be parsed, or if of several sources two that answer hold
+// other switch points: nothing in a history file proves its bytes.
 func (c *Cluster) History(ctx context.Context, tli wal.TimelineID) (wal.History, []byte, error) {
 	key := historyKey(c.id, tli)
-	raw, err := storage.ReadAll(ctx, c.store, key, historyLimit)
+	read := func(ctx context.Context, store storage.Store) (timelineHistory, error) {
+		return readHistory(ctx, store, key, tli)
+	}
+	found, err := verified(ctx, c.store, key, read)
+	if s, several := c.store.(*Sources); several && err == nil {
+		s.others(ctx, func(ctx context.Context, one Source) {
+			other, unread := read(ctx, one.Store)
+			if unread == nil && !slices.EqualFunc(found.history.Parents, other.history.Parents, samePoint) {
+				err = &CorruptError{Key: key, Reason: "that in " + one.Name + " has other switch points than another repository's"}
+			}
+		})
+	}
+	return found.history, found.raw, err
+}
+
+// samePoint compares what recovery goes by; the reason is for people.
+func samePoint(a, b wal.Switch) bool { return a.Timeline == b.Timeline && a.At == b.At }
+
+func readHistory(ctx context.Context, store storage.Store, key storage.Key, tli wal.TimelineID) (timelineHistory, error) {
+	raw, err := storage.ReadAll(ctx, store, key, historyLimit)
 	if errors.Is(err, storage.ErrNotFound) {
-		return wal.History{}, nil, fmt.Errorf("history of timeline %s: %w: %w", tli, ErrNoWAL, err)
+		return timelineHistory{}, fmt.Errorf("history of timeline %s: %w: %w", tli, ErrNoWAL, err)
 	}
 	if err != nil {
-		return wal.History{}, nil, fmt.Errorf("history of timeline %s: %w", tli, err)
+		return timelineHistory{}, fmt.Errorf("history of timeline %s: %w", tli, err)
 	}
 	h, err := wal.ParseHistory(tli, raw)
 	if err != nil {
-		return wal.History{}, nil, &CorruptError{Key: key, Reason: "history", Err: err}
+		return timelineHistory{}, &CorruptError{Key: key, Reason: "history", Err: err}
 	}
-	return h, raw, nil
+	return timelineHistory{h, raw}, nil
 }
 
 // Histories reads the history files of all timelines. A timeline without one, such as 1, is not in the map.

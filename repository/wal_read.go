@@ -20,11 +20,13 @@ const listAgain = 3
 // ReadHeader reads and checks the header of a WAL object with one ranged GET. If e comes from a listing, its size is
 // checked too. The error is ErrNoWAL if the object is gone, or a *CorruptError.
 func (c *Cluster) ReadHeader(ctx context.Context, e Entry) (Header, error) {
-	b, err := storage.ReadSpan(ctx, c.store, e.Key, storage.Span{Offset: 0, Length: HeaderSize})
-	if err != nil {
-		return Header{}, fmt.Errorf("read header: %w", c.readError(e.Key, err))
-	}
-	return c.checkHeader(e, b)
+	return verified(ctx, c.store, e.Key, func(ctx context.Context, store storage.Store) (Header, error) {
+		b, err := storage.ReadSpan(ctx, store, e.Key, storage.Span{Offset: 0, Length: HeaderSize})
+		if err != nil {
+			return Header{}, fmt.Errorf("read header: %w", c.readError(e.Key, err))
+		}
+		return c.checkHeader(e, b)
+	})
 }
 
 // readError makes ErrNoWAL of a missing object and a *CorruptError of one that is shorter than a header.
@@ -81,17 +83,24 @@ func (c *Cluster) ReadWAL(ctx context.Context, e Entry) ([]byte, error) {
 }
 
 func (c *Cluster) readObject(ctx context.Context, e Entry) (Header, []byte, error) {
+	type object struct {
+		header Header
+		plain  []byte
+	}
 	limit := int64(HeaderSize) + maxStored(int64(e.Range.Len()))
-	body, err := storage.ReadAll(ctx, c.store, e.Key, limit)
-	if err != nil {
-		return Header{}, nil, c.readError(e.Key, err)
-	}
-	h, err := c.checkHeader(e, body)
-	if err != nil {
-		return Header{}, nil, err
-	}
-	plain, err := decodePayload(e.Key, &h, body[HeaderSize:])
-	return h, plain, err
+	o, err := verified(ctx, c.store, e.Key, func(ctx context.Context, store storage.Store) (object, error) {
+		body, err := storage.ReadAll(ctx, store, e.Key, limit)
+		if err != nil {
+			return object{}, c.readError(e.Key, err)
+		}
+		h, err := c.checkHeader(e, body)
+		if err != nil {
+			return object{}, err
+		}
+		plain, err := decodePayload(e.Key, &h, body[HeaderSize:])
+		return object{h, plain}, err
+	})
+	return o.header, o.plain, err
 }
 
 // decodePayload decodes what follows the header h. Lengths and checksums are verified, the SHA-256 before a decoder sees a byte. The error is a

@@ -166,6 +166,11 @@ func (f *fetcher) history(ctx context.Context, tli wal.TimelineID) (FetchResult,
 			return 0, fmt.Errorf("timeline %d is archived, but its history file is missing", tli)
 		}
 	}
+	if f.options.Until == 0 || tli <= f.options.Timeline {
+		if err := f.cluster.AbsenceProved(); err != nil {
+			return 0, err
+		}
+	}
 	if tli > f.options.Timeline {
 		f.spool.remove() // the server looks for a number for its new timeline: recovery is over
 	}
@@ -214,7 +219,7 @@ func (r reader) read(ctx context.Context, id wal.SegmentID) ([]byte, error) {
 	for try := 0; ; try++ {
 		plain, err := r.cluster.ReadSegment(ctx, r.size, id)
 		if err != nil {
-			return nil, err
+			return nil, r.damage(ctx, id, err)
 		}
 		have := start + wal.LSN(len(plain))
 		if until := r.options.Until; until > 0 && have >= until {
@@ -286,6 +291,11 @@ func (r reader) absent(ctx context.Context, id wal.SegmentID) (FetchResult, erro
 	}
 	if gap {
 		return 0, &GapError{File: r.size.FileName(id), At: r.size.Start(id.Number)}
+	}
+	if r.options.Until == 0 { // with a plan it is known already what there is
+		if err := r.cluster.AbsenceProved(); err != nil {
+			return 0, err
+		}
 	}
 	return FetchAbsent, nil
 }

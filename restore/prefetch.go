@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -34,7 +35,8 @@ const (
 // Prefetch reads the plan's WAL into the folder from which Fetch takes it,
 // always some segments ahead of the server that recovers in dataDir, until
 // all of it was read or ctx ends. What it cannot read is left to Fetch, which
-// judges it. It gives the files to owner, if that is not nil.
+// judges it; the first *DamageError is returned. It gives the files to owner, if
+// that is not nil.
 func Prefetch(ctx context.Context, cluster *repository.Cluster, plan *Plan, dataDir string, owner *Owner) error {
 	o := plan.FetchOptions()
 	s := newSpool(filepath.Join(dataDir, "pg_wal"), o)
@@ -52,6 +54,8 @@ func Prefetch(ctx context.Context, cluster *repository.Cluster, plan *Plan, data
 	segments := plan.segments()
 	keep := max(1, min(prefetchBytes/int(r.size), len(segments)))
 	var g errgroup.Group
+	var once sync.Once
+	var damaged error
 	g.SetLimit(min(prefetchAtOnce, keep))
 	tick := time.NewTicker(prefetchTick)
 	defer tick.Stop()
@@ -62,8 +66,11 @@ func Prefetch(ctx context.Context, cluster *repository.Cluster, plan *Plan, data
 		}
 		id := segments[next]
 		if s.ready() < keep && g.TryGo(func() error {
-			_ = s.fill(ctx, r, id) // Fetch reads it itself, and judges
-			return nil
+			var damage *DamageError
+			if err := s.fill(ctx, r, id); errors.As(err, &damage) {
+				once.Do(func() { damaged = err })
+			}
+			return nil // Fetch reads it itself, and judges
 		}) {
 			next++
 			continue
@@ -73,7 +80,8 @@ func Prefetch(ctx context.Context, cluster *repository.Cluster, plan *Plan, data
 		case <-tick.C:
 		}
 	}
-	return errors.Join(g.Wait(), ctx.Err())
+	_ = g.Wait() // fills fail one by one
+	return errors.Join(damaged, ctx.Err())
 }
 
 // segments lists the segment files that recovery asks for, in order.

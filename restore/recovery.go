@@ -115,13 +115,13 @@ func Recover(ctx context.Context, cluster *repository.Cluster, plan *Plan, dataD
 	started := time.Now()
 	ahead, stopAhead := context.WithCancel(ctx)
 	var g errgroup.Group
-	g.Go(func() error {
-		_ = Prefetch(ahead, cluster, plan, s.DataDir, o.Owner) // recovery only gets slower without
-		return nil
-	})
+	g.Go(func() error { return Prefetch(ahead, cluster, plan, s.DataDir, o.Owner) })
 	result, err := supervise(ctx, s, plan, o)
 	stopAhead()
-	_ = g.Wait()
+	var damage *DamageError
+	if why := g.Wait(); errors.As(why, &damage) && err != nil && ctx.Err() == nil {
+		err = errors.Join(err, damage) // recovery only gets slower without what else was not read ahead
+	}
 	newSpool(filepath.Join(s.DataDir, "pg_wal"), plan.FetchOptions()).remove()
 	if err != nil {
 		clean := context.WithoutCancel(ctx)

@@ -102,7 +102,7 @@ func (s *scanner) headers(ctx context.Context, from, to int) error {
 			for _, e := range s.objects[i].entries {
 				h, err := s.cluster.ReadHeader(ctx, e)
 				if err != nil {
-					return err
+					return s.reader().damage(ctx, s.objects[i].id, err)
 				}
 				all = join(all, h.Summary)
 			}
@@ -130,12 +130,15 @@ func join(a, b repository.Summary) repository.Summary {
 	return b
 }
 
+// reader reads the same WAL for who says what damage means.
+func (s *scanner) reader() reader { return reader{cluster: s.cluster, size: s.size} }
+
 // read returns the verified bytes of object i, cut at the scanner's end.
 func (s *scanner) read(ctx context.Context, i int) ([]byte, error) {
 	id := s.objects[i].id
 	plain, err := s.cluster.ReadSegment(ctx, s.size, id)
 	if err != nil {
-		return nil, err
+		return nil, s.reader().damage(ctx, id, err)
 	}
 	if start := s.size.Start(id.Number); start+wal.LSN(len(plain)) > s.end {
 		plain = plain[:s.end-start]

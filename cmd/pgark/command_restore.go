@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/pgark/pgark/agent"
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/restore"
@@ -61,6 +62,8 @@ type restoring struct {
 
 	configured config.Cluster
 	cluster    *repository.Cluster
+	sources    *agent.Sources
+	away       []repository.Fault // sources that did not answer when the plan was made
 	plan       *restore.Plan
 	site       *restore.Site  // nil without --into
 	window     *status.Report // nil if it is not shown
@@ -107,21 +110,13 @@ func restoreCluster(s *session) error {
 	if r.spaces, err = s.tablespaces(); err != nil {
 		return err
 	}
-	whole, err := s.clusterWith(s.argument())
-	if err != nil {
+	if r.configured, err = s.clusterToRead(s.argument()); err != nil {
 		return err
 	}
-	if r.configured, err = s.clusterFrom(s.argument()); err != nil {
-		return err
-	}
-	err = s.withCluster(r.configured, func(c *repository.Cluster) error {
-		r.cluster = c
+	return s.withSources(r.configured, func(c *repository.Cluster, sources *agent.Sources) error {
+		r.cluster, r.sources = c, sources
 		return r.run(target)
 	})
-	if err != nil && r.plan == nil && s.cli.String("from") == "" && len(whole.Copies) > 0 {
-		return &elsewhereError{err, whole.Copies}
-	}
-	return err
 }
 
 // run plans, shows the plan, and carries it out. What stands against it is said behind the plan and
@@ -183,7 +178,12 @@ func (r *restoring) makePlan(target restore.Target) error {
 		cancel() // there is no plan to draw the window in
 	}
 	window.Wait()
-	return err
+	if err != nil {
+		return err
+	}
+	r.away = r.sources.Away()
+	r.plan.Notes = append(r.plan.Notes, r.awayNotes()...)
+	return nil
 }
 
 // look finds out where the cluster would lie and what would run it. Its error is what stands against
@@ -217,6 +217,7 @@ func (r *restoring) act() error {
 	})
 	if err != nil {
 		r.meter.end()
+		r.noteSubstitutes()
 		return r.unfetched(err)
 	}
 	r.showFetch(laid.Bytes, laid.Bytes)
@@ -231,6 +232,7 @@ func (r *restoring) act() error {
 	})
 	if err != nil {
 		r.meter.end()
+		r.noteSubstitutes()
 		return r.unrecovered(err, laid.Dir)
 	}
 	r.showRecovery(restore.Progress{Phase: restore.PhaseOpening, Start: r.plan.Backup.StartLSN, Stop: r.plan.Until})
@@ -344,7 +346,12 @@ func (r *restoring) restoreCommand() (string, error) {
 		words = append(words, "--config", file, "--cluster", cluster.Name)
 	}
 	o := r.plan.FetchOptions()
-	words = append(words, "--repo", r.configured.Repo.URL, "--system-id", r.cluster.SystemID().String(),
+	places := r.places()
+	words = append(words, "--from", config.Primary, "--repo", places[0].URL)
+	for _, one := range places[1:] {
+		words = append(words, "--also", one.Name+"="+one.URL)
+	}
+	words = append(words, "--system-id", r.cluster.SystemID().String(),
 		"--until", o.Until.String(), "--timeline", fmt.Sprint(uint32(o.Timeline)), "--segment-size", fmt.Sprint(uint32(o.SegmentSize)),
 		"--ahead", fmt.Sprint(o.Ahead))
 	for i, word := range words {

@@ -51,6 +51,24 @@ func (s *session) withCluster(c config.Cluster, f func(*repository.Cluster) erro
 	return f(cluster)
 }
 
+// withSources opens the repository and its copies for reading and calls f with the cluster that the flags name.
+func (s *session) withSources(c config.Cluster, f func(*repository.Cluster, *agent.Sources) error) error {
+	id, err := s.systemID()
+	if err != nil {
+		return err
+	}
+	r, sources, err := agent.OpenSources(s.ctx, c, s.storeOptions())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sources.Close() }() // only reads were made
+	cluster, err := agent.SelectCluster(s.ctx, r, id)
+	if err != nil {
+		return err
+	}
+	return f(cluster, sources)
+}
+
 // walRow is one object of the archive.
 type walRow struct {
 	Timeline wal.TimelineID `json:"timeline"`

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -31,7 +32,8 @@ func walFetchCommand(p *program) *cli.Command {
 			"Exit code 0: the file is in place. 1: the repository was reached and proves that it holds no such file.\n" +
 			"200: anything else, so that PostgreSQL stops and does not take a failure for the end of WAL.",
 		Flags: []cli.Flag{
-			systemFlag(),
+			systemFlag(), fromFlag(),
+			&cli.StringSliceFlag{Name: "also", Usage: "another repository of the cluster, for what the first does not give: `NAME=URL`", Hidden: true},
 			&cli.StringFlag{Name: "until", Usage: "serve no byte from this `LSN` on", Hidden: true},
 			&cli.StringFlag{Name: "timeline", Usage: "the timeline that --until is on: `N`", Hidden: true},
 			&cli.UintFlag{Name: "segment-size", Usage: "wal_segment_size in bytes, if it is known", Hidden: true},
@@ -84,27 +86,32 @@ func walFetch(s *session) error {
 			return usagef("timeout %q: want a duration like 10m", v)
 		}
 	}
-	c, err := s.clusterFrom("")
+	c, err := s.clusterToRead("")
 	if err != nil {
 		return err
+	}
+	for _, v := range s.cli.StringSlice("also") {
+		name, url, _ := strings.Cut(v, "=")
+		c.Copies = append(c.Copies, config.Copy{Name: name, URL: url})
 	}
 	id, err := s.systemID()
 	if err != nil {
 		return err
 	}
-	var store *agent.Store
+	var sources *agent.Sources
 	defer func() {
-		if store != nil {
-			_ = store.Close() // only reads were made
+		if sources != nil {
+			s.warnSubstitutes(sources)
+			_ = sources.Close() // only reads were made
 		}
 	}()
 	open := func(ctx context.Context) (*repository.Cluster, error) {
 		// The time limit of the whole call bounds the patience.
-		r, opened, err := agent.OpenRepository(ctx, c, agent.StoreOptions{Patience: agent.Forever, Logger: s.log})
+		r, opened, err := agent.OpenSources(ctx, c, agent.StoreOptions{Patience: agent.Forever, Logger: s.log})
 		if err != nil {
 			return nil, err
 		}
-		store = opened
+		sources = opened
 		if id != 0 {
 			return r.Cluster(id), nil
 		}
@@ -116,4 +123,15 @@ func walFetch(s *session) error {
 	}
 	s.program.fetched = result
 	return err
+}
+
+// warnSubstitutes tells the server's log of objects that the first repository holds damaged or not at all.
+func (s *session) warnSubstitutes(sources *agent.Sources) {
+	list, _ := sources.Substitutes()
+	for _, one := range list {
+		for _, f := range one.Faults {
+			s.log.WarnContext(s.ctx, "object is damaged or missing; another repository gave it",
+				"key", string(one.Key), "repo", f.Source, "error", f.Err, "from", one.Source)
+		}
+	}
 }

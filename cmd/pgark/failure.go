@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -111,12 +110,6 @@ func (p *program) explain(err error) failure {
 		f.Code, f.Fix, f.Cause = coded.code, coded.fix, coded.why
 	default:
 		explainRoom(err, &f)
-	}
-	var elsewhere *elsewhereError
-	if errors.As(err, &elsewhere) && slices.Contains([]int{exitStorage, exitDenied, exitNoRepository, exitNotRecoverable}, f.Code) {
-		for _, one := range elsewhere.copies {
-			f.Fix = strings.TrimLeft(f.Fix+"\nor read a copy: --from "+one.Name, "\n")
-		}
 	}
 	return f
 }

@@ -292,14 +292,13 @@ func (s *session) clusterFrom(argument string) (config.Cluster, error) {
 	return c.From(s.cli.String("from"))
 }
 
-// elsewhereError is an error of one repository of a cluster that has others.
-type elsewhereError struct {
-	error
-
-	copies []config.Copy
+// clusterToRead is clusterWith with the one repository that --from chooses, or without it with all of them.
+func (s *session) clusterToRead(argument string) (config.Cluster, error) {
+	if s.cli.String("from") != "" {
+		return s.clusterFrom(argument)
+	}
+	return s.clusterWith(argument)
 }
-
-func (e *elsewhereError) Unwrap() error { return e.error }
 
 // argument returns the only argument, or "".
 func (s *session) argument() string {

@@ -27,7 +27,7 @@ func (r *restoring) printPlan() {
 	b := p.Backup
 	r.fields("base", b.ID, size(b.Plain)+" ("+size(b.Stored)+" stored)", r.ago(b.Stopped)+" old", checksumsText(b))
 	r.fields("WAL", fmt.Sprintf("%s%s%s", b.StartLSN, r.arrow(), p.Until), count(p.Segments, "segment")+", "+size(int64(p.WAL)), timelinesText(p.Legs)+", none missing")
-	r.fields("from", r.configured.Repo.URL, "system id "+p.SystemID.String())
+	r.printFrom()
 	r.printSite()
 	r.fields("server", r.binariesText())
 	r.printEnd()
@@ -235,7 +235,7 @@ func (r *restoring) planJSON() map[string]any {
 		timelines = append(timelines, leg.Timeline)
 	}
 	document := map[string]any{
-		"cluster": r.configured.Name, "system_id": p.SystemID, "repository": r.configured.Repo.URL,
+		"cluster": r.configured.Name, "system_id": p.SystemID, "repository": r.places()[0].URL, "sources": r.sourcesJSON(),
 		"target": p.Target.String(), "last_transaction": commitJSON(p.LastCommit),
 		"backup": b.ID, "backup_bytes": b.Plain, "backup_stored_bytes": b.Stored, "backup_stopped": exact(b.Stopped),
 		"pg_version_num": b.PGVersionNum, "page_checksums": b.Checksums,
@@ -317,8 +317,11 @@ func (r *restoring) pgCtl(dir string, words ...string) string {
 func (r *restoring) printLaid(laid *restore.Laid) error {
 	if r.json {
 		return r.printJSON(map[string]any{
-			"plan":   r.planJSON(),
-			"result": map[string]any{"directory": laid.Dir, "files": laid.Files, "bytes": laid.Bytes, "seconds": laid.Took.Seconds(), "notes": listJSON(laid.Notes)},
+			"plan": r.planJSON(),
+			"result": map[string]any{
+				"directory": laid.Dir, "files": laid.Files, "bytes": laid.Bytes, "seconds": laid.Took.Seconds(),
+				"notes": listJSON(laid.Notes), "substitutes": r.substitutesJSON(),
+			},
 		})
 	}
 	r.printf("Laid down in %s: %s, %s. Recovery happens when the server is started.\n", elapsed(laid.Took), count(int(laid.Files), "file"), size(laid.Bytes))
@@ -327,6 +330,7 @@ func (r *restoring) printLaid(laid *restore.Laid) error {
 	for _, note := range laid.Notes {
 		r.wrapped("note", note)
 	}
+	r.printSubstitutes()
 	return nil
 }
 
@@ -355,6 +359,7 @@ func (r *restoring) printRecovered(laid *restore.Laid, got *restore.Recovered, t
 	for _, note := range laid.Notes {
 		r.wrapped("note", note)
 	}
+	r.printSubstitutes()
 	return nil
 }
 
@@ -377,7 +382,8 @@ func (r *restoring) printRunning(got *restore.Recovered) {
 func (r *restoring) resultJSON(laid *restore.Laid, got *restore.Recovered, took time.Duration) map[string]any {
 	document := map[string]any{
 		"directory": laid.Dir, "files": laid.Files, "bytes": laid.Bytes, "seconds": took.Seconds(), "notes": listJSON(laid.Notes),
-		"timeline": got.Timeline, "in_recovery": got.InRecovery, "replayed_lsn": got.Replayed,
+		"substitutes": r.substitutesJSON(),
+		"timeline":    got.Timeline, "in_recovery": got.InRecovery, "replayed_lsn": got.Replayed,
 		"last_transaction": commitJSON(got.LastCommit), "later_applied": got.Later, "later_checked": got.LaterChecked,
 	}
 	if s := got.Server; s != nil {

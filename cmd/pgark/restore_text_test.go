@@ -12,10 +12,12 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/pgark/pgark/agent"
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/restore"
 	"github.com/pgark/pgark/status"
+	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/wal"
 )
 
@@ -27,6 +29,7 @@ func planned(t *testing.T, flags ...string) (*restoring, *bytes.Buffer) {
 	set.Int("port", 5433, "")
 	set.String("bin-dir", "", "")
 	set.String("owner", "postgres", "")
+	set.String("from", "", "")
 	if err := set.Parse(flags); err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +55,8 @@ func planned(t *testing.T, flags ...string) (*restoring, *bytes.Buffer) {
 			program: p, cli: cli.NewContext(cli.NewApp(), set, nil), ctx: t.Context(), unicode: true,
 			stdout: &redactingWriter{&out, newRedactor(nil)}, stderr: &screen{to: &redactingWriter{&out, newRedactor(nil)}},
 		},
-		configured: config.Cluster{Name: "main"},
+		configured: config.Cluster{Name: "main", Copies: []config.Copy{{Name: "dr", URL: "s3://acme-pg-dr/main"}, {Name: "near", URL: "file:///srv/near"}}},
+		sources:    &agent.Sources{},
 		into:       "/var/lib/postgresql/17/restored",
 		action:     restore.ActionPromote,
 		binaries:   binaries{dir: "/usr/lib/postgresql/17/bin", version: "17.6"},
@@ -104,6 +108,7 @@ func TestPlanText(t *testing.T) {
   WAL       19F/D2000028 → 1A3/8E90F2B8   957 segments, 16 GB   timelines 3, 4, none missing
   from      s3://acme-pg/main?region=eu-west-1&secret_access_key=***
             system id 7423474350493388827
+            what is damaged or missing there from dr, near
   needs     431 GB of 1.2 TB free in /var/lib
             tablespace 16400, /srv/fast → /var/lib/postgresql/17/restored-fast
             tablespace 16401, /srv/slow → no place yet: --tablespace 16401=DIR
@@ -161,6 +166,20 @@ func TestPlanTextOtherwise(t *testing.T) {
 		},
 		{"no folder yet", nil, func(r *restoring) { r.into, r.site = "", nil }, "Plan  main → (no --into yet)   nothing written yet\n"},
 		{"a path too long for a socket", []string{"--start"}, func(r *restoring) { r.into = "/" + strings.Repeat("x", 90) }, "socket only in a temporary folder, port 5433\n"},
+		{
+			"the primary is away", nil, func(r *restoring) {
+				r.away = []repository.Fault{{Source: "primary", Err: storage.ErrUnavailable}}
+				r.plan.Notes = r.awayNotes()
+			},
+			"from      s3://acme-pg-dr/main   system id 7423474350493388827\n            what is damaged or missing there from near\n",
+		},
+		{
+			"a copy is away", nil, func(r *restoring) {
+				r.away = []repository.Fault{{Source: "near", Err: storage.ErrUnavailable}}
+				r.plan.Notes = r.awayNotes()
+			},
+			"note      near IS LEFT OUT: unavailable; what it alone holds, perhaps the newest WAL, is not in\n            this plan\n",
+		},
 		{"ascii", nil, func(r *restoring) { r.unicode = false }, "=========v\n"},
 	} {
 		r, out := planned(t, test.flags...)

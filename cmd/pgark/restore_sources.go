@@ -1,0 +1,147 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pgark/pgark/config"
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
+)
+
+// places returns the repositories that a restore reads in the order in which it asks them: those that did not answer when the plan was made last.
+func (r *restoring) places() []config.Copy {
+	name := r.cli.String("from")
+	if name == "" || strings.Contains(name, "://") {
+		name = config.Primary
+	}
+	list := append([]config.Copy{{Name: name, URL: r.configured.Repo.URL}}, r.configured.Copies...)
+	slices.SortStableFunc(list, func(a, b config.Copy) int {
+		rank := func(c config.Copy) int {
+			if r.faultOf(c.Name) != nil {
+				return 1
+			}
+			return 0
+		}
+		return rank(a) - rank(b)
+	})
+	return list
+}
+
+// faultOf returns why a repository did not answer when the plan was made, or nil.
+func (r *restoring) faultOf(name string) error {
+	for _, f := range r.away {
+		if f.Source == name {
+			return f.Err
+		}
+	}
+	return nil
+}
+
+// awayNotes says which repositories the plan was made without.
+func (r *restoring) awayNotes() []string {
+	var notes []string
+	for _, f := range r.away {
+		notes = append(notes, fmt.Sprintf("%s IS LEFT OUT: %v; what it alone holds, perhaps the newest WAL, is not in this plan", f.Source, f.Err))
+	}
+	return notes
+}
+
+// printFrom says where the bytes come from.
+func (r *restoring) printFrom() {
+	places := r.places()
+	r.fields("from", places[0].URL, "system id "+r.plan.SystemID.String())
+	var others []string
+	for _, one := range places[1:] {
+		if r.faultOf(one.Name) == nil {
+			others = append(others, one.Name)
+		}
+	}
+	if len(others) > 0 {
+		r.wrapped("", "what is damaged or missing there from "+strings.Join(others, ", "))
+	}
+}
+
+// sourcesJSON is the repositories as scripts get them.
+func (r *restoring) sourcesJSON() []map[string]any {
+	list := []map[string]any{}
+	for _, one := range r.places() {
+		row := map[string]any{"name": one.Name, "repository": one.URL}
+		if err := r.faultOf(one.Name); err != nil {
+			row["error"] = err.Error()
+		}
+		list = append(list, row)
+	}
+	return list
+}
+
+// substitutesShown is how many objects a person is shown.
+const substitutesShown = 10
+
+// substituteLines says which objects came from elsewhere, and why.
+func (r *restoring) substituteLines() []string {
+	list, all := r.sources.Substitutes()
+	if all == 0 {
+		return nil
+	}
+	lines := []string{count(all, "object") + " damaged or missing in one repository, given by another:"}
+	for i, one := range list {
+		if i == substitutesShown {
+			lines = append(lines, fmt.Sprintf("and %d more: -o json lists them", all-i))
+			break
+		}
+		lines = append(lines, fmt.Sprintf("%s from %s; %s", one.Key, one.Source, faultsText(one.Faults)))
+	}
+	return lines
+}
+
+// faultsText says what each repository holds of an object that was named before.
+func faultsText(faults []repository.Fault) string {
+	var said []string
+	for _, f := range faults {
+		what := f.Err.Error()
+		var corrupt *repository.CorruptError
+		switch {
+		case errors.As(f.Err, &corrupt):
+			what = corrupt.Reason
+			if corrupt.Err != nil {
+				what += ": " + corrupt.Err.Error()
+			}
+		case errors.Is(f.Err, storage.ErrNotFound):
+			what = "not there"
+		}
+		said = append(said, f.Source+": "+what)
+	}
+	return strings.Join(said, "; ")
+}
+
+// printSubstitutes is a part of the report of a restore that succeeded.
+func (r *restoring) printSubstitutes() {
+	label := "DAMAGED"
+	for _, line := range r.substituteLines() {
+		r.wrapped(label, line)
+		label = ""
+	}
+}
+
+// noteSubstitutes tells of them when the restore did not succeed.
+func (r *restoring) noteSubstitutes() {
+	for _, line := range r.substituteLines() {
+		r.note("%s", line)
+	}
+}
+
+func (r *restoring) substitutesJSON() []map[string]any {
+	rows := []map[string]any{}
+	list, _ := r.sources.Substitutes()
+	for _, one := range list {
+		faults := []map[string]any{}
+		for _, f := range one.Faults {
+			faults = append(faults, map[string]any{"repository": f.Source, "error": f.Err.Error()})
+		}
+		rows = append(rows, map[string]any{"object": one.Key, "from": one.Source, "faults": faults})
+	}
+	return rows
+}
