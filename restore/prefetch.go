@@ -41,10 +41,8 @@ func Prefetch(ctx context.Context, cluster *repository.Cluster, plan *Plan, data
 	o := plan.FetchOptions()
 	s := newSpool(filepath.Join(dataDir, "pg_wal"), o)
 	s.owner = owner
-	if err := os.RemoveAll(s.dir); err != nil {
-		return fmt.Errorf("prefetch WAL: %w", err)
-	}
-	if err := os.Mkdir(s.dir, 0o700); err != nil {
+	_ = os.RemoveAll(s.dir) // what an earlier restore left; a Fetch may be at work already, and is verified
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return fmt.Errorf("prefetch WAL: %w", err)
 	}
 	if err := s.give(s.dir); err != nil {
