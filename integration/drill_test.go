@@ -187,6 +187,12 @@ func (d *drills) isSaid(t *testing.T, passed, failed repository.Drill) {
 		!strings.Contains(lines[2], failed.ID) || !strings.HasSuffix(lines[2], "failed: verify") {
 		t.Errorf("drill list:\n%s", list)
 	}
+	if out := d.tool.must(t.Context(), t, "list"); !strings.Contains(out, "◆ drill "+passed.ID+", RTO ") {
+		t.Errorf("list:\n%s", out)
+	}
+	if out := d.tool.run(t.Context(), "status").stdout; !strings.Contains(out, "drill FAILED") || !strings.Contains(out, "the newest drill, "+failed.ID+", failed (verify)") {
+		t.Errorf("status:\n%s", out)
+	}
 	if out := d.tool.must(t.Context(), t, "drill", "show", passed.ID); !strings.Contains(out, "PASS   RTO ") || !strings.Contains(out, "page checksums of ") {
 		t.Errorf("drill show:\n%s", out)
 	}

@@ -33,6 +33,11 @@ type Report struct {
 	// RPOTarget is what RPO is measured by, seconds.
 	RPOTarget float64 `json:"rpo_target_seconds,omitempty"`
 
+	// RTOTarget is the objective for the time that a restore takes, seconds; absent where there is none.
+	RTOTarget float64 `json:"rto_target_seconds,omitempty"`
+	// Drill is the newest drill; absent where none was held.
+	Drill *Drill `json:"drill,omitempty"`
+
 	// Server is what the server says; nil if it was not asked or did not answer.
 	Server *Server `json:"server,omitempty"`
 	// ServerError says why Server is absent although it was asked.
@@ -153,9 +158,11 @@ type Backup struct {
 	Stored    int64  `json:"stored_bytes"`
 	Checksums string `json:"checksums"`
 	// Restorable is false when WAL that makes the backup consistent is missing.
-	Restorable bool              `json:"restorable"`
-	KeptUntil  *time.Time        `json:"kept_until,omitempty"`
-	Labels     map[string]string `json:"labels,omitempty"`
+	Restorable bool `json:"restorable"`
+	// Drill is the newest drill that passed with it; absent where there is none among the newest.
+	Drill     *BackupDrill      `json:"drill,omitempty"`
+	KeptUntil *time.Time        `json:"kept_until,omitempty"`
+	Labels    map[string]string `json:"labels,omitempty"`
 }
 
 // Span is a run of WAL without a hole: [Start, End) on Timeline.
@@ -214,7 +221,9 @@ type Facts struct {
 	// Beat is the newest coverage beat, or nil.
 	Beat *repository.Beat
 	// Sync is the newest record of synchronous mode, or nil.
-	Sync    *repository.SyncEvent
+	Sync *repository.SyncEvent
+	// Drills are the reports of the newest, oldest first.
+	Drills  []repository.Drill
 	Orphans []Orphan
 	// Unreadable says which records are damaged or of a newer format. What they tell is not in the other facts.
 	Unreadable []string

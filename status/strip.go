@@ -18,6 +18,8 @@ type MarkKind uint8
 const (
 	// MarkBase is the end of a base backup.
 	MarkBase MarkKind = iota + 1
+	// MarkDrilled is that of one with which a drill passed.
+	MarkDrilled
 	// MarkTarget is what a restore aims at.
 	MarkTarget
 )
@@ -35,9 +37,9 @@ const (
 // covered only if it is covered entirely, and a base backup whose cell is not is drawn in the next
 // cell that is. A target is drawn where it lies.
 func Strip(view Interval, covered []Interval, marks []Mark, set Charset) string {
-	full, gap, base, target := '━', '·', '●', '▼'
+	full, gap, base, drilled, target := '━', '·', '●', '◆', '▼'
 	if set == ASCII {
-		full, gap, base, target = '=', '.', 'o', 'v'
+		full, gap, base, drilled, target = '=', '.', 'o', '*', 'v'
 	}
 	total := view.Until.Sub(view.From)
 	if total <= 0 {
@@ -71,7 +73,11 @@ func Strip(view Interval, covered []Interval, marks []Mark, set Charset) string 
 		if cells[i] == gap && i+1 < StripWidth {
 			i++
 		}
-		if cells[i] != gap {
+		switch {
+		case cells[i] == gap, cells[i] == drilled:
+		case m.Kind == MarkDrilled:
+			cells[i] = drilled
+		default:
 			cells[i] = base
 		}
 	}
@@ -101,7 +107,11 @@ func (r Report) Strip(set Charset, more ...Mark) string {
 	var marks []Mark
 	for _, b := range r.Backups {
 		if b.Restorable {
-			marks = append(marks, Mark{b.Stopped, MarkBase})
+			kind := MarkBase
+			if b.Drill != nil {
+				kind = MarkDrilled
+			}
+			marks = append(marks, Mark{b.Stopped, kind})
 		}
 	}
 	return Strip(r.View(), r.Window, append(marks, more...), set)

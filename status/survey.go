@@ -62,6 +62,9 @@ func Survey(ctx context.Context, c *repository.Cluster) (Facts, error) {
 	if ok {
 		f.Sync = &event
 	}
+	if f.Drills, err = c.Drills(ctx, drillsRead); err != nil && !unreadable(err) {
+		return f, fmt.Errorf("read the newest drills: %w", err)
+	}
 	f.Orphans, err = surveyOrphans(ctx, c, f)
 	return f, err
 }

@@ -46,7 +46,7 @@ const RPOTarget = 30 * time.Second
 
 // Commands are the command lines that mend what is wrong with one cluster.
 type Commands struct {
-	Run, Backup, Check string
+	Run, Backup, Check, Drill string
 	// Copy, with a repository's name behind it, copies there what it lacks.
 	Copy string
 	// SQL returns a line that runs one statement on the cluster's server.
@@ -73,7 +73,7 @@ func (r *Report) Judge(c Commands) {
 		r.RPO = &seconds
 	}
 	r.Unprotected = r.unprotected()
-	found := slices.Concat(r.judgeBackups(c), r.judgeRecords(c), r.judgeReach(c), r.judgeSync(c), r.judgeServer(c), r.judgeCopies(c), r.judgeClock())
+	found := slices.Concat(r.judgeBackups(c), r.judgeRecords(c), r.judgeReach(c), r.judgeSync(c), r.judgeServer(c), r.judgeCopies(c), r.judgeDrill(c), r.judgeClock())
 	slices.SortStableFunc(found, func(a, b finding) int { return cmp.Compare(a.verdict.severity(), b.verdict.severity()) })
 	r.Verdict, r.Causes = Protected, []Cause{}
 	for _, f := range found {

@@ -12,7 +12,8 @@ import (
 )
 
 var commands = status.Commands{
-	Run: "pgark run", Backup: "pgark backup", Check: "pgark check",
+	Drill: "pgark drill run",
+	Run:   "pgark run", Backup: "pgark backup", Check: "pgark check",
 	SQL: func(statement string) string { return `psql -c "` + statement + `"` },
 }
 

@@ -37,6 +37,7 @@ func Make(f Facts, now time.Time) Report {
 	r.window(f, reaches)
 	r.Durable, r.DurableUntil = f.durable()
 	r.OpenGap = r.openGap(f)
+	r.setDrills(f.Drills)
 	return r
 }
 

@@ -2,10 +2,12 @@ package main
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/status"
 )
 
 // aDrill is the report of one that passed.
@@ -83,6 +85,44 @@ func TestDrillCode(t *testing.T) {
 		var coded *codeError
 		if got := errors.As(err, &coded); got != (test.want != exitOK) || got && coded.code != test.want {
 			t.Errorf("%s, missed %v: got %v, want %d", test.result, test.missed, err, test.want)
+		}
+	}
+}
+
+// TestStatusDrill: how long a restore takes stands below what would be lost, and the base it proved has a mark of its own.
+func TestStatusDrill(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		change    func(*repository.Drill)
+		objective float64
+		row, base string
+	}{
+		{"met", func(*repository.Drill) {}, 900, "  RTO       3m 41s    target 15m 00s   ok   measured by drill 2026-11-20 03:00:00Z, 411 GB\n", "◆ drill 20261120T030000Z, RTO 3m 41s\n"},
+		{"missed", func(d *repository.Drill) { d.RTO = 1000 }, 900, "  RTO       16m 40s   target 15m 00s   MISSED   measured by drill 2026-11-20 03:00:00Z, 411 GB\n", "◆ drill 20261120T030000Z, RTO 16m 40s\n"},
+		{"no objective", func(*repository.Drill) {}, 0, "  RTO       3m 41s    measured by drill 2026-11-20 03:00:00Z, 411 GB\n", "◆ drill 20261120T030000Z, RTO 3m 41s\n"},
+		{
+			"failed", func(d *repository.Drill) {
+				d.Result, d.Phase, d.RTO = repository.DrillFailed, repository.DrillReplay, 0
+			}, 900,
+			"  RTO       -         drill FAILED   2026-11-20 03:00:00Z, replay\n", "● restorable, page checksums verified\n",
+		},
+	} {
+		d := aDrill()
+		d.ID, d.Started, d.Backup = "20261120T030000Z", day(20, "03:00:00"), "20261114T030500Z"
+		test.change(&d)
+		facts := archivedTwoWeeks()
+		facts.Drills = []repository.Drill{d}
+		r := status.Make(facts, day(20, "10:41:07"))
+		r.RTOTarget = test.objective
+		s, out := shown(t)
+		s.printRTO(r)
+		if out.String() != test.row {
+			t.Errorf("%s: got\n%swant\n%s", test.name, out, test.row)
+		}
+		out.Reset()
+		s.printBackups(r)
+		if !strings.HasSuffix(out.String(), test.base) {
+			t.Errorf("%s: got\n%swant %s at its end", test.name, out, test.base)
 		}
 	}
 }

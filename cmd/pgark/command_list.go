@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -79,9 +80,9 @@ func (s *session) printBackups(r status.Report) {
 
 // backupState says in a few words what a backup is worth.
 func (s *session) backupState(b status.Backup) string {
-	base, broken := "● ", "✗ "
+	base, drilled, broken := "● ", "◆ ", "✗ "
 	if !s.unicode {
-		base, broken = "", ""
+		base, drilled, broken = "", "", ""
 	}
 	switch {
 	case !b.Restorable:
@@ -90,6 +91,8 @@ func (s *session) backupState(b status.Backup) string {
 		return broken + "pages with wrong checksums"
 	case b.KeptUntil != nil:
 		return base + "kept until " + b.KeptUntil.Format("2006-01-02")
+	case b.Drill != nil:
+		return drilled + "drill " + b.Drill.ID + ", RTO " + elapsed(time.Duration(b.Drill.RTO*float64(time.Second)))
 	case b.Checksums == "off":
 		return base + "restorable (page checksums off)"
 	}

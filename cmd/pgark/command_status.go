@@ -211,7 +211,7 @@ func (s *session) commands(c config.Config, cluster config.Cluster) status.Comma
 		repo = "" // the file names it
 	}
 	return status.Commands{
-		Run: line("run", repo), Backup: line("backup", repo), Check: line("check", repo),
+		Run: line("run", repo), Backup: line("backup", repo), Check: line("check", repo), Drill: line("drill run", repo),
 		Copy: line("repo copy", "") + " --to",
 		SQL: func(statement string) string {
 			conn := "postgres"

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/status"
 )
 
@@ -47,6 +48,7 @@ func (s *session) printStatus(r status.Report) {
 	s.printHeadline(r)
 	s.printf("\n")
 	s.printRPO(r)
+	s.printRTO(r)
 	s.printCauses(r)
 	s.printWAL(r)
 	s.printSync(r)
@@ -146,6 +148,35 @@ func (s *session) printRPO(r status.Report) {
 	default:
 		row(elapsed(age), s.paint("ok", "32"), "durable up to "+until)
 	}
+}
+
+// printRTO says how long a restore takes, by the newest drill.
+func (s *session) printRTO(r status.Report) {
+	d := r.Drill
+	switch {
+	case d == nil && r.RecoverableUntil == nil:
+		return // there is nothing to try
+	case d == nil:
+		s.row("RTO", "%-9s no drill yet: pgark drill run", "-")
+		return
+	}
+	rto, state := "-", ""
+	if d.RTO != nil {
+		rto = elapsed(time.Duration(*d.RTO * float64(time.Second)))
+	}
+	if r.RTOTarget > 0 {
+		state = "target " + elapsed(time.Duration(r.RTOTarget*float64(time.Second))) + "   "
+		if word := s.paint("ok", "32"); !r.MissedRTO() {
+			state += word + "   "
+		} else {
+			state += s.paint("MISSED", "1;31") + "   "
+		}
+	}
+	words := "measured by drill " + instant(d.Started) + ", " + size(d.Plain)
+	if d.Result == repository.DrillFailed {
+		state, words = s.paint("drill FAILED", "1;31")+"   ", instant(d.Started)+", "+string(d.Phase)
+	}
+	s.row("RTO", "%-9s %s%s", rto, state, words)
 }
 
 // printCauses says why the verdict is not better, and what to paste.

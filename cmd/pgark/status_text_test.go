@@ -131,6 +131,7 @@ func TestStatusProtected(t *testing.T) {
 main   PostgreSQL 17.6 · pgark@prod-db-1:5432 · timeline 4 · streaming 12d 4h    PROTECTED
 
   RPO now   0.0 s     target 30 s   ok   all that the server has flushed is durable
+  RTO       -         no drill yet: pgark drill run
   WAL       durable to 1A3/8F2A1C40 on timeline 4, 0 B behind the server
   slot      pgark · active · holds 3.2 MB on the server (limit 64 GB)
   stored    408 GB   195 GB of base backups, 213 GB of WAL in s3://acme-pg/main?region=eu-west-1
@@ -157,6 +158,7 @@ func TestStatusAgentDead(t *testing.T) {
 main   PostgreSQL 17.6 · pgark@prod-db-1:5432 · timeline 4                         AT RISK
 
   RPO now   4m 12s    target 30 s   MISSED   nothing durable since 2026-11-20 10:41:06Z
+  RTO       -         no drill yet: pgark drill run
   cause     no agent is receiving from slot pgark; the server keeps the WAL for it
   since     2026-11-20 10:41:08Z (4m 10s ago)
   fix       pgark run --config '/srv/pg ark.yml' --cluster main
@@ -189,6 +191,7 @@ func TestStatusServerAway(t *testing.T) {
 main   system id 7423474350493388827                                               AT RISK
 
   RPO now   3h 00m    target 30 s   MISSED   nothing durable since 2026-11-20 10:41:06Z; whether the server wrote more is not known
+  RTO       -         no drill yet: pgark drill run
   cause     the server could not be asked, so it is not known whether an agent is
             receiving and how much WAL waits there: connect to pgark@prod-db-1:5432:
             server is unreachable
@@ -208,6 +211,7 @@ func TestStatusSlotLost(t *testing.T) {
 main   PostgreSQL 17.6 · pgark@prod-db-1:5432 · timeline 4                     UNPROTECTED
 
   RPO now   1.0 s     target 30 s   growing   nothing durable since 2026-11-20 10:41:06Z
+  RTO       -         no drill yet: pgark drill run
   cause     slot pgark is lost: the server may have removed WAL that was not archived; the
             agent makes a new slot, records what is lost and takes a base backup
   since     2026-11-20 10:41:06Z (1.0 s ago)
@@ -239,6 +243,7 @@ func TestStatusOpenGap(t *testing.T) {
 main   PostgreSQL 17.6 · pgark@prod-db-1:5432 · timeline 4 · streaming 12d 4h      AT RISK
 
   RPO now   6d 7h     target 30 s   MISSED   nothing durable since 2026-11-14 03:10:00Z
+  RTO       -         no drill yet: pgark drill run
   cause     WAL 18A/C0000000 to 18A/D0000000 on timeline 4 was lost (slot lost): what was
             written since can be restored only once a new base backup is there; the agent
             takes one
