@@ -26,6 +26,8 @@ import (
 type Options struct {
 	// Adopt is a system identifier that may be archived beside another that the repository keeps.
 	Adopt wal.SystemID
+	// Drill is the command that holds a drill and prints its report in JSON; empty holds none.
+	Drill []string
 	// Logger gets what the agent does; nil means nobody.
 	Logger *slog.Logger
 }
@@ -49,6 +51,9 @@ func Validate(c config.Cluster) error {
 		return err
 	}
 	if _, err := parsePlan(c, 0); err != nil {
+		return err
+	}
+	if _, err := parseDrills(c); err != nil {
 		return err
 	}
 	return checkPolicy(srv, c)
@@ -84,6 +89,10 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 	if err != nil {
 		return err
 	}
+	drills, err := parseDrills(c)
+	if err != nil {
+		return err
+	}
 	if err := checkPolicy(srv, c); err != nil {
 		return err
 	}
@@ -96,7 +105,7 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 		Slot: c.Slot, Interval: c.Repo.Every, Codec: codec, Adopt: o.Adopt, Logger: o.Logger, Gap: a.gap,
 	})
 	a.commits = newCommits(srv, c, a.archiver, o.Logger)
-	return a.run(ctx, plan)
+	return a.run(ctx, plan, func(ctx context.Context) error { return a.drills(ctx, drills, o.Drill) })
 }
 
 // running is one agent at work.
@@ -109,12 +118,14 @@ type running struct {
 	commits  *commits
 	// opened gets the repository once.
 	opened chan *repository.Repository
+	// archived gets the cluster once, when its WAL streams.
+	archived chan *repository.Cluster
 	// lost gets an element when WAL was lost.
 	lost chan struct{}
 }
 
 func newAgent(srv server, c config.Cluster, logger *slog.Logger, stores *places) *running {
-	return &running{server: srv, config: c, logger: logger, stores: stores, opened: make(chan *repository.Repository, 1), lost: make(chan struct{}, 1)}
+	return &running{server: srv, config: c, logger: logger, stores: stores, opened: make(chan *repository.Repository, 1), archived: make(chan *repository.Cluster, 1), lost: make(chan struct{}, 1)}
 }
 
 // gap has a base backup taken at once: until then nothing that is written can be restored.
@@ -138,7 +149,7 @@ func (a *running) open(ctx context.Context) (*repository.Repository, error) {
 	return r, nil
 }
 
-func (a *running) run(ctx context.Context, plan *backup.Schedule) error {
+func (a *running) run(ctx context.Context, plan *backup.Schedule, drills func(context.Context) error) error {
 	// The copies are looked after until the last write has ended.
 	keeping, endKeeping := context.WithCancel(context.WithoutCancel(ctx))
 	var kept sync.WaitGroup
@@ -148,6 +159,7 @@ func (a *running) run(ctx context.Context, plan *backup.Schedule) error {
 	group, inner := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.archiver.Run(inner) })
 	group.Go(func() error { return a.backups(inner, plan) })
+	group.Go(func() error { return drills(inner) })
 	group.Go(func() error { return newGovernor(a.server, a.config, a.archiver, a.logger).run(inner) })
 	group.Go(func() error { return a.commits.run(inner) })
 	group.Go(func() error { return a.commits.journal.run(inner) })
@@ -182,6 +194,7 @@ func (a *running) backups(ctx context.Context, plan *backup.Schedule) error {
 	}
 	t := taker{a.server, (<-a.opened).Cluster(system), a.config}
 	a.commits.open(t.cluster)
+	a.archived <- t.cluster
 	var lock backup.Lock
 	hurry := true
 	s := schedule{

@@ -10,8 +10,10 @@ import (
 
 // Drill says how restores are tried.
 type Drill struct {
-	// Dir is the folder in which sandboxes are made; "" leaves it to the command line.
+	// Dir is the folder in which sandboxes are made; "" leaves it to the command line, and no drill is held by itself.
 	Dir string
+	// Schedule is a cron expression as that of a Backup, read in its timezone; "off" schedules nothing.
+	Schedule string
 	// Target is DrillRandom or DrillLatest.
 	Target string
 	// From is the name of the repository that is restored from.
@@ -32,7 +34,7 @@ const (
 type Objectives struct{ RPO, RTO time.Duration }
 
 func defaultDrill() Drill {
-	return Drill{Target: DrillRandom, From: Primary, Amcheck: true}
+	return Drill{Schedule: "0 3 * * *", Target: DrillRandom, From: Primary, Amcheck: true}
 }
 
 func drillKeys() []Key {
@@ -48,9 +50,14 @@ func drillKeys() []Key {
 			get: func(_ Config, c Cluster) string { return FormatDuration(c.Objectives.RTO) },
 		},
 		{
-			Path: "drill.dir", Env: "PGARK_DRILL_DIR", Doc: "absolute folder in which drills restore the cluster, with room for it; empty, the default: `pgark drill run` needs --dir",
+			Path: "drill.dir", Env: "PGARK_DRILL_DIR", Doc: "absolute folder in which drills restore the cluster, with room for it; empty, the default: no drill is held by itself, and `pgark drill run` needs --dir",
 			set: func(_ *Config, c *Cluster, v string) error { return setFolder(&c.Drill.Dir, v) },
 			get: func(_ Config, c Cluster) string { return c.Drill.Dir },
+		},
+		{
+			Path: "drill.schedule", Env: "PGARK_DRILL_SCHEDULE", Doc: "when the agent holds drills, where drill.dir is set: cron expression as backup.schedule's, in backup.timezone, or off; 0 3 * * * by default",
+			set: func(_ *Config, c *Cluster, v string) error { return setCron(&c.Drill.Schedule, v) },
+			get: func(_ Config, c Cluster) string { return c.Drill.Schedule },
 		},
 		{
 			Path: "drill.target", Env: "PGARK_DRILL_TARGET", Doc: "random (default): any instant of the window, one time in four the newest; or latest",

@@ -112,7 +112,7 @@ func archiveKeys() []Key {
 		},
 		{
 			Path: "backup.schedule", Env: "PGARK_BACKUP_SCHEDULE", Doc: "cron expression of five fields, @daily and the like, or off; 0 2 * * * by default",
-			set: func(_ *Config, c *Cluster, v string) error { return setSchedule(c, v) },
+			set: func(_ *Config, c *Cluster, v string) error { return setCron(&c.Backup.Schedule, v) },
 			get: func(_ Config, c Cluster) string { return c.Backup.Schedule },
 		},
 		{
@@ -235,14 +235,14 @@ func setDegradeAfter(c *Cluster, v string) error {
 	return nil
 }
 
-func setSchedule(c *Cluster, v string) error {
+func setCron(to *string, v string) error {
 	if v != Off {
 		s, err := backup.ParseSchedule(v, "")
 		if err != nil || s.Next(time.Unix(0, 0)).IsZero() {
 			return fmt.Errorf("schedule %q: want five fields like 0 2 * * * that name a time which comes, @daily, or off", v)
 		}
 	}
-	c.Backup.Schedule = v
+	*to = v
 	return nil
 }
 

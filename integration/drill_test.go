@@ -133,6 +133,7 @@ select current_setting('archive_mode'), current_setting('listen_addresses'), cur
 	}
 	d.isSaid(t, r, failed)
 	d.brokenOff(t)
+	d.byItself(t)
 	d.damaged(t)
 }
 
@@ -251,6 +252,20 @@ func (d *drills) brokenOff(t *testing.T) {
 	if err := os.RemoveAll(filepath.Dir(mine)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// byItself: the agent holds drills as they are due, and takes one that is on its way with it when it stops.
+func (d *drills) byItself(t *testing.T) {
+	t.Helper()
+	count := func() int {
+		found, _ := filepath.Glob(filepath.Join(d.near, "*", "drills", "*.json"))
+		return len(found)
+	}
+	before := count()
+	agent := d.tool.with("PGARK_DRILL_SCHEDULE=@every 1s", "PGARK_DRILL_TARGET=latest", "PATH="+d.server.Version.BinDir+":/usr/bin:/bin").start(t, "run")
+	eventually(t, time.Minute, "the agent to hold a drill", func() bool { return count() > before && strings.Contains(agent.output(), "drill passed") })
+	agent.stop(t)
+	d.isClean(t)
 }
 
 // damaged: a drill finds what was damaged in the one repository it reads, and says so also where its report is not taken.

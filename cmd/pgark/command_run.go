@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -60,7 +62,11 @@ func runAgents(s *session) error {
 			if len(clusters) > 1 {
 				logger = logger.With("cluster", cluster.Name)
 			}
-			return runAgent(ctx, cluster, agent.Options{Logger: logger, Adopt: adopt})
+			drill, err := s.drillWords(c, cluster)
+			if err != nil {
+				return err
+			}
+			return runAgent(ctx, cluster, agent.Options{Logger: logger, Adopt: adopt, Drill: drill})
 		})
 	}
 	err = group.Wait()
@@ -70,6 +76,29 @@ func runAgents(s *session) error {
 		}
 	}
 	return err
+}
+
+// drillWords is the command with which an agent holds a drill of its cluster: this program, with the configuration of this call.
+func (s *session) drillWords(c config.Config, cluster config.Cluster) ([]string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find own program: %w", err)
+	}
+	words := []string{self, "drill", "run", "--output", "json", "--quiet"}
+	if c.File != "" {
+		file, err := filepath.Abs(c.File)
+		if err != nil {
+			return nil, err
+		}
+		words = append(words, "--config", file)
+		if len(c.Clusters) > 1 || text(s.cli, "cluster") != "" {
+			words = append(words, "--cluster", cluster.Name)
+		}
+	}
+	if s.argument() != "" || text(s.cli, "repo") != "" {
+		words = append(words, "--repo", cluster.Repo.URL)
+	}
+	return words, nil
 }
 
 func runAgent(ctx context.Context, c config.Cluster, o agent.Options) error {
