@@ -19,7 +19,7 @@ UNIT_PACKAGES  = $$($(GO) list ./... | grep -v /integration)
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := build
-.PHONY: help build parts demo test unit lint fuzz bench soak failover chaos deaths clean
+.PHONY: help build parts demo test unit lint fuzz bench soak restores failover chaos deaths clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -68,6 +68,9 @@ bench: parts ## Go benchmarks, then whole processes beside pgBackRest (docs/BENC
 soak: parts ## the long forms: make soak KILLS=200 INSTANTS=50 SEED=1
 	REQUIRE_ALL=1 PGARK_TEST_KILLS=$(KILLS) PGARK_TEST_INSTANTS=$(INSTANTS) PGARK_TEST_SEED=$(SEED) \
 		$(GO) test -count 1 -timeout 0 -v -run '^(TestAgentKilled|TestRestoreInstants)$$' ./integration
+
+restores: parts ## restores that are killed again and again: make restores KILLS=200 SEED=1
+	REQUIRE_ALL=1 PGARK_TEST_KILLS=$(KILLS) PGARK_TEST_SEED=$(SEED) $(GO) test -count 1 -timeout 0 -v -run '^TestRestoreInPlace$$' ./integration
 
 failover: parts ## the failover matrix on every major, with more instants
 	REQUIRE_ALL=1 PGARK_TEST_FAILOVER=all $(GO) test -count 1 -timeout 0 -v -run '^TestFailover$$' ./integration

@@ -78,3 +78,50 @@ func TestLayDownDiskFull(t *testing.T) {
 		t.Error("a data directory that looks complete is there")
 	}
 }
+
+// TestInPlaceSmallDisk: a disk that could not hold the old cluster beside the new one is enough in place, though no file of the old one is
+// right; one that fills up on the way is said, no server starts, and when there is room again the same restore goes on.
+func TestInPlaceSmallDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		asRoot(t)
+		return
+	}
+	small := smallDisk(t)
+	members := directory(8192, 5*frame+1, 6*frame)
+	store, plan := fakeBackup(t, nil, pack{"base", members})
+	o := layInto(t)
+	o.Dir, o.InPlace = filepath.Join(small, "data"), true
+	oldCluster(t, o.Dir, members)
+	for _, name := range []string{"8192", fmt.Sprint(5*frame + 1), fmt.Sprint(6 * frame)} {
+		path := filepath.Join(o.Dir, "base/5", name)
+		b := []byte(readFile(t, path))
+		b[len(b)-1]++
+		put(t, o.Dir, "base/5/"+name, b)
+	}
+	free, _, err := restore.Free(small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ballast := filepath.Join(small, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, free-3<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	full := false
+	o.Progress = func(int64, int64) {
+		if !full {
+			full = true
+			_ = os.WriteFile(filepath.Join(small, "more"), make([]byte, 12<<20), 0o600)
+		}
+	}
+	var e *restore.SpaceError
+	if _, err := restore.LayDown(t.Context(), clusterIn(t, store), plan, o); !errors.As(err, &e) || !restore.Unfinished(o.Dir) {
+		t.Fatalf("a disk that fills up: got error %v, unfinished: %t", err, restore.Unfinished(o.Dir))
+	}
+	if err := os.Remove(filepath.Join(small, "more")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := restore.LayDown(t.Context(), clusterIn(t, store), plan, o); err != nil {
+		t.Fatal(err)
+	}
+	checkFiles(t, o.Dir, members)
+}

@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"sort"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -33,6 +34,7 @@ type packJob struct {
 	place *place
 	table *repository.PackTable
 	files []*repository.File // with content, in the order it lies in the tar file
+	whole bool               // none of its files is there already
 
 	mu   sync.Mutex
 	open map[int]*openFile // files that more than one task writes
@@ -61,9 +63,14 @@ const (
 // tasks cuts a pack into tasks.
 func (j *packJob) tasks() []task {
 	var list []task
+	needed := j.neededRuns()
 	for first := 0; first < len(j.table.Runs); {
+		if !needed[first] {
+			first++
+			continue
+		}
 		n := 1
-		for first+n < len(j.table.Runs) && j.table.RunSpan(first, n+1).Length <= taskStored && j.plain(first, n+1) <= taskPlain {
+		for first+n < len(j.table.Runs) && needed[first+n] && j.table.RunSpan(first, n+1).Length <= taskStored && j.plain(first, n+1) <= taskPlain {
 			n++
 		}
 		list = append(list, task{j, first, n})
@@ -87,10 +94,11 @@ func (j *packJob) begin(f *repository.File) int64 {
 
 // newPackJob makes the folders and empty files of a pack.
 func (l *layer) newPackJob(p *place, t *repository.PackTable) (*packJob, error) {
-	j := &packJob{place: p, table: t, open: map[int]*openFile{}}
+	j := &packJob{place: p, table: t, whole: l.reuse == nil, open: map[int]*openFile{}}
 	for i := range t.Files {
 		f := &t.Files[i]
 		switch {
+		case f.Type == repository.TypeFile && (p.never(f.Path) || !l.reuse.chosen(t, i)):
 		case f.Type == repository.TypeDir:
 			if err := l.mkdir(p, f); err != nil {
 				return nil, err
@@ -106,6 +114,11 @@ func (l *layer) newPackJob(p *place, t *repository.PackTable) (*packJob, error) 
 	slices.SortFunc(j.files, func(a, b *repository.File) int { return cmp.Compare(j.begin(a), j.begin(b)) })
 	return j, nil
 }
+
+// never reports whether a member is not laid down: the lock file of the server
+// that was backed up, which a base backup leaves out, would keep the same
+// restore from going on as if a server ran.
+func (p *place) never(member string) bool { return p.archive == "base" && member == lockName }
 
 // name returns where a member lies below the place's root. pg_control has
 // another name until all else is in place: without it no server starts.
@@ -151,18 +164,29 @@ func (l *layer) mkdirs(p *place, name string) error {
 	if l.dirs[key] {
 		return nil
 	}
-	if err := p.root.Mkdir(name, ownerDir); err != nil {
+	root := p.root
+	if rest, ok := strings.CutPrefix(name, walFolder); ok && p.wal != nil {
+		root, name = p.wal, "."+rest
+	}
+	err := root.Mkdir(name, ownerDir)
+	if errors.Is(err, fs.ErrExist) && l.reuse != nil {
+		err = root.Chmod(name, ownerDir) // what is no folder was removed
+	}
+	if err != nil {
 		return fmt.Errorf("make folder: %w", l.full(err))
 	}
 	l.dirs[key] = true
 	if l.options.Owner == nil {
 		return nil
 	}
-	if err := p.root.Lchown(name, l.options.Owner.UID, l.options.Owner.GID); err != nil {
+	if err := root.Lchown(name, l.options.Owner.UID, l.options.Owner.GID); err != nil {
 		return fmt.Errorf("give folder to user %d: %w", l.options.Owner.UID, err)
 	}
 	return nil
 }
+
+// fileMode returns the mode that a file is laid down with.
+func fileMode(f *repository.File) fs.FileMode { return fs.FileMode(ownerFile | f.Mode&groupFile) }
 
 // create makes a file that is not there yet.
 func (l *layer) create(p *place, f *repository.File) (*os.File, error) {
@@ -170,7 +194,7 @@ func (l *layer) create(p *place, f *repository.File) (*os.File, error) {
 	if err := l.mkdirs(p, path.Dir(name)); err != nil {
 		return nil, err
 	}
-	mode := fs.FileMode(ownerFile | f.Mode&groupFile)
+	mode := fileMode(f)
 	file, err := p.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return nil, fmt.Errorf("make file: %w", l.full(err))
@@ -238,7 +262,9 @@ func (w *worker) run(ctx context.Context, t task) error {
 		if err := w.frame(t.job, frame.PlainOffset, &current); err != nil {
 			return errors.Join(err, current.abandon())
 		}
-		w.done.Add(int64(frame.Plain))
+		if w.reuse == nil {
+			w.done.Add(int64(frame.Plain))
+		}
 		w.report()
 	}
 	return w.finish(t.job, &current)
@@ -283,6 +309,9 @@ func (w *worker) frame(j *packJob, at int64, c *written) error {
 		}
 		c.part.crc = crc32.Update(c.part.crc, w.table, b)
 		c.part.length += int64(len(b))
+		if w.reuse != nil { // what was reused is counted already
+			w.done.Add(int64(len(b)))
+		}
 	}
 	return nil
 }

@@ -20,6 +20,10 @@ import (
 type LayOptions struct {
 	// Dir is the new data directory. It must not exist, or be an empty folder.
 	Dir string
+	// InPlace says that Dir is a data directory of the same cluster, whose
+	// server does not run, and that it is replaced: files that are right
+	// already are kept, and its tablespaces stay where they are.
+	InPlace bool
 	// Tablespaces says where each tablespace goes: from its OID, its original
 	// path or the last part of that, to an absolute path that does not exist or
 	// is an empty folder.
@@ -54,8 +58,10 @@ type Laid struct {
 	Dir   string // absolute
 	Files int64
 	Bytes int64 // plain
-	Took  time.Duration
-	Notes []string // what a person should know
+	// ReusedFiles and ReusedBytes are those of them that were there already.
+	ReusedFiles, ReusedBytes int64
+	Took                     time.Duration
+	Notes                    []string // what a person should know
 }
 
 // layer lays one backup down.
@@ -64,12 +70,16 @@ type layer struct {
 	plan    *Plan
 	reader  *repository.BackupReader
 	places  []*place // the data directory first
+	reuse   *reuse   // nil where nothing lay there before
 
 	dirsMu sync.Mutex
 	dirs   map[string]bool
 
-	files    atomic.Int64
-	written  atomic.Int64
+	files   atomic.Int64
+	written atomic.Int64
+
+	reusedFiles, reusedBytes atomic.Int64
+
 	total    int64
 	reported atomic.Int64 // of written, in steps
 	notes    []string
@@ -80,13 +90,17 @@ type layer struct {
 // renames it into place. It refuses, with a *RefusedError or *SpaceError, before
 // anything is written. After any other error, or a kill at any moment, the
 // data directory is not there; what was written lies in options.Dir with the
-// suffix ".pgark-partial", in which no server starts, and is removed by the
-// next call.
+// suffix ".pgark-partial", in which no server starts, and the next call goes on
+// from the files that are right in it.
+//
+// In place it writes into options.Dir itself. Before anything there is changed
+// its pg_control is taken away, without which no server starts, and it comes
+// back when all else is durable.
 func LayDown(ctx context.Context, cluster *repository.Cluster, plan *Plan, options LayOptions) (*Laid, error) {
 	started := time.Now()
 	l := &layer{options: options, plan: plan, dirs: map[string]bool{}}
 	var err error
-	if l.places, err = places(options.Dir, plan.Backup.Tablespaces, options.Tablespaces); err != nil {
+	if l.places, err = placesOf(plan, options); err != nil {
 		return nil, err
 	}
 	if l.reader, err = cluster.OpenBackup(ctx, plan.Backup); err != nil {
@@ -107,21 +121,45 @@ func LayDown(ctx context.Context, cluster *repository.Cluster, plan *Plan, optio
 	if err := prepare(ctx, l.places, options.Owner); err != nil {
 		return nil, err
 	}
+	there, err := l.leftovers()
+	if err == nil && there {
+		err = l.sift(ctx, packs)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("restore backup %s into %s: %w", plan.Backup.ID, l.places[0].partial(), err)
+	}
 	if err := l.extract(ctx, packs); err != nil {
 		return nil, fmt.Errorf("restore backup %s into %s: %w", plan.Backup.ID, l.places[0].partial(), err)
 	}
+	l.written.Store(l.total) // also what lies between the files, of packs that need not be read
+	l.report()
 	if err := l.settle(ctx); err != nil {
 		return nil, fmt.Errorf("restore backup %s into %s: %w", plan.Backup.ID, l.places[0].partial(), err)
 	}
-	return &Laid{Dir: l.places[0].final, Files: l.files.Load(), Bytes: l.total, Took: time.Since(started), Notes: l.notes}, nil
+	return &Laid{
+		Dir: l.places[0].final, Files: l.files.Load(), Bytes: l.total, Took: time.Since(started), Notes: l.notes,
+		ReusedFiles: l.reusedFiles.Load(), ReusedBytes: l.reusedBytes.Load(),
+	}, nil
+}
+
+// placesOf decides where each archive of the plan's backup goes.
+func placesOf(plan *Plan, options LayOptions) ([]*place, error) {
+	if options.InPlace {
+		return inPlaces(plan, options)
+	}
+	return places(options.Dir, plan.Backup.Tablespaces, options.Tablespaces)
+}
+
+// jobs is how many files or requests are at work at the same time.
+func (l *layer) jobs() int {
+	if l.options.Jobs > 0 {
+		return l.options.Jobs
+	}
+	return 4 * runtime.GOMAXPROCS(0)
 }
 
 // extract lays all packs down in parallel.
 func (l *layer) extract(ctx context.Context, packs []repository.Pack) error {
-	jobs := l.options.Jobs
-	if jobs <= 0 {
-		jobs = 4 * runtime.GOMAXPROCS(0)
-	}
 	var all []*packJob
 	defer func() {
 		for _, j := range all {
@@ -148,7 +186,7 @@ func (l *layer) extract(ctx context.Context, packs []repository.Pack) error {
 		}
 		return nil
 	})
-	for range jobs {
+	for range l.jobs() {
 		g.Go(func() error {
 			w := &worker{
 				layer: l, decoder: l.reader.Codec().NewDecoder(), table: crcTable(), done: &l.written,
@@ -179,9 +217,18 @@ func (l *layer) openPack(ctx context.Context, p repository.Pack) (*packJob, erro
 	if err != nil {
 		return nil, err
 	}
+	place, err := l.placeOf(p)
+	if err != nil {
+		return nil, err
+	}
+	return l.newPackJob(place, table)
+}
+
+// placeOf returns the place that a pack is laid into.
+func (l *layer) placeOf(p repository.Pack) (*place, error) {
 	for _, place := range l.places {
 		if place.archive == p.Archive {
-			return l.newPackJob(place, table)
+			return place, nil
 		}
 	}
 	return nil, &CorruptFileError{Path: p.Name, Reason: "archive " + strconv.Quote(p.Archive) + " is no tablespace of the backup"}

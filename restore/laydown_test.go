@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -74,7 +75,7 @@ func TestLayDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkFiles(t, o.Dir, members)
-	if laid.Dir != o.Dir || laid.Files != int64(len(members)-4) || done.Load() != laid.Bytes || calls.Load() == 0 {
+	if laid.Dir != o.Dir || laid.Files != int64(len(members)-5) || done.Load() != laid.Bytes || calls.Load() == 0 {
 		t.Errorf("got %+v, progress %d in %d calls", laid, done.Load(), calls.Load())
 	}
 	for name, want := range map[string]bool{
@@ -247,7 +248,7 @@ func TestLayDownRefuses(t *testing.T) {
 		{"a link", "no folder", func(o *restore.LayOptions) { must(os.Symlink(places, o.Dir)) }},
 		{"a running server", "server runs", func(o *restore.LayOptions) {
 			must(os.Mkdir(o.Dir, 0o700))
-			must(os.WriteFile(filepath.Join(o.Dir, "postmaster.pid"), fmt.Appendf(nil, "%d\n/x\n", os.Getpid()), 0o600))
+			must(os.WriteFile(filepath.Join(o.Dir, "postmaster.pid"), fmt.Appendf(nil, "%d\n/x\n", sleeper(t)), 0o600))
 		}},
 		{
 			"tablespaces without a place", "--tablespace 16400=DIR (was /srv/fast) --tablespace 16401=DIR (was /srv/slow disk)",
@@ -479,4 +480,18 @@ func TestLayDownTwice(t *testing.T) {
 		t.Errorf("got error %v, want it refused", err)
 	}
 	checkFiles(t, o.Dir, smallDirectory())
+}
+
+// sleeper is another process that runs until the test ends.
+func sleeper(t *testing.T) int {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "sleep", "600")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return cmd.Process.Pid
 }

@@ -12,14 +12,16 @@ import (
 	"strings"
 
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/wal"
 )
 
 const (
 	// partialSuffix ends the name of the folder that a cluster is laid into
 	// until it is complete.
 	partialSuffix = ".pgark-partial"
-	// claimName is a file in a tablespace's new folder that says which data
-	// directory it belongs to, as long as that is not in place.
+	// claimName is a file that says that a folder is not whole: in a tablespace's
+	// new folder which data directory it belongs to, as long as that is not in
+	// place; in a data directory that is restored in place whose it is.
 	claimName = "pgark-restore"
 )
 
@@ -55,10 +57,20 @@ type place struct {
 	prefix  string // with an archive inside the data directory: its folder there
 	root    *os.Root
 	dir     *os.File // of the partial folder, locked
+
+	inPlace bool // it is written to where it will lie, and what is right there is kept
+	system  wal.SystemID
+	version string   // how the server's folder in that of a tablespace begins (TABLESPACE_VERSION_DIRECTORY, src/include/common/relpath.h)
+	wal     *os.Root // where pg_wal is a link that is kept: its folder
 }
 
 // partial returns the folder that is written to.
-func (p *place) partial() string { return p.final + partialSuffix }
+func (p *place) partial() string {
+	if p.inPlace {
+		return p.final
+	}
+	return p.final + partialSuffix
+}
 
 // places decides where each archive of a backup goes.
 func places(dir string, tablespaces []repository.Tablespace, mapped map[string]string) ([]*place, error) {
@@ -131,6 +143,9 @@ func within(folder, path string) bool {
 // check refuses a folder that exists unless it is empty and ours. A tablespace
 // folder that an interrupted restore to the same data directory left is ours.
 func (p *place) check(data string, uid int) error {
+	if p.inPlace {
+		return p.checkInPlace(data, uid)
+	}
 	info, err := os.Lstat(p.final)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -190,22 +205,35 @@ func (p *place) claimed(data string) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// runningServer returns the process that postmaster.pid names, if it is alive.
+// runningServer returns the process that postmaster.pid names, if it is alive
+// or has left others behind that use the server's shared memory. As a server
+// does (CreateLockFile, src/backend/utils/init/miscinit.c) it takes its own and
+// its parent's number, which in containers are likely to come again, for none.
 func runningServer(dir string) int {
-	text, err := os.ReadFile(filepath.Join(dir, "postmaster.pid"))
+	text, err := os.ReadFile(filepath.Join(dir, lockName))
 	if err != nil {
 		return 0
 	}
-	line, _, _ := strings.Cut(string(text), "\n")
-	pid, err := strconv.Atoi(strings.TrimSpace(line))
-	if err != nil || pid <= 0 || !alive(pid) {
+	lines := append(strings.Split(string(text), "\n"), make([]string, lockLines)...)
+	pid, err := strconv.Atoi(strings.TrimSpace(lines[0]))
+	if err != nil || pid <= 0 {
 		return 0
 	}
-	return pid
+	if pid != os.Getpid() && pid != os.Getppid() && alive(pid) || inUse(lines[lockLines-1]) {
+		return pid
+	}
+	return 0
 }
 
-// open makes a fresh partial folder and takes it for this process. What an
-// interrupted restore left there is removed first.
+const (
+	lockName = "postmaster.pid"
+	// lockLines is the number of its line that names the shared memory
+	// (LOCK_FILE_LINE_SHMEM_KEY, src/include/utils/pidfile.h).
+	lockLines = 7
+)
+
+// open makes the folder to write to, if it is not there, and takes it for this
+// process. A folder that is restored in place loses its pg_control first.
 func (p *place) open(data string, owner *Owner) error {
 	if p.prefix != "" {
 		return nil
@@ -232,7 +260,7 @@ func (p *place) open(data string, owner *Owner) error {
 	if p.root, err = os.OpenRoot(p.partial()); err != nil {
 		return fmt.Errorf("open folder: %w", err)
 	}
-	if err := p.empty(); err != nil {
+	if p.wal, err = p.linkedWAL(); err != nil {
 		return err
 	}
 	if owner != nil {
@@ -240,28 +268,20 @@ func (p *place) open(data string, owner *Owner) error {
 			return fmt.Errorf("give folder to user %d: %w", owner.UID, err)
 		}
 	}
-	if p.archive == "base" {
-		return nil
+	if p.archive != "base" {
+		return p.mark(data + "\n")
 	}
-	return p.root.WriteFile(claimName, []byte(data+"\n"), 0o600)
-}
-
-// empty removes what lies in the partial folder.
-func (p *place) empty() error {
-	entries, err := os.ReadDir(p.partial())
-	if err != nil {
-		return fmt.Errorf("clear folder: %w", err)
-	}
-	for _, e := range entries {
-		if err := p.root.RemoveAll(e.Name()); err != nil {
-			return fmt.Errorf("clear %s: %w", p.partial(), err)
-		}
+	if p.inPlace {
+		return p.disarm()
 	}
 	return nil
 }
 
 // close lets go of the folder.
 func (p *place) close() {
+	if p.wal != nil {
+		_ = p.wal.Close()
+	}
 	if p.root != nil {
 		_ = p.root.Close()
 	}
@@ -270,38 +290,47 @@ func (p *place) close() {
 	}
 }
 
-// room checks that the file systems hold what is laid into them.
+// room checks that the file systems hold what is laid into them. What lies there
+// already is removed, or kept in the place of what would be written.
 func room(list []*place, packs []repository.Pack, extra uint64) error {
 	type demand struct {
 		dir          string
 		needed, free uint64
 	}
 	byDevice := map[uint64]*demand{}
-	for _, p := range list {
-		above := p.final
-		for {
-			if _, err := os.Stat(above); err == nil || above == "/" {
-				break
-			}
-			above = filepath.Dir(above)
-		}
+	on := func(dir string) (*demand, error) {
+		above := existing(dir)
 		free, device, err := Free(above)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		d := byDevice[device]
-		if d == nil {
-			d = &demand{dir: above, free: free}
-			byDevice[device] = d
+		if byDevice[device] == nil {
+			byDevice[device] = &demand{dir: above, free: free}
+		}
+		return byDevice[device], nil
+	}
+	for _, p := range list {
+		d, err := on(p.final)
+		if err != nil {
+			return err
 		}
 		for _, pack := range packs {
 			if pack.Archive == p.archive {
 				d.needed += uint64(max(pack.Plain, 0))
 			}
 		}
-		if p.archive == "base" {
-			d.needed += extra
+		held, err := p.held()
+		if err != nil {
+			return err
 		}
+		d.free += held
+		if p.archive != "base" {
+			continue
+		}
+		if d, err = on(p.walDir()); err != nil {
+			return err
+		}
+		d.needed += extra
 	}
 	for _, d := range byDevice {
 		if d.needed > d.free {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -33,12 +34,23 @@ func (l *layer) settle(ctx context.Context) error {
 	if err := errors.Join(l.checkLabel(data), l.folders(data), l.links(data), l.recovery(data), l.configuration(data, control)); err != nil {
 		return err
 	}
-	if err := data.root.Rename(controlPartial, controlFile); err != nil {
-		return fmt.Errorf("put pg_control in place: %w", err)
-	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if data.inPlace {
+		return l.commitInPlace()
+	}
+	if err := data.root.Rename(controlPartial, controlFile); err != nil {
+		return fmt.Errorf("put pg_control in place: %w", err)
+	}
+	if err := l.sync(); err != nil {
+		return err
+	}
+	return l.commit()
+}
+
+// sync makes all that was written durable.
+func (l *layer) sync() error {
 	for _, p := range l.places {
 		if p.prefix == "" {
 			if err := syncFolder(p.dir); err != nil {
@@ -46,7 +58,14 @@ func (l *layer) settle(ctx context.Context) error {
 			}
 		}
 	}
-	return l.commit()
+	if linked := l.places[0].wal; linked != nil {
+		folder, err := linked.Open(".")
+		if err != nil {
+			return fmt.Errorf("sync pg_wal: %w", err)
+		}
+		return errors.Join(syncFolder(folder), folder.Close())
+	}
+	return nil
 }
 
 // checkControl reads pg_control and refuses that of another cluster.
@@ -108,6 +127,9 @@ func (l *layer) folders(data *place) error {
 // (read_tablespace_map in src/backend/access/transam/xlogrecovery.c).
 func (l *layer) links(data *place) error {
 	var m postgres.TablespaceMap
+	if err := l.unlink(data); err != nil {
+		return err
+	}
 	for _, p := range l.places {
 		if p.archive == "base" || p.prefix != "" {
 			continue
@@ -136,10 +158,35 @@ func (l *layer) links(data *place) error {
 	return l.write(data, mapFile, m.Encode())
 }
 
+// unlink removes the links to tablespaces that were there before.
+func (l *layer) unlink(data *place) error {
+	entries, err := fs.ReadDir(data.root.FS(), "pg_tblspc")
+	if err != nil {
+		return fmt.Errorf("link tablespace: %w", err)
+	}
+	for _, e := range entries {
+		if e.Type()&fs.ModeSymlink == 0 {
+			continue
+		}
+		name := "pg_tblspc/" + e.Name()
+		to, err := data.root.Readlink(name)
+		if err == nil {
+			err = data.root.Remove(name)
+		}
+		if err != nil {
+			return fmt.Errorf("link tablespace: %w", err)
+		}
+		if !slices.ContainsFunc(l.places, func(p *place) bool { return p.archive == e.Name() }) {
+			l.notes = append(l.notes, fmt.Sprintf("tablespace %s is not in the backup: its files in %s were left as they are", e.Name(), to))
+		}
+	}
+	return nil
+}
+
 // recovery tells the server where to stop. What the cluster was told in its
 // earlier life goes.
 func (l *layer) recovery(data *place) error {
-	for _, name := range []string{"standby.signal", "recovery.signal", "postmaster.pid", "postmaster.opts"} {
+	for _, name := range []string{"standby.signal", "recovery.signal", lockName, "postmaster.opts"} {
 		if err := data.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove %s: %w", name, err)
 		}

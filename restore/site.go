@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/repository"
 )
 
@@ -19,6 +20,11 @@ type Site struct {
 	Dir         string           // data directory, absolute
 	Tablespaces []SiteTablespace // those that lie outside of the data directory
 	FileSystems []FileSystem     // that of the data directory first
+	// Held is how much lies where the cluster goes: of the cluster that is
+	// replaced in place, or of a restore that was interrupted. Bytes.
+	Held uint64
+	// State is what pg_control of the cluster that is replaced says; nil if there is none.
+	State *postgres.ClusterState
 }
 
 // SiteTablespace is a tablespace of the backup and where it goes.
@@ -31,6 +37,7 @@ type SiteTablespace struct {
 type FileSystem struct {
 	Mount        string // where it is mounted
 	Needed, Free uint64 // bytes
+	Held         uint64 // bytes of what lies there and is kept or removed
 }
 
 // Partial returns the folder that LayDown writes a data directory or
@@ -58,10 +65,16 @@ func Look(ctx context.Context, cluster *repository.Cluster, plan *Plan, options 
 		return nil, fmt.Errorf("restore into %s: %w", options.Dir, err)
 	}
 	site := &Site{Dir: dir}
+	list, refused := placesOf(plan, options)
 	for _, t := range plan.Backup.Tablespaces {
 		oid := strconv.FormatUint(uint64(t.OID), 10)
 		if t.Path != "pg_tblspc/"+oid {
 			_, to := mappedTo(options.Tablespaces, oid, t.Path)
+			for _, p := range list {
+				if p.archive == oid {
+					to = p.final
+				}
+			}
 			site.Tablespaces = append(site.Tablespaces, SiteTablespace{OID: t.OID, From: t.Path, To: to})
 		}
 	}
@@ -72,8 +85,10 @@ func Look(ctx context.Context, cluster *repository.Cluster, plan *Plan, options 
 	if site.FileSystems, err = site.fileSystems(plain); err != nil {
 		return site, err
 	}
-	list, err := places(dir, plan.Backup.Tablespaces, options.Tablespaces)
-	if err != nil {
+	if refused != nil {
+		return site, refused
+	}
+	if err := site.hold(list); err != nil {
 		return site, err
 	}
 	uid := os.Geteuid()
@@ -87,16 +102,46 @@ func Look(ctx context.Context, cluster *repository.Cluster, plan *Plan, options 
 		if err := p.check(dir, uid); err != nil {
 			return site, err
 		}
-		if err := writable(filepath.Dir(p.final)); err != nil {
+		above := filepath.Dir(p.final)
+		if p.inPlace {
+			above = p.final
+		}
+		if err := writable(above); err != nil {
 			return site, fmt.Errorf("make %s: %w", p.partial(), err)
 		}
 	}
 	for _, f := range site.FileSystems {
-		if f.Needed > f.Free {
-			return site, &SpaceError{Dir: f.Mount, Needed: f.Needed, Free: f.Free}
+		if f.Needed > f.Free+f.Held {
+			return site, &SpaceError{Dir: f.Mount, Needed: f.Needed, Free: f.Free + f.Held}
 		}
 	}
 	return site, nil
+}
+
+// hold adds up what lies in the places already.
+func (s *Site) hold(list []*place) error {
+	for _, p := range list {
+		held, err := p.held()
+		if err != nil {
+			return err
+		}
+		mount, _, _, err := fileSystemOf(p.final)
+		if err != nil {
+			return err
+		}
+		for i := range s.FileSystems {
+			if s.FileSystems[i].Mount == mount {
+				s.FileSystems[i].Held += held
+			}
+		}
+		s.Held += held
+	}
+	if b, err := os.ReadFile(filepath.Join(list[0].final, controlFile)); err == nil && list[0].inPlace {
+		if c, err := postgres.ParseControl(b); err == nil {
+			s.State = &c.State
+		}
+	}
+	return nil
 }
 
 // plainOf returns the bytes of each archive of the plan's backup by its name,

@@ -26,11 +26,12 @@ func restoreCommand(p *program) *cli.Command {
 	}
 	return p.command(&cli.Command{
 		Name:      "restore",
-		Usage:     "bring the cluster of any instant back, into a new data directory",
+		Usage:     "bring the cluster of any instant back, into a new data directory or in place",
 		ArgsUsage: "[URL]",
 		Description: "TIME is 2026-11-20T10:31:00Z, '2026-11-20 10:31 Europe/Paris', '10m ago', 'today 09:30Z' or latest.\n" +
 			"A plan is printed and nothing is written before you agree. The restored cluster does not archive;\n" +
-			"with --start it listens on a socket only, is promoted at the target, and proves where it stopped.",
+			"with --start it listens on a socket only, is promoted at the target, and proves where it stopped.\n" +
+			"A restore that was killed goes on when the same command is given again.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "to", Usage: "to this `TIME`, or latest", Value: "latest"},
 			&cli.StringFlag{Name: "to-lsn", Usage: "to this `LSN`"},
@@ -40,6 +41,7 @@ func restoreCommand(p *program) *cli.Command {
 			&cli.BoolFlag{Name: "before", Usage: "stop before the target instead of after it"},
 			&cli.StringFlag{Name: "timeline", Usage: "along current, latest or the timeline with this number: `TIMELINE`"},
 			&cli.StringFlag{Name: "into", Usage: "new data directory: `DIR`; it must not exist, or be empty", TakesFile: true},
+			&cli.BoolFlag{Name: "in-place", Usage: "replace the cluster in --into, or PGDATA: its server must not run; files that are right already are kept"},
 			&cli.StringSliceFlag{Name: "tablespace", Usage: "put the tablespace with this OID, or that lay there, into a new folder: `NAME=DIR`"},
 			&cli.BoolFlag{Name: "start", Usage: "start the server, recover, and prove where it stopped"},
 			&cli.IntFlag{Name: "port", Usage: "port in the name of the started server's socket: `N`", Value: 5433},
@@ -70,6 +72,7 @@ type restoring struct {
 	binaries   binaries
 	command    string // restore_command
 	into       string // absolute, or empty
+	inPlace    bool
 	action     restore.Action
 	owner      *restore.Owner
 	spaces     map[string]string
@@ -88,12 +91,8 @@ func restoreCluster(s *session) error {
 		return err
 	}
 	r := &restoring{session: s}
-	if into := s.cli.String("into"); into != "" {
-		if r.into, err = filepath.Abs(into); err != nil {
-			return err
-		}
-	} else if !s.cli.Bool("dry-run") {
-		return usagef("--into DIR is missing: the new data directory")
+	if err := r.directory(); err != nil {
+		return err
 	}
 	if r.action, err = s.action(); err != nil {
 		return err
@@ -119,6 +118,29 @@ func restoreCluster(s *session) error {
 	})
 }
 
+// directory reads where the cluster goes.
+func (r *restoring) directory() (err error) {
+	r.inPlace = r.cli.Bool("in-place")
+	into := r.cli.String("into")
+	if into == "" && r.inPlace {
+		into = r.program.variable("PGDATA")
+	}
+	switch {
+	case into != "":
+		r.into, err = filepath.Abs(into)
+	case r.inPlace:
+		return usagef("--in-place needs the data directory: --into DIR, or PGDATA")
+	case !r.cli.Bool("dry-run"):
+		return usagef("--into DIR is missing: the new data directory")
+	}
+	return err
+}
+
+// options are what laying down and looking have in common.
+func (r *restoring) options() restore.LayOptions {
+	return restore.LayOptions{Dir: r.into, InPlace: r.inPlace, Tablespaces: r.spaces, Owner: r.owner}
+}
+
 // run plans, shows the plan, and carries it out. What stands against it is said behind the plan and
 // before anything is written.
 func (r *restoring) run(target restore.Target) error {
@@ -138,21 +160,38 @@ func (r *restoring) run(target restore.Target) error {
 	if refused != nil {
 		return refused
 	}
-	if r.program.isTerminal(r.program.stdin) && !r.json {
-		yes, err := r.ask("Proceed?")
-		if err != nil {
-			return err
-		}
-		if !yes {
-			r.note("nothing was written")
-			return &codeError{code: exitRefused}
-		}
+	yes, err := r.confirm()
+	if err != nil {
+		return err
 	}
-	var err error
+	if !yes {
+		r.note("nothing was written")
+		return &codeError{code: exitRefused}
+	}
 	if r.command, err = r.restoreCommand(); err != nil {
 		return err
 	}
 	return r.act()
+}
+
+// confirm asks a person. Who replaces a cluster types its name; without a terminal that takes --yes.
+func (r *restoring) confirm() (bool, error) {
+	terminal := r.program.isTerminal(r.program.stdin) && !r.json
+	switch {
+	case r.yes:
+		return true, nil
+	case r.inPlace && (!terminal || r.program.variable("PGARK_NO_INPUT") != ""):
+		return false, &codeError{
+			code: exitRefused, cause: fmt.Errorf("nobody to ask: this replaces %s (%s)", r.into, size(int64(r.site.Held))), fix: "give --yes",
+		}
+	case r.inPlace:
+		_, _ = fmt.Fprintf(r.stderr, "This replaces %s (%s). Type the cluster name to continue: ", r.into, size(int64(r.site.Held)))
+		word, err := r.readWord()
+		return word == r.configured.Name, err
+	case terminal:
+		return r.ask("Proceed?")
+	}
+	return true, nil
 }
 
 // makePlan resolves the target. For a person the recovery window is read beside it.
@@ -195,7 +234,8 @@ func (r *restoring) look() error {
 	}
 	var refused error
 	if r.into != "" {
-		r.site, refused = restore.Look(r.ctx, r.cluster, r.plan, restore.LayOptions{Dir: r.into, Tablespaces: r.spaces, Owner: r.owner})
+		r.site, refused = restore.Look(r.ctx, r.cluster, r.plan, r.options())
+		r.plan.Notes = append(r.plan.Notes, r.replaceNotes()...)
 	}
 	if r.cli.Bool("start") && b.err != nil {
 		// A cluster that cannot be started here need not be laid down here.
@@ -211,10 +251,9 @@ func (r *restoring) act() error {
 	defer r.meter.end()
 	defer context.AfterFunc(r.ctx, r.meter.end)() // at once: stopping the server takes a while
 	r.meter.show(progress{phase: "fetch", total: r.plan.Backup.Plain})
-	laid, err := restore.LayDown(r.ctx, r.cluster, r.plan, restore.LayOptions{
-		Dir: r.into, Tablespaces: r.spaces, RestoreCommand: r.command, Action: r.action, Jobs: r.cli.Int("jobs"), Owner: r.owner,
-		Progress: r.showFetch,
-	})
+	o := r.options()
+	o.RestoreCommand, o.Action, o.Jobs, o.Progress = r.command, r.action, r.cli.Int("jobs"), r.showFetch
+	laid, err := restore.LayDown(r.ctx, r.cluster, r.plan, o)
 	if err != nil {
 		r.meter.end()
 		r.noteSubstitutes()
@@ -269,6 +308,14 @@ func (r *restoring) showRecovery(p restore.Progress) {
 
 // unfetched says what is left of a restore whose files did not all come.
 func (r *restoring) unfetched(err error) error {
+	if r.inPlace {
+		if !restore.Unfinished(r.into) {
+			return err
+		}
+		return r.unfinished(err,
+			fmt.Sprintf("no server can start in %s: it has no pg_control until all of it is restored", r.into),
+			"the same command goes on from the files that are right; another target may be given")
+	}
 	var left []string
 	dirs := []string{r.into}
 	for _, t := range r.site.Tablespaces {
@@ -284,7 +331,7 @@ func (r *restoring) unfetched(err error) error {
 	}
 	return r.unfinished(err,
 		fmt.Sprintf("no server can start: %s is not there; what was written lies in %s", r.into, strings.Join(left, " ")),
-		"the same command clears that and begins anew; to give the space back: rm -r "+strings.Join(left, " "))
+		"the same command goes on from the files that are right; to give the space back: rm -r "+strings.Join(left, " "))
 }
 
 // unrecovered says what is left of a restore whose server did not get to the target.
@@ -297,7 +344,12 @@ func (r *restoring) unrecovered(err error, dir string) error {
 		for _, t := range r.site.Tablespaces {
 			dirs = append(dirs, quoteWord(t.To))
 		}
-		fix = fmt.Sprintf("to recover to the same target: %s\nor begin anew: rm -r %s, and the same command", r.pgCtl(dir, "start"), strings.Join(dirs, " "))
+		fix = "to recover to the same target: " + r.pgCtl(dir, "start")
+		if r.inPlace {
+			fix += "\nor begin anew: the same command"
+		} else {
+			fix += fmt.Sprintf("\nor begin anew: rm -r %s, and the same command", strings.Join(dirs, " "))
+		}
 	}
 	if server := new(restore.ServerError); errors.As(err, &server) {
 		why += "\nthe server's log says more, also of pgark wal fetch where that did not get a file: " + server.Log

@@ -94,7 +94,7 @@ func TestCancelledFetch(t *testing.T) {
 	}
 	want := `error: cancelled
   cause   no server can start: /new data is not there; what was written lies in '/new data.pgark-partial' '/new data-fast.pgark-partial'
-  fix     the same command clears that and begins anew; to give the space back: rm -r '/new data.pgark-partial' '/new data-fast.pgark-partial'
+  fix     the same command goes on from the files that are right; to give the space back: rm -r '/new data.pgark-partial' '/new data-fast.pgark-partial'
 `
 	if got := said(r.unfetched(context.Canceled)); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
@@ -145,5 +145,59 @@ func TestFailedReplay(t *testing.T) {
 	_ = r.program.report(r.unrecovered(&restore.ProofError{What: "last replayed LSN", Got: "0/2", Want: "0/1"}, "/srv/data"))
 	if strings.Contains(out.String(), again) || !strings.Contains(out.String(), "keep the folder") {
 		t.Errorf("got %s, want the folder kept and the server not started", out)
+	}
+}
+
+// TestConfirmInPlace: who replaces a cluster types its name, or gives --yes; nothing else does.
+func TestConfirmInPlace(t *testing.T) {
+	for _, test := range []struct {
+		name, typed string
+		environment []string
+		yes, json   bool
+		want        bool
+		code        int // of the error; 0: none
+	}{
+		{"the name", "main\n", []string{"PGARK_FORCE_TTY=1"}, false, false, true, 0},
+		{"yes is no name", "yes\n", []string{"PGARK_FORCE_TTY=1"}, false, false, false, 0},
+		{"nothing", "\n", []string{"PGARK_FORCE_TTY=1"}, false, false, false, 0},
+		{"--yes", "", nil, true, false, true, 0},
+		{"--yes, JSON", "", nil, true, true, true, 0},
+		{"nobody to ask", "main\n", nil, false, false, false, exitRefused},
+		{"JSON", "main\n", []string{"PGARK_FORCE_TTY=1"}, false, true, false, exitRefused},
+		{"no input", "main\n", []string{"PGARK_FORCE_TTY=1", "PGARK_NO_INPUT=1"}, false, false, false, exitRefused},
+	} {
+		r, out := planned(t)
+		r.inPlace, r.yes, r.json = true, test.yes, test.json
+		r.site.Held = 412_000_000_000
+		r.program.environment, r.program.stdin = test.environment, strings.NewReader(test.typed)
+		got, err := r.confirm()
+		if got != test.want || (err != nil) != (test.code != 0) {
+			t.Errorf("%s: got %t, %v", test.name, got, err)
+		}
+		if err != nil && r.program.report(err) != test.code {
+			t.Errorf("%s: got %v, want code %d", test.name, err, test.code)
+		}
+		if asked := strings.Contains(out.String(), "This replaces /var/lib/postgresql/17/restored (412 GB). Type the cluster name to continue: "); asked == (test.yes || test.code != 0) {
+			t.Errorf("%s: printed %q", test.name, out)
+		}
+	}
+}
+
+// TestUnfinishedInPlace: what is left says that no server starts, and that the same command goes on.
+func TestUnfinishedInPlace(t *testing.T) {
+	r, out := planned(t)
+	r.into, r.inPlace = t.TempDir(), true
+	failed := &restore.SpaceError{Dir: "/srv", Needed: 2_000_000, Free: 1_000_000}
+	if err := r.unfetched(failed); err != error(failed) { //nolint:errorlint // the very same
+		t.Error("an error from before the first byte was changed")
+	}
+	if err := os.WriteFile(filepath.Join(r.into, "pgark-restore"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code := r.program.report(r.unfetched(failed))
+	for _, words := range []string{"it has no pg_control until all of it is restored", "the same command goes on from the files that are right"} {
+		if !strings.Contains(out.String(), words) || code != exitRefused {
+			t.Errorf("code %d, %s lacks %q", code, out, words)
+		}
 	}
 }

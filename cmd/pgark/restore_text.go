@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/restore"
 	"github.com/pgark/pgark/status"
@@ -21,7 +22,11 @@ func (r *restoring) printPlan() {
 	if into == "" {
 		into = "(no --into yet)"
 	}
-	r.printf("%s  %s%s%s   nothing written yet\n\n", r.paint("Plan", "1"), r.configured.Name, r.arrow(), into)
+	what := "nothing written yet"
+	if r.inPlace {
+		what = "IN PLACE, " + what
+	}
+	r.printf("%s  %s%s%s   %s\n\n", r.paint("Plan", "1"), r.configured.Name, r.arrow(), into, what)
 	r.printTarget()
 	r.printStrip()
 	b := p.Backup
@@ -137,7 +142,7 @@ func (r *restoring) printSite() {
 	}
 	label := "needs"
 	for _, fs := range r.site.FileSystems {
-		r.fields(label, fmt.Sprintf("%s of %s free in %s", size(int64(fs.Needed)), size(int64(fs.Free)), fs.Mount))
+		r.fields(label, fmt.Sprintf("%s of %s free%s in %s", size(int64(fs.Needed)), size(int64(fs.Free)), heldText(fs), fs.Mount))
 		label = ""
 	}
 	for _, t := range r.site.Tablespaces {
@@ -148,6 +153,26 @@ func (r *restoring) printSite() {
 		r.fields(label, fmt.Sprintf("tablespace %d, %s%s%s", t.OID, t.From, r.arrow(), to))
 		label = ""
 	}
+}
+
+// heldText is what lies on a file system and is kept or goes.
+func heldText(fs restore.FileSystem) string {
+	if fs.Held == 0 {
+		return ""
+	}
+	return " and " + size(int64(fs.Held)) + " of what is there"
+}
+
+// replaceNotes says what a person should know of the cluster that is replaced.
+func (r *restoring) replaceNotes() []string {
+	if !r.inPlace || r.site == nil {
+		return nil
+	}
+	notes := []string{"what lies in pg_wal goes: copy it away first if commits that were never archived matter"}
+	if state := r.site.State; state != nil && *state != postgres.StateShutDown && *state != postgres.StateShutDownInRecovery {
+		notes = append(notes, "the server was not shut down: its pg_control says "+state.String())
+	}
+	return notes
 }
 
 func (r *restoring) binariesText() string {
@@ -240,7 +265,7 @@ func (r *restoring) planJSON() map[string]any {
 		"backup": b.ID, "backup_bytes": b.Plain, "backup_stored_bytes": b.Stored, "backup_stopped": exact(b.Stopped),
 		"pg_version_num": b.PGVersionNum, "page_checksums": b.Checksums,
 		"timeline": p.Timeline, "timelines": timelines, "start_lsn": b.StartLSN, "until_lsn": p.Until, "segments": p.Segments, "wal_bytes": p.WAL,
-		"needed_bytes": p.Needed, "binaries": nil, "at_target": r.action, "start": r.cli.Bool("start"), "notes": listJSON(p.Notes),
+		"needed_bytes": p.Needed, "binaries": nil, "at_target": r.action, "in_place": r.inPlace, "start": r.cli.Bool("start"), "notes": listJSON(p.Notes),
 	}
 	if p.Target.Kind == restore.TargetTime {
 		document["target_time"] = exact(p.Target.Time.Go())
@@ -280,7 +305,7 @@ func (r *restoring) siteJSON(document map[string]any) {
 	}
 	systems := []map[string]any{}
 	for _, fs := range r.site.FileSystems {
-		systems = append(systems, map[string]any{"mount": fs.Mount, "needed_bytes": fs.Needed, "free_bytes": fs.Free})
+		systems = append(systems, map[string]any{"mount": fs.Mount, "needed_bytes": fs.Needed, "free_bytes": fs.Free, "held_bytes": fs.Held})
 	}
 	document["directory"], document["tablespaces"], document["file_systems"] = r.site.Dir, tablespaces, systems
 	if len(systems) > 0 {
@@ -320,13 +345,16 @@ func (r *restoring) printLaid(laid *restore.Laid) error {
 			"plan": r.planJSON(),
 			"result": map[string]any{
 				"directory": laid.Dir, "files": laid.Files, "bytes": laid.Bytes, "seconds": laid.Took.Seconds(),
+				"reused_files": laid.ReusedFiles, "reused_bytes": laid.ReusedBytes,
 				"notes": listJSON(laid.Notes), "substitutes": r.substitutesJSON(),
 			},
 		})
 	}
 	r.printf("Laid down in %s: %s, %s. Recovery happens when the server is started.\n", elapsed(laid.Took), count(int(laid.Files), "file"), size(laid.Bytes))
+	r.printReused(laid)
 	r.row("start", "%s", r.pgCtl(laid.Dir, "start"))
 	r.wrapped("", "it listens where its postgresql.conf says, and recovers to the target; it does not archive")
+	r.printAdopt()
 	for _, note := range laid.Notes {
 		r.wrapped("note", note)
 	}
@@ -344,6 +372,7 @@ func (r *restoring) printRecovered(laid *restore.Laid, got *restore.Recovered, t
 		last = fmt.Sprintf("Last commit applied: xid %d at %s.", uint32(c.XID), moment(c.Time.Go()))
 	}
 	r.printf("Restored in %s. %s Later commits applied: %d.\n", elapsed(took), last, got.Later)
+	r.printReused(laid)
 	if got.Server != nil {
 		proof := "the server replayed to " + got.Replayed.String() + " and no further"
 		if got.LaterChecked > 0 {
@@ -363,6 +392,20 @@ func (r *restoring) printRecovered(laid *restore.Laid, got *restore.Recovered, t
 	return nil
 }
 
+// printReused says how much was there already.
+func (r *restoring) printReused(laid *restore.Laid) {
+	if laid.ReusedFiles > 0 {
+		r.fields("reused", fmt.Sprintf("%s, %s, that were right already", count(int(laid.ReusedFiles), "file"), size(laid.ReusedBytes)))
+	}
+}
+
+// printAdopt says how a cluster that was replaced goes on being archived.
+func (r *restoring) printAdopt() {
+	if r.inPlace && r.action == restore.ActionPromote {
+		r.row("archive", "pgark run --adopt %s   once, when the server runs as usual: it is on a timeline of its own now", r.plan.SystemID)
+	}
+}
+
 // printRunning says how to look into the server, and how to end it.
 func (r *restoring) printRunning(got *restore.Recovered) {
 	s := got.Server
@@ -377,11 +420,13 @@ func (r *restoring) printRunning(got *restore.Recovered) {
 		r.row("open", "%s", r.as(append(psql, "-c", "select pg_wal_replay_resume()")...))
 	}
 	r.row("stop", "%s", r.as(filepath.Join(s.BinDir, "pg_ctl"), "-D", s.DataDir, "stop"))
+	r.printAdopt()
 }
 
 func (r *restoring) resultJSON(laid *restore.Laid, got *restore.Recovered, took time.Duration) map[string]any {
 	document := map[string]any{
 		"directory": laid.Dir, "files": laid.Files, "bytes": laid.Bytes, "seconds": took.Seconds(), "notes": listJSON(laid.Notes),
+		"reused_files": laid.ReusedFiles, "reused_bytes": laid.ReusedBytes,
 		"substitutes": r.substitutesJSON(),
 		"timeline":    got.Timeline, "in_recovery": got.InRecovery, "replayed_lsn": got.Replayed,
 		"last_transaction": commitJSON(got.LastCommit), "later_applied": got.Later, "later_checked": got.LaterChecked,
