@@ -30,6 +30,9 @@ var (
 	ErrNoStore = errors.New("no such bucket")
 	// ErrUploadLost means that the store does not know this upload any more: it must be begun again.
 	ErrUploadLost = errors.New("upload lost")
+	// ErrNoVersions means that an object was not superseded because the store would have lost the one in its place: the bucket keeps
+	// no versions.
+	ErrNoVersions = errors.New("keeps no older versions")
 	// ErrKey means that a key is not valid.
 	ErrKey = errors.New("invalid key")
 	// ErrSpan means that a span does not lie within the object.
@@ -46,7 +49,7 @@ var (
 // Error says which operation on which key in which store failed and why. It reads
 // "put a/b: s3://bucket: access denied (403 AccessDenied)".
 type Error struct {
-	// Op is put, begin, part, commit, abort, get, stat, list, delete, probe, versioning or replication.
+	// Op is put, begin, supersede, part, commit, abort, get, stat, list, delete, probe, versioning or replication.
 	Op string
 	// Key is empty where the operation has none.
 	Key Key

@@ -264,6 +264,7 @@ func (s *Store) fault(op string, key storage.Key, err error) error {
 		{storage.ErrSpan, nil},
 		{storage.ErrClosed, nil},
 		{storage.ErrUploadLost, nil},
+		{storage.ErrNoVersions, nil},
 		{storage.ErrUnavailable, nil},
 		{errNoLink, nil},
 		{errParts, nil},

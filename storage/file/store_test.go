@@ -344,3 +344,28 @@ func BenchmarkPut(b *testing.B) {
 		}
 	})
 }
+
+// TestSupersededFileIsKept guards I3: what healing takes the place of is evidence, and stays beside it.
+func TestSupersededFileIsKept(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	if err := s.Put(t.Context(), "a/b", []byte("damaged")); err != nil {
+		t.Fatal(err)
+	}
+	u, err := s.Supersede(t.Context(), "a/b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(u.Part(t.Context(), 1, []byte("right")), u.Commit(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	names := files(t, dir)
+	if len(names) != 2 || !strings.HasPrefix(names[0], "a/.pgark-kept-b-") || names[1] != "a/b" {
+		t.Fatalf("got %v", names)
+	}
+	for i, want := range []string{"damaged", "right"} {
+		if got, err := os.ReadFile(filepath.Join(dir, names[i])); err != nil || string(got) != want {
+			t.Errorf("%s: got %q, %v, want %q", names[i], got, err, want)
+		}
+	}
+}

@@ -18,6 +18,8 @@ type upload struct {
 	store *Store
 	root  *os.Root
 	key   storage.Key
+	// supersedes says that it takes the place of an object, which is kept under another name.
+	supersedes bool
 
 	mu    sync.Mutex
 	main  *temp // nil after the end
@@ -45,6 +47,21 @@ func (s *Store) Begin(ctx context.Context, key storage.Key) (storage.Upload, err
 		return nil, s.fault("begin", key, err)
 	}
 	return &upload{store: s, root: root, key: key, main: f, parts: make(map[int]part)}, nil
+}
+
+// Supersede implements storage.Superseder. What is superseded gets a second name in its folder, which begins with ".pgark-kept-", so that it
+// is no key.
+func (s *Store) Supersede(ctx context.Context, key storage.Key) (storage.Upload, error) {
+	u, err := s.Begin(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	made, ok := u.(*upload)
+	if !ok {
+		return nil, s.fault("supersede", key, errors.ErrUnsupported)
+	}
+	made.supersedes = true
+	return made, nil
 }
 
 // Part implements storage.Upload.
@@ -152,6 +169,9 @@ func (u *upload) commit(ctx context.Context) error {
 	}
 	if err := errors.Join(ended(ctx), u.main.Truncate(length)); err != nil {
 		return err
+	}
+	if u.supersedes {
+		return u.store.supersede(u.root, u.main, u.key)
 	}
 	return u.store.publish(u.root, u.main, u.key)
 }

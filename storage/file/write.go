@@ -16,6 +16,9 @@ import (
 // tempPrefix begins the name of each temporary file. No key has a name that begins with a dot.
 const tempPrefix = ".pgark-tmp-"
 
+// keptPrefix begins the name of each file that was superseded; the last part of its key follows, and a random end.
+const keptPrefix = ".pgark-kept-"
+
 // temp is a temporary file that has no other name yet.
 type temp struct {
 	*os.File
@@ -95,6 +98,31 @@ func (s *Store) publish(root *os.Root, f *temp, key storage.Key) error {
 	case errors.Is(err, syscall.EPERM), errors.Is(err, errors.ErrUnsupported):
 		return errNoLink
 	case err != nil:
+		return err
+	}
+	return s.syncDirs(root, path.Dir(string(key)))
+}
+
+// supersede brings the temporary file to disk and gives it the name of key, in the place of the file that has it. That one gets another name
+// before, so that it has a name at every moment. The temporary file loses its own name and is not closed.
+func (s *Store) supersede(root *os.Root, f *temp, key storage.Key) error {
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if f.is(root, key) {
+		return s.syncDirs(root, path.Dir(string(key))) // a commit before this one got as far
+	}
+	random := make([]byte, 6)
+	_, _ = rand.Read(random) // never fails, crypto/rand
+	kept := path.Join(path.Dir(string(key)), keptPrefix+path.Base(string(key))+"-"+hex.EncodeToString(random))
+	switch err := root.Link(string(key), kept); {
+	case errors.Is(err, fs.ErrNotExist): // nothing lies there
+	case errors.Is(err, syscall.EPERM), errors.Is(err, errors.ErrUnsupported):
+		return errNoLink
+	case err != nil:
+		return err
+	}
+	if err := root.Rename(f.name, string(key)); err != nil {
 		return err
 	}
 	return s.syncDirs(root, path.Dir(string(key)))

@@ -16,16 +16,18 @@ type Op string
 
 // The operations of a store and of its uploads. Any in a script stands for all of them.
 const (
-	Any    Op = ""
-	Put    Op = "put"
-	Begin  Op = "begin"
-	Part   Op = "part"
-	Commit Op = "commit"
-	Abort  Op = "abort"
-	Get    Op = "get"
-	Stat   Op = "stat"
-	List   Op = "list"
-	Delete Op = "delete"
+	Any   Op = ""
+	Put   Op = "put"
+	Begin Op = "begin"
+	// Supersede stands for the beginning of such an upload.
+	Supersede Op = "supersede"
+	Part      Op = "part"
+	Commit    Op = "commit"
+	Abort     Op = "abort"
+	Get       Op = "get"
+	Stat      Op = "stat"
+	List      Op = "list"
+	Delete    Op = "delete"
 )
 
 // Call is one call that was made and, once it has ended, its result.

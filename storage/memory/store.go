@@ -26,6 +26,7 @@ const place = "memory://"
 type Store struct {
 	mu      sync.Mutex
 	objects map[storage.Key]object
+	older   map[storage.Key][][]byte // what was superseded, the oldest first
 	uploads map[*upload]struct{}
 	hidden  map[string]struct{} // patterns that lists leave out
 	rules   []*rule
@@ -44,6 +45,7 @@ type object struct {
 func New() *Store {
 	return &Store{
 		objects: make(map[storage.Key]object),
+		older:   make(map[storage.Key][][]byte),
 		uploads: make(map[*upload]struct{}),
 		hidden:  make(map[string]struct{}),
 		crash:   make(chan struct{}),
@@ -183,6 +185,13 @@ func (s *Store) Bytes(key storage.Key) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return bytes.Clone(s.objects[key].body)
+}
+
+// Older returns the contents that were superseded under a key, the oldest first.
+func (s *Store) Older(key storage.Key) [][]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.older[key])
 }
 
 // Replace sets the content of an object behind the store's back, as a broken disk would; nil removes

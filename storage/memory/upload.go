@@ -13,17 +13,27 @@ import (
 type upload struct {
 	store *Store
 	key   storage.Key
-	parts map[int][]byte // guarded by store.mu
-	done  bool           // committed; guarded by store.mu
+	// supersedes says that it takes the place of an object, which is kept.
+	supersedes bool
+	parts      map[int][]byte // guarded by store.mu
+	done       bool           // committed; guarded by store.mu
 }
 
 // Begin implements storage.Store.
 func (s *Store) Begin(ctx context.Context, key storage.Key) (storage.Upload, error) {
-	if err := key.Validate(); err != nil {
-		return nil, fault(Begin, key, err)
+	return s.begin(ctx, Begin, &upload{store: s, key: key, parts: make(map[int][]byte)})
+}
+
+// Supersede implements storage.Superseder. Older returns what was superseded.
+func (s *Store) Supersede(ctx context.Context, key storage.Key) (storage.Upload, error) {
+	return s.begin(ctx, Supersede, &upload{store: s, key: key, supersedes: true, parts: make(map[int][]byte)})
+}
+
+func (s *Store) begin(ctx context.Context, op Op, u *upload) (storage.Upload, error) {
+	if err := u.key.Validate(); err != nil {
+		return nil, fault(op, u.key, err)
 	}
-	u := &upload{store: s, key: key, parts: make(map[int][]byte)}
-	err := s.do(ctx, Call{Op: Begin, Key: key}, func() error {
+	err := s.do(ctx, Call{Op: op, Key: u.key}, func() error {
 		s.uploads[u] = struct{}{}
 		return nil
 	})
@@ -72,13 +82,25 @@ func (u *upload) Commit(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := u.store.create(u.key, body); err != nil {
+		if err := u.make(body); err != nil {
 			return err
 		}
 		u.done = true
 		delete(u.store.uploads, u)
 		return nil
 	})
+}
+
+// make is called with the store's lock held.
+func (u *upload) make(body []byte) error {
+	if !u.supersedes {
+		return u.store.create(u.key, body)
+	}
+	if o, ok := u.store.objects[u.key]; ok {
+		u.store.older[u.key] = append(u.store.older[u.key], o.body)
+	}
+	u.store.set(u.key, body)
+	return nil
 }
 
 func (u *upload) join() ([]byte, error) {

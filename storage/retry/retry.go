@@ -15,7 +15,7 @@ import (
 
 // Event is one failed attempt that will be made again.
 type Event struct {
-	// Op is the operation: put, begin, part, commit, abort, get, read, stat, list, delete, probe, replication.
+	// Op is the operation: put, begin, supersede, part, commit, abort, get, read, stat, list, delete, probe, replication.
 	Op string
 	// Key is the key, or the prefix of a list.
 	Key storage.Key
@@ -135,7 +135,7 @@ func (c *call) timedOut(err error, timeout time.Duration) error {
 func final(err error) bool {
 	for _, answer := range []error{
 		storage.ErrNotFound, storage.ErrExists, storage.ErrDenied, storage.ErrNoStore, storage.ErrKey, storage.ErrSpan,
-		storage.ErrClosed, storage.ErrUploadLost,
+		storage.ErrClosed, storage.ErrUploadLost, storage.ErrNoVersions,
 	} {
 		if errors.Is(err, answer) {
 			return true

@@ -21,9 +21,22 @@ const commitShare = 64
 // Begin implements storage.Store. A Begin whose answer was lost leaves an upload in the store that
 // nobody knows; a rule of the bucket that aborts incomplete uploads removes it.
 func (s *Store) Begin(ctx context.Context, key storage.Key) (storage.Upload, error) {
+	return s.start(ctx, "begin", key, s.store.Begin)
+}
+
+// Supersede implements storage.Superseder.
+func (s *Store) Supersede(ctx context.Context, key storage.Key) (storage.Upload, error) {
+	return s.start(ctx, "supersede", key, func(ctx context.Context, key storage.Key) (storage.Upload, error) {
+		return storage.Supersede(ctx, s.store, key)
+	})
+}
+
+func (s *Store) start(ctx context.Context, op string, key storage.Key,
+	begin func(context.Context, storage.Key) (storage.Upload, error),
+) (storage.Upload, error) {
 	u := &upload{store: s, key: key}
-	err := s.run(ctx, s.begin("begin", key, 0), func(ctx context.Context) (err error) {
-		u.upload, err = s.store.Begin(ctx, key)
+	err := s.run(ctx, s.begin(op, key, 0), func(ctx context.Context) (err error) {
+		u.upload, err = begin(ctx, key)
 		return err
 	})
 	if err != nil {

@@ -19,6 +19,8 @@ type upload struct {
 	store *Store
 	key   storage.Key
 	id    *string
+	// supersedes says that it takes the place of an object, which the bucket keeps as an older version.
+	supersedes bool
 
 	mu     sync.Mutex
 	parts  map[int]part
@@ -45,6 +47,34 @@ func (s *Store) Begin(ctx context.Context, key storage.Key) (storage.Upload, err
 	if err := ready(ctx, key); err != nil {
 		return nil, s.fault(ctx, "begin", key, err)
 	}
+	return s.begin(ctx, key)
+}
+
+// Supersede implements storage.Superseder: in a bucket with versioning a write without a condition makes a new version. It needs
+// s3:GetBucketVersioning. https://docs.aws.amazon.com/AmazonS3/latest/userguide/AddingObjectstoVersioningEnabledBuckets.html
+func (s *Store) Supersede(ctx context.Context, key storage.Key) (storage.Upload, error) {
+	if err := ready(ctx, key); err != nil {
+		return nil, s.fault(ctx, "supersede", key, err)
+	}
+	versioning, err := s.client.GetBucketVersioning(ctx, &s3.GetBucketVersioningInput{Bucket: s.bucket()})
+	if err != nil {
+		err = s.unsupported(ctx, "versioning", err)
+	}
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return nil, err
+	}
+	if err != nil || versioning.Status != types.BucketVersioningStatusEnabled {
+		return nil, s.fault(ctx, "supersede", key, storage.ErrNoVersions)
+	}
+	u, err := s.begin(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	u.supersedes = true
+	return u, nil
+}
+
+func (s *Store) begin(ctx context.Context, key storage.Key) (*upload, error) {
 	in := &s3.CreateMultipartUploadInput{
 		Bucket:               s.bucket(),
 		Key:                  s.name(key),
@@ -163,9 +193,12 @@ func (u *upload) whole() (whole, error) {
 
 func (u *upload) complete(ctx context.Context, w whole) error {
 	s := u.store
-	condition, err := s.condition(ctx, u.key)
-	if err != nil {
-		return err
+	var condition *string
+	if !u.supersedes {
+		var err error
+		if condition, err = s.condition(ctx, u.key); err != nil {
+			return err
+		}
 	}
 	in := &s3.CompleteMultipartUploadInput{
 		Bucket:          s.bucket(),

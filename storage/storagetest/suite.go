@@ -45,6 +45,7 @@ func Run(t *testing.T, open func(t *testing.T) storage.Store) {
 		{"upload abort", testUploadAbort},
 		{"upload invisible", testUploadInvisible},
 		{"upload faults", testUploadFaults},
+		{"supersede", testSupersede},
 		{"body reused", testBodyReused},
 		{"concurrent", testConcurrent},
 		{"cancelled", testCancelled},
