@@ -82,6 +82,11 @@ func (c *Cluster) readBackup(ctx context.Context, store storage.Store, id string
 	case err != nil:
 		return Backup{}, fmt.Errorf("read backup %s: %w", id, err)
 	}
+	return c.checkBackup(key, id, text)
+}
+
+// checkBackup reads the content of the record of the backup id. The error is a *CorruptError.
+func (c *Cluster) checkBackup(key storage.Key, id string, text []byte) (Backup, error) {
 	b, err := ParseBackup(text)
 	if err != nil {
 		return Backup{}, &CorruptError{Key: key, Reason: "record", Err: err}

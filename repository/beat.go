@@ -122,16 +122,25 @@ func (c *Cluster) newestBeat(ctx context.Context) (Beat, bool, error) {
 		if err != nil {
 			return Beat{}, false, c.readError(key, err)
 		}
-		var content Beat
-		if err := json.Unmarshal(body, &content); err != nil {
-			return Beat{}, false, &CorruptError{Key: key, Reason: "content", Err: err}
-		}
-		if !content.Time.Equal(newest.Time) || content.Timeline != newest.Timeline || content.LSN != newest.LSN {
-			return Beat{}, false, &CorruptError{Key: key, Reason: "content differs from its name"}
+		if _, err := c.checkBeat(key, string(newest.name()), body); err != nil {
+			return Beat{}, false, err
 		}
 		return newest, true, nil
 	}
 	return Beat{}, false, errors.New("beats vanish while they are read")
+}
+
+// checkBeat reads the content of the beat with this name. The error is a *CorruptError.
+func (c *Cluster) checkBeat(key storage.Key, name string, body []byte) (Beat, error) {
+	named, ok := parseBeatName(name)
+	var content Beat
+	if err := json.Unmarshal(body, &content); err != nil || !ok {
+		return Beat{}, &CorruptError{Key: key, Reason: "content", Err: err}
+	}
+	if !content.Time.Equal(named.Time) || content.Timeline != named.Timeline || content.LSN != named.LSN {
+		return Beat{}, &CorruptError{Key: key, Reason: "content differs from its name"}
+	}
+	return named, nil
 }
 
 // findNewestBeat searches by time where there are many: steps that double until nothing lies behind, then halves.

@@ -56,6 +56,9 @@ func (c *Cluster) learnSegmentSize(size wal.SegmentSize) {
 	}
 }
 
+// AssumeSegmentSize is for who knows wal_segment_size from a copy of the repository, so that damage here does not hide it.
+func (c *Cluster) AssumeSegmentSize(size wal.SegmentSize) { c.learnSegmentSize(size) }
+
 func (c *Cluster) findSegmentSize(ctx context.Context) (wal.SegmentSize, error) {
 	timelines, err := c.Timelines(ctx)
 	if err != nil {

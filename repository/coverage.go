@@ -74,6 +74,27 @@ func (v *Coverage) Gaps(r wal.Range) []wal.Range {
 	return gaps
 }
 
+// AlongHistory returns the WAL that a server on history h finds where covered, by timeline, is all there is. The first segment of a timeline
+// begins with a copy of its parent's bytes (XLogFileCopy in src/backend/access/transam/xlog.c), which counts as theirs. It is pure.
+func AlongHistory(h wal.History, size wal.SegmentSize, covered map[wal.TimelineID][]wal.Range) Coverage {
+	along := Coverage{Timeline: h.Timeline}
+	add := func(tli wal.TimelineID) {
+		own, _ := h.RangeOf(tli)
+		if own.Empty() {
+			return
+		}
+		own.Start = size.Floor(own.Start)
+		for _, s := range covered[tli] {
+			along.Add(wal.Range{Start: max(s.Start, own.Start), End: min(s.End, own.End)})
+		}
+	}
+	for _, p := range h.Parents {
+		add(p.Timeline)
+	}
+	add(h.Timeline)
+	return along
+}
+
 // Coverage lists which WAL of timeline tli the repository holds from the segment of from on. It trusts the keys: it
 // reads no object.
 func (c *Cluster) Coverage(ctx context.Context, tli wal.TimelineID, from wal.LSN) (Coverage, error) {

@@ -370,14 +370,20 @@ func (c *Cluster) readDrill(ctx context.Context, id string) (Drill, []byte, erro
 	case err != nil:
 		return Drill{}, nil, fmt.Errorf("read drill %s: %w", id, err)
 	}
+	d, err := c.checkDrill(key, id, text)
+	return d, text, err
+}
+
+// checkDrill reads the content of the report of the drill id. The error is a *CorruptError.
+func (c *Cluster) checkDrill(key storage.Key, id string, text []byte) (Drill, error) {
 	d, err := parseDrill(text)
 	if err != nil {
-		return Drill{}, nil, &CorruptError{Key: key, Reason: "report", Err: err}
+		return Drill{}, &CorruptError{Key: key, Reason: "report", Err: err}
 	}
 	if d.ID != id || d.SystemID != c.id {
-		return Drill{}, nil, &CorruptError{Key: key, Reason: fmt.Sprintf("report is that of %s of system %s", d.ID, d.SystemID)}
+		return Drill{}, &CorruptError{Key: key, Reason: fmt.Sprintf("report is that of %s of system %s", d.ID, d.SystemID)}
 	}
-	return d, text, nil
+	return d, nil
 }
 
 // Drills reads the reports of the newest drills, at most n of them, or of all if n is 0, ordered by id: the time they began. A report that cannot be

@@ -125,11 +125,20 @@ func readHistory(ctx context.Context, store storage.Store, key storage.Key, tli 
 	if err != nil {
 		return timelineHistory{}, fmt.Errorf("history of timeline %s: %w", tli, err)
 	}
-	h, err := wal.ParseHistory(tli, raw)
+	h, err := parseHistory(Object{Key: key, Timeline: tli}, raw)
 	if err != nil {
-		return timelineHistory{}, &CorruptError{Key: key, Reason: "history", Err: err}
+		return timelineHistory{}, err
 	}
 	return timelineHistory{h, raw}, nil
+}
+
+// parseHistory reads the bytes of a history file. The error is a *CorruptError.
+func parseHistory(o Object, raw []byte) (wal.History, error) {
+	h, err := wal.ParseHistory(o.Timeline, raw)
+	if err != nil {
+		return wal.History{}, &CorruptError{Key: o.Key, Reason: "history", Err: err}
+	}
+	return h, nil
 }
 
 // Histories reads the history files of all timelines. A timeline without one, such as 1, is not in the map.

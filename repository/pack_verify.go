@@ -13,10 +13,7 @@ import (
 
 // VerifyPack reads a whole pack and checks its header, the SHA-256 of every run, and that nothing follows. The error is a *CorruptError.
 func (r *BackupReader) VerifyPack(ctx context.Context, t *PackTable) error {
-	h := Header{Pack: uint64(t.Pack.Number)}
-	h.SystemID, h.Timeline, h.SegmentSize = r.backup.SystemID, r.backup.Timeline, r.backup.SegmentSize
-	h.Kind, h.Range.Start = KindPack, r.backup.StartLSN
-	head, err := h.MarshalBinary()
+	head, err := r.packHeader(t)
 	if err == nil {
 		err = verifyPack(ctx, r.store, t.Pack.key(r.prefix), head, t)
 	}
@@ -24,6 +21,14 @@ func (r *BackupReader) VerifyPack(ctx context.Context, t *PackTable) error {
 		return fmt.Errorf("verify %s: %w", t.Pack.Name, err)
 	}
 	return nil
+}
+
+// packHeader returns the header that a pack must have.
+func (r *BackupReader) packHeader(t *PackTable) ([]byte, error) {
+	h := Header{Pack: uint64(t.Pack.Number)}
+	h.SystemID, h.Timeline, h.SegmentSize = r.backup.SystemID, r.backup.Timeline, r.backup.SegmentSize
+	h.Kind, h.Range.Start = KindPack, r.backup.StartLSN
+	return h.MarshalBinary()
 }
 
 // verifyPack compares the object key with the header head and the hashes of t.

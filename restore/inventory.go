@@ -1,7 +1,6 @@
 package restore
 
 import (
-	"cmp"
 	"math"
 	"slices"
 
@@ -128,37 +127,7 @@ func (inv *Inventory) branch(tli wal.TimelineID) (branch, bool) {
 		}
 		h = wal.History{Timeline: 1}
 	}
-	return branch{history: h, spans: inv.spans(h)}, true
-}
-
-// spans joins the WAL of a timeline and its ancestors. The first segment of a
-// timeline begins with a copy of its parent's bytes (XLogFileCopy in
-// src/backend/access/transam/xlog.c), which counts as theirs.
-func (inv *Inventory) spans(h wal.History) []wal.Range {
-	var all []wal.Range
-	for _, tli := range append(parents(h), h.Timeline) {
-		own, _ := h.RangeOf(tli)
-		if own.Empty() {
-			continue
-		}
-		own.Start = inv.SegmentSize.Floor(own.Start)
-		for _, s := range inv.Coverage[tli] {
-			s.Start, s.End = max(s.Start, own.Start), min(s.End, own.End)
-			if !s.Empty() {
-				all = append(all, s)
-			}
-		}
-	}
-	slices.SortFunc(all, func(a, b wal.Range) int { return cmp.Compare(a.Start, b.Start) })
-	var joined []wal.Range
-	for _, s := range all {
-		if n := len(joined); n > 0 && s.Start <= joined[n-1].End {
-			joined[n-1].End = max(joined[n-1].End, s.End)
-			continue
-		}
-		joined = append(joined, s)
-	}
-	return joined
+	return branch{history: h, spans: repository.AlongHistory(h, inv.SegmentSize, inv.Coverage).Spans}, true
 }
 
 // lost returns the recorded gap that the byte at lsn of the branch lies in.
