@@ -13,13 +13,14 @@ INSTANTS      ?= 50
 DEATHS        ?= 100
 SEED          ?=
 DURATION      ?= 10m
+FLIPS         ?= 10000
 RATE          ?= 2000
 UNIT_PACKAGES  = $$($(GO) list ./... | grep -v /integration)
 
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := build
-.PHONY: help build parts demo test unit lint fuzz bench soak restores failover chaos deaths clean
+.PHONY: help build parts demo test unit lint fuzz bench soak restores failover chaos deaths flips clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -84,6 +85,9 @@ deaths: parts ## hosts that die while commits wait for two repositories: make de
 
 hang: parts ## the hang's long form, with figures: make hang DURATION=10m RATE=2000
 	REQUIRE_ALL=1 PGARK_TEST_DURATION=$(DURATION) PGARK_TEST_RATE=$(RATE) $(GO) test -count 1 -timeout 0 -v -run '^TestBucketHangs$$' ./integration
+
+flips: ## random damage to a repository, each found by verify: make flips FLIPS=10000 SEED=1
+	PGARK_TEST_FLIPS=$(FLIPS) PGARK_TEST_SEED=$(SEED) $(GO) test -count 1 -timeout 0 -v -run '^TestFlips$$' ./verify
 
 clean: ## what was built; not the parts
 	rm -rf bin

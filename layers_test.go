@@ -33,12 +33,13 @@ var rooms = map[string]string{
 	"archiver/archivertest": "repository wal",
 	"backup":                "compression postgres repository wal",
 	"restore":               "postgres repository wal",
+	"verify":                "repository storage wal",
 	"drill":                 "postgres repository restore wal",
 	"status":                "repository storage syncmode wal",
 	"config":                "backup storage/copies syncmode",
 	"agent": "archiver backup compression config postgres repository restore status " +
-		"storage storage/copies storage/file storage/retry storage/s3 syncmode wal",
-	"cmd/pgark": "agent archiver backup config drill postgres repository restore status storage syncmode wal",
+		"storage storage/copies storage/file storage/retry storage/s3 syncmode verify wal",
+	"cmd/pgark": "agent archiver backup config drill postgres repository restore status storage syncmode verify wal",
 }
 
 // owners names the one room that may import each outside module.
@@ -61,6 +62,7 @@ var pure = []string{
 	"archiver/chain.go",
 	"restore/plan.go",
 	"drill/judge.go", "drill/checks.go",
+	"verify/judge.go", "verify/risk.go",
 	"agent/slot_watch.go", "status/slot.go",
 	"syncmode/names.go", "syncmode/state.go", "syncmode/watch.go",
 }

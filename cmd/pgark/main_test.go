@@ -191,7 +191,7 @@ func TestConfigVariableAndFlag(t *testing.T) {
 
 // TestEveryCommandRefusesLateFlags: a flag after an argument would be ignored silently.
 func TestEveryCommandRefusesLateFlags(t *testing.T) {
-	for _, name := range []string{"run", "backup", "list", "ls", "backups", "status", "check", "restore", "completion", "version", "wal fetch", "wal ls", "wal cat", "config show", "config validate"} {
+	for _, name := range []string{"run", "backup", "list", "ls", "backups", "status", "check", "restore", "completion", "verify", "version", "wal fetch", "wal ls", "wal cat", "config show", "config validate"} {
 		args := append(strings.Fields(name), "x", "--yes")
 		_, stderr, code := call(t, nil, args...)
 		if want := exitUsage; !strings.Contains(stderr, "put flags before arguments") || code != want && name != "wal fetch" || name == "wal fetch" && code != exitFetchUnknown {

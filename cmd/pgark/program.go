@@ -83,6 +83,7 @@ func (p *program) app() *cli.App {
 			restoreCommand(p),
 			drillCommand(p),
 			backupCommand(p),
+			verifyCommand(p),
 			repoCommand(p),
 			walCommand(p),
 			configCommand(p),

@@ -1,0 +1,154 @@
+package integration_test
+
+import (
+	"encoding/json"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pgark/pgark/postgres/postgrestest"
+)
+
+// verified is what `pgark verify -o json` says.
+type verified struct {
+	Verdict string `json:"verdict"`
+	Damage  []struct {
+		Repository string   `json:"repository"`
+		Class      string   `json:"class"`
+		Key        string   `json:"key"`
+		Elsewhere  []string `json:"elsewhere"`
+		Healed     bool     `json:"healed"`
+		Error      string   `json:"error"`
+	} `json:"damage"`
+	Risks []struct {
+		From      time.Time `json:"from"`
+		Elsewhere []string  `json:"elsewhere"`
+	} `json:"risks"`
+	Unusable     []json.RawMessage `json:"unusable_backups"`
+	Repositories []struct {
+		Read       int64  `json:"read_objects"`
+		Unrecorded string `json:"unrecorded"`
+	} `json:"repositories"`
+}
+
+func (s *site) verify(t *testing.T, code int, flags ...string) verified {
+	t.Helper()
+	o := s.tool.run(t.Context(), append(append([]string{"verify"}, flags...), "-o", "json")...)
+	var v verified
+	if err := json.Unmarshal([]byte(o.stdout), &v); err != nil || o.code != code {
+		t.Fatalf("verify %v: exit %d, want %d; %v\n%s%s", flags, o.code, code, err, o.stdout, o.stderr)
+	}
+	return v
+}
+
+// TestVerifyRepairs guards D1: objects of a real archive are damaged behind the S3 server's back, one of each class. verify names each of them and
+// nothing else, --repair puts them right from the copy, and the bucket keeps what lay there. Then the repaired repository alone gives back every row.
+func TestVerifyRepairs(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, postgrestest.Need(t, 15), onS3, postgrestest.Options{})
+	s.s3.CreateBucket(t, "pgark-dr")
+	dr := filepath.Join(s.s3.Dir(), "pgark-dr", "main")
+	s.tool.env = append(s.tool.env, "PGARK_REPO="+s.url, "PGARK_COPIES=dr="+s.s3.URL("pgark-dr", "main"), "PGARK_REQUIRED=all")
+	agent := s.tool.start(t, "run")
+	s.waitBackup(t)
+	s.server.Exec(t, "create table t (n int)")
+	for range 4 {
+		s.server.Exec(t, "insert into t select generate_series(1, 1000)")
+		s.server.Exec(t, "select pg_switch_wal()")
+	}
+	s.server.Exec(t, "insert into t values (7)")
+	s.waitArchived(t)
+	agent.stop(t)
+	for _, folder := range []string{s.folder, dr} { // as if an hour had passed: what is newer may be on its way
+		err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				err = os.Chtimes(path, time.Time{}, time.Now().Add(-time.Hour))
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if v := s.verify(t, 0); v.Verdict != "sound" || v.Repositories[0].Read < 10 || v.Repositories[0].Unrecorded != "" {
+		t.Fatalf("before: got %+v", v)
+	}
+
+	segments := objects(t, s.folder, "wal/00000001/*.zst")
+	want := []string{
+		objects(t, s.folder, "backups/*/base-*.tar.zst")[0], objects(t, s.folder, "backups/*/index.zst")[0],
+		objects(t, s.folder, "backups/*/record.json")[0], segments[0], segments[1], segments[2],
+	}
+	spoil(t, want[0], flipped)
+	spoil(t, want[1], func(b []byte) []byte { return b[:len(b)/2] })
+	spoil(t, want[2], flipped)
+	spoil(t, want[3], func([]byte) []byte { return nil })
+	spoil(t, want[4], flipped)
+	if err := os.Remove(want[5]); err != nil {
+		t.Fatal(err)
+	}
+	damaged, err := os.ReadFile(want[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, path := range want {
+		want[i] = strings.TrimPrefix(path, s.folder+"/")
+	}
+	slices.Sort(want)
+
+	v := s.verify(t, 3)
+	var named []string
+	for _, d := range v.Damage {
+		named = append(named, d.Key)
+		if d.Repository != "primary" || !slices.Equal(d.Elsewhere, []string{"dr"}) || d.Healed {
+			t.Errorf("got %+v", d)
+		}
+	}
+	slices.Sort(named)
+	if !slices.Equal(named, want) {
+		t.Errorf("named %v, want %v", named, want)
+	}
+	if len(v.Risks) == 0 || len(v.Unusable) != 1 || !slices.Equal(v.Risks[0].Elsewhere, []string{"dr"}) || time.Since(v.Risks[0].From) > time.Hour {
+		t.Errorf("got %+v", v)
+	}
+
+	v = s.verify(t, 3, "--repair")
+	for _, d := range v.Damage {
+		if !d.Healed {
+			t.Errorf("not healed: %+v", d)
+		}
+	}
+	if v.Verdict != "healed" || len(v.Risks)+len(v.Unusable) != 0 {
+		t.Errorf("got %+v", v)
+	}
+	if v = s.verify(t, 0, "--deep"); v.Verdict != "sound" {
+		t.Errorf("afterwards: got %+v", v)
+	}
+	kept := false
+	err = filepath.WalkDir(filepath.Join(filepath.Dir(s.s3.Dir()), "versions"), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			b, errRead := os.ReadFile(path)
+			kept, err = kept || string(b) == string(damaged), errRead
+		}
+		return err
+	})
+	if err != nil || !kept {
+		t.Errorf("the damaged pack is no version in the bucket: %v", err)
+	}
+
+	if err := os.RemoveAll(dr); err != nil { // so that nothing comes from there
+		t.Fatal(err)
+	}
+	s.tool.env = append(s.tool.env, "PGARK_COPIES=", "PGARK_REQUIRED=primary")
+	r, o := s.restore(t.Context(), t)
+	if o.code != 0 {
+		t.Fatalf("restore: exit %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
+	if got := query(t, r.conn, "select count(*)::text from t"); got != "4001" {
+		t.Errorf("restored %s rows, want 4001", got)
+	}
+}
