@@ -60,7 +60,7 @@ var owners = map[string]string{
 var pure = []string{
 	"archiver/assembler.go",
 	"archiver/chain.go",
-	"restore/plan.go",
+	"restore/plan.go", "restore/estimate.go",
 	"drill/judge.go", "drill/checks.go",
 	"verify/judge.go", "verify/risk.go",
 	"agent/slot_watch.go", "status/slot.go",

@@ -67,8 +67,9 @@ type restoring struct {
 	sources    *agent.Sources
 	away       []repository.Fault // sources that did not answer when the plan was made
 	plan       *restore.Plan
-	site       *restore.Site  // nil without --into
-	window     *status.Report // nil if it is not shown
+	site       *restore.Site     // nil without --into
+	window     *status.Report    // nil if it is not shown
+	estimate   *restore.Estimate // nil where no drill measured anything
 	binaries   binaries
 	command    string // restore_command
 	into       string // absolute, or empty
@@ -199,6 +200,10 @@ func (r *restoring) makePlan(target restore.Target) error {
 	ctx, cancel := context.WithCancel(r.ctx)
 	defer cancel()
 	var window sync.WaitGroup
+	var drills []repository.Drill
+	window.Go(func() {
+		drills, _ = r.cluster.Drills(ctx, restore.EstimateDrills) // a plan without an estimate is still the plan
+	})
 	if !r.json {
 		window.Go(func() {
 			facts, err := status.Survey(ctx, r.cluster)
@@ -220,6 +225,8 @@ func (r *restoring) makePlan(target restore.Target) error {
 	if err != nil {
 		return err
 	}
+	host, _ := os.Hostname()
+	r.estimate = restore.MakeEstimate(r.plan, drills, host)
 	r.away = r.sources.Away()
 	r.plan.Notes = append(r.plan.Notes, r.awayNotes()...)
 	return nil

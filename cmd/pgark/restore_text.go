@@ -35,6 +35,7 @@ func (r *restoring) printPlan() {
 	r.printFrom()
 	r.printSite()
 	r.fields("server", r.binariesText())
+	r.printEstimate()
 	r.printEnd()
 	for _, note := range p.Notes {
 		r.wrapped("note", note)
@@ -132,6 +133,33 @@ func timelinesText(legs []restore.Leg) string {
 		return "timeline " + list[0]
 	}
 	return "timelines " + strings.Join(list, ", ")
+}
+
+// printEstimate says how long it will take, as far as drills tell.
+func (r *restoring) printEstimate() {
+	e := r.estimate
+	if e == nil {
+		r.fields("estimate", "none: no drill has measured a restore yet", "pgark drill run does")
+		return
+	}
+	atMost := ""
+	if r.site != nil && r.site.Held > 0 {
+		atMost = "at most " // how much is right already is not known before it is read
+	}
+	r.fields("estimate", fmt.Sprintf("%s%s = fetch %s + replay %s + open %s", atMost, elapsed(e.Total()), elapsed(e.Fetch), elapsed(e.Replay), elapsed(e.Open)),
+		fmt.Sprintf("rates of %s, the last %s ago", count(e.Drills, "drill"), r.ago(e.Drill.Started)))
+}
+
+// estimateJSON is nil where there is no estimate.
+func (r *restoring) estimateJSON() any {
+	e := r.estimate
+	if e == nil {
+		return nil
+	}
+	return map[string]any{
+		"seconds": e.Total().Seconds(), "fetch_seconds": e.Fetch.Seconds(), "replay_seconds": e.Replay.Seconds(), "open_seconds": e.Open.Seconds(),
+		"drill": e.Drill.ID, "drills": e.Drills,
+	}
 }
 
 // printSite says what space is needed where, and where the tablespaces go.
@@ -265,7 +293,7 @@ func (r *restoring) planJSON() map[string]any {
 		"backup": b.ID, "backup_bytes": b.Plain, "backup_stored_bytes": b.Stored, "backup_stopped": exact(b.Stopped),
 		"pg_version_num": b.PGVersionNum, "page_checksums": b.Checksums,
 		"timeline": p.Timeline, "timelines": timelines, "start_lsn": b.StartLSN, "until_lsn": p.Until, "segments": p.Segments, "wal_bytes": p.WAL,
-		"needed_bytes": p.Needed, "binaries": nil, "at_target": r.action, "in_place": r.inPlace, "start": r.cli.Bool("start"), "notes": listJSON(p.Notes),
+		"needed_bytes": p.Needed, "binaries": nil, "at_target": r.action, "in_place": r.inPlace, "estimate": r.estimateJSON(), "start": r.cli.Bool("start"), "notes": listJSON(p.Notes),
 	}
 	if p.Target.Kind == restore.TargetTime {
 		document["target_time"] = exact(p.Target.Time.Go())

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pgark/pgark/agent"
 	"github.com/pgark/pgark/config"
+	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/restore"
 	"github.com/pgark/pgark/status"
@@ -71,6 +72,10 @@ func planned(t *testing.T, flags ...string) (*restoring, *bytes.Buffer) {
 			LastCommit: &wal.TransactionEnd{XID: 4288213401, Time: wal.FromGo(at("2026-11-20T10:30:59.870412Z"))},
 			Notes:      []string{"the server's clock was set back: transactions behind the stop carry times up to 5m0s before the target"},
 		},
+		estimate: &restore.Estimate{
+			Fetch: 175 * time.Second, Replay: 50 * time.Second, Open: 5 * time.Second, Drills: 3,
+			Drill: repository.Drill{ID: "20261120T030000Z", Started: at("2026-11-20T03:00:00Z")},
+		},
 		site: &restore.Site{
 			Dir: "/var/lib/postgresql/17/restored",
 			Tablespaces: []restore.SiteTablespace{
@@ -113,6 +118,8 @@ func TestPlanText(t *testing.T) {
             tablespace 16400, /srv/fast → /var/lib/postgresql/17/restored-fast
             tablespace 16401, /srv/slow → no place yet: --tablespace 16401=DIR
   server    17.6 in /usr/lib/postgresql/17/bin, same major as the backup's 17.6
+  estimate  3m 50s = fetch 2m 55s + replay 50 s + open 5.0 s
+            rates of 3 drills, the last 7h 41m ago
   at target opens read-write on a new timeline, archiving off
             socket only /var/lib/postgresql/17/restored/pgark-socket, port 5433
   note      the server's clock was set back: transactions behind the stop carry times up to 5m0s
@@ -180,6 +187,28 @@ func TestPlanTextOtherwise(t *testing.T) {
 			},
 			"note      near IS LEFT OUT: unavailable; what it alone holds, perhaps the newest WAL, is not in\n            this plan\n",
 		},
+		{"no drill yet", nil, func(r *restoring) { r.estimate = nil }, "estimate  none: no drill has measured a restore yet   pgark drill run does\n"},
+		{
+			"in place", nil, func(r *restoring) {
+				running := postgres.StateInProduction
+				r.inPlace, r.site.Held, r.site.State, r.site.FileSystems[0].Held = true, 412_000_000_000, &running, 412_000_000_000
+				r.plan.Notes = r.replaceNotes()
+			},
+			"IN PLACE, nothing written yet\n",
+		},
+		{
+			"in place, the room", nil, func(r *restoring) { r.site.FileSystems[0].Held = 412_000_000_000 },
+			"needs     431 GB of 1.2 TB free and 412 GB of what is there in /var/lib\n",
+		},
+		{
+			"in place, the old state", nil, func(r *restoring) {
+				running := postgres.StateInProduction
+				r.inPlace, r.site.State = true, &running
+				r.plan.Notes = r.replaceNotes()
+			},
+			"note      the server was not shut down: its pg_control says in production\n",
+		},
+		{"in place, the time", nil, func(r *restoring) { r.site.Held = 1 }, "estimate  at most 3m 50s = fetch"},
 		{"ascii", nil, func(r *restoring) { r.unicode = false }, "=========v\n"},
 	} {
 		r, out := planned(t, test.flags...)
