@@ -37,3 +37,18 @@ func CheckedRelations(progress string) int64 { return checkedRelations(progress)
 
 // ParseRelation is parseRelation.
 func ParseRelation(row []string) (repository.Relation, bool, error) { return parseRelation(row) }
+
+// DumpFile makes the file of a dump, writes text into it, and gives it its name unless it is to be discarded.
+func DumpFile(path, text string, commit func()) error {
+	f, err := newDumpFile(path)
+	if err != nil {
+		return err
+	}
+	defer f.discard()
+	if _, err := f.WriteString(text); err != nil || commit == nil {
+		return err
+	}
+	commit()
+	_, err = f.commit()
+	return err
+}

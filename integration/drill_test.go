@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -291,6 +292,63 @@ func (d *drills) damaged(t *testing.T) {
 	o := alone.run(t.Context(), "drill", "run", "--to", "latest", "--bin-dir", d.server.Version.BinDir)
 	if o.code != 1 || !strings.Contains(o.stdout, "FAIL") || !strings.Contains(o.stdout, filepath.Base(packs[0])) || !strings.Contains(o.stdout, "not in primary") {
 		t.Errorf("a damaged pack: exit %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
+	d.isClean(t)
+}
+
+// TestExport: a table that was dropped comes back as a dump of the moment before, row by row, and a dump that fails leaves nothing.
+func TestExport(t *testing.T) {
+	t.Parallel()
+	d := newDrills(t)
+	d.server.Exec(t, "create database shop")
+	archiving := d.tool.start(t, "run")
+	d.waitBackup(t)
+	ask := func(database string) string {
+		return query(t, strings.Replace(d.server.ConnString(), "dbname=postgres", "dbname="+database, 1),
+			"select count(*) || ' ' || md5(string_agg(o::text, ',' order by n)) from orders o")
+	}
+	psql := func(database string, args ...string) {
+		args = append([]string{"-X", "-v", "ON_ERROR_STOP=1", "-h", d.server.SocketDir, "-p", strconv.Itoa(d.server.Port), "-U", "postgres", "-d", database}, args...)
+		cmd := exec.CommandContext(t.Context(), filepath.Join(d.server.Version.BinDir, "psql"), args...)
+		if out, err := postgrestest.AsServer(t, cmd).CombinedOutput(); err != nil {
+			t.Fatalf("psql %v: %v\n%s", args, err, out)
+		}
+	}
+	psql("shop", "-c", "create table orders (n int primary key, note text); insert into orders select g, md5(g::text) || E'\\n\\t\\\\ä''' from generate_series(1, 5000) g; create table other as select 1 x")
+	want := ask("shop")
+	at := d.server.Text(t, "select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
+	psql("shop", "-c", "update orders set note = 'spoilt' where n > 100; drop table orders")
+	d.waitArchived(t)
+	archiving.stop(t)
+
+	out := postgrestest.TempDir(t)
+	file := filepath.Join(out, "orders.sql")
+	d.tool.must(t.Context(), t, "export", "--at", at, "--database", "shop", "--table", "orders", "--into", file, "--bin-dir", d.server.Version.BinDir)
+	d.isClean(t)
+	d.server.Exec(t, "create database back")
+	psql("back", "-f", file)
+	if got := ask("back"); got != want {
+		t.Errorf("the table came back as %s, it was %s", got, want)
+	}
+	if n := query(t, strings.Replace(d.server.ConnString(), "dbname=postgres", "dbname=back", 1), "select count(*)::text from pg_class where relname = 'other'"); n != "0" {
+		t.Error("the dump holds another table")
+	}
+	whole := d.tool.must(t.Context(), t, "export", "-o", "json", "--database", "shop", "--into", filepath.Join(out, "shop.dump"), "--bin-dir", d.server.Version.BinDir, "--", "--format=custom", "--no-owner")
+	if raw, err := os.ReadFile(filepath.Join(out, "shop.dump")); err != nil || !bytes.HasPrefix(raw, []byte("PGDMP")) || !strings.Contains(whole, `"database": "shop"`) {
+		t.Errorf("in custom format: %v, %.20q\n%s", err, raw, whole)
+	}
+	before := tree(t, out)
+	for _, r := range []refusal{
+		{"no such database", nil, []string{"export", "--database", "nowhere", "--into", filepath.Join(out, "x"), "--bin-dir", d.server.Version.BinDir}, 1, `"nowhere" does not exist`},
+		{"a file that exists", nil, []string{"export", "--database", "shop", "--into", file}, 5, "exists"},
+		{"an option that connects elsewhere", nil, []string{"export", "--database", "shop", "--", "--host=elsewhere"}, 2, "--host=elsewhere"},
+		{"before the first backup", nil, []string{"export", "--at", "1d ago", "--database", "shop", "--into", filepath.Join(out, "x")}, 4, "nearest after"},
+		{"no database", nil, []string{"export"}, 2, "--database"},
+	} {
+		r.check(t, d.tool, out)
+	}
+	if after := tree(t, out); !slices.Equal(before, after) {
+		t.Errorf("got %v, want %v", after, before)
 	}
 	d.isClean(t)
 }

@@ -128,22 +128,29 @@ func (d *drilling) readOptions(from string) error {
 			return usagef("%s: %w", file, err)
 		}
 	}
-	dir := s.cli.String("dir")
-	if dir == "" {
-		dir = c.Dir
+	dir, err := s.sandboxDir(c.Dir)
+	if err != nil {
+		return err
 	}
-	if dir == "" {
-		u := usagef("no folder to restore into")
-		u.fix = "--dir DIR, or drill.dir in the configuration: a folder with room for the cluster"
-		return u
-	}
-	var err error
 	if d.owner, err = s.owner(); err != nil {
 		return err
 	}
 	o.Place = d.place(dir)
 	d.options = o
 	return nil
+}
+
+// sandboxDir is the folder in which sandboxes are made: --dir, or that of the configuration.
+func (s *session) sandboxDir(configured string) (string, error) {
+	if dir := s.cli.String("dir"); dir != "" {
+		return dir, nil
+	}
+	if configured == "" {
+		u := usagef("no folder to restore into")
+		u.fix = "--dir DIR, or drill.dir in the configuration: a folder with room for the cluster"
+		return "", u
+	}
+	return configured, nil
 }
 
 // place is where a sandbox is made for what is restored and thrown away.

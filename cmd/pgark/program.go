@@ -82,6 +82,7 @@ func (p *program) app() *cli.App {
 			listCommand(p),
 			restoreCommand(p),
 			drillCommand(p),
+			exportCommand(p),
 			backupCommand(p),
 			verifyCommand(p),
 			repoCommand(p),
@@ -215,7 +216,8 @@ func (p *program) command(c *cli.Command, rule argumentRule, run func(*session) 
 	c.Action = func(ctx *cli.Context) error {
 		p.ran = strings.TrimSpace(ctx.Command.HelpName)
 		args := ctx.Args().Slice()
-		if err := lateFlag(p.ran, args); err != nil {
+		before, _ := p.splitArguments(args) // what stands behind -- is no flag
+		if err := lateFlag(p.ran, before); err != nil {
 			return inFormat(ctx, err)
 		}
 		if err := rule(args); err != nil {
