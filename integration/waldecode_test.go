@@ -48,6 +48,9 @@ const decodeWork = `
 	select pg_switch_wal();
 	do $$ begin for i in 1..300 loop execute 'create table many' || i || '(a int primary key, b text)'; end loop; end $$;
 	do $$ begin for i in 1..300 loop execute 'drop table many' || i; end loop; end $$;
+	create unlogged table u1(a int primary key, b text); create table u2(a int primary key); truncate u1, u2; drop table u1;
+	create database gone_database;
+	drop database gone_database;
 	vacuum full;
 	insert into t(v) select md5(g::text) from generate_series(1, 5000) g;
 	checkpoint;`
@@ -214,9 +217,21 @@ func requireEvents(t *testing.T, records []wal.Record, tli wal.TimelineID) {
 			if e.SubxactCount > 4096 && len(e.Subxacts) == 4096 {
 				count["many subtransactions"]++
 			}
-			if e.DroppedRels > 100 {
+			if len(e.DroppedRels) > 100 {
 				count["many relations"]++
 			}
+		case *wal.RelFileCreate:
+			count["file"]++
+		case *wal.DatabaseDrop:
+			count["database"]++
+		case *wal.Truncate:
+			count["truncate"] += e.RelationCount
+		case *wal.InPlaceUpdate:
+			if e.File.Tablespace == wal.GlobalTablespace {
+				count["mark of a database"]++
+			}
+		case *wal.RunningXacts:
+			count["running"]++
 		case *wal.RestorePoint:
 			count[e.Name]++
 		case *wal.Checkpoint:
@@ -233,6 +248,7 @@ func requireEvents(t *testing.T, records []wal.Record, tli wal.TimelineID) {
 		want = []string{
 			"COMMIT", "ABORT", "COMMIT_PREPARED", "ABORT_PREPARED", "many subtransactions", "many relations",
 			"checkpoint false", "overwritten record", "first point", strings.Repeat("z", 63),
+			"file", "database", "truncate", "running", "mark of a database",
 		}
 	}
 	for _, name := range want {
@@ -253,7 +269,7 @@ func decodeFiles(t *testing.T, c *postgrestest.Cluster, tli wal.TimelineID, end 
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := wal.NewDecoder(decodeSegment, decodeSegment.Start(first.Number), wal.CheckCRC)
+	d := wal.NewDecoder(decodeSegment, decodeSegment.Start(first.Number), wal.CheckCRC, wal.StorageEvents)
 	rng := rand.New(rand.NewPCG(1, uint64(c.Version.Major)))
 	var records []wal.Record
 	for n := first.Number; decodeSegment.Start(n) < end; n++ {
@@ -295,21 +311,23 @@ func inspected(t *testing.T, c *postgrestest.Cluster, from, to wal.LSN) []inspec
 	if _, err := conn.Exec(ctx, "create extension if not exists pg_walinspect"); err != nil {
 		t.Fatal(err)
 	}
-	rows, err := conn.Query(ctx, `select start_lsn::text, end_lsn::text, xid::text::int8, record_length, resource_manager, record_type, coalesce(description, '')
+	rows, err := conn.Query(ctx, `select start_lsn::text, end_lsn::text, xid::text::int8, record_length, resource_manager, record_type, coalesce(description, ''), coalesce(block_ref, '')
 		from pg_get_wal_records_info($1::text::pg_lsn, $2::text::pg_lsn)`, from.String(), to.String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	records, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r inspectedRecord, err error) {
-		var start, end, kind, description string
-		if err = row.Scan(&start, &end, &r.xid, &r.length, &r.rm, &kind, &description); err != nil {
+		var start, end, kind, description, blocks string
+		if err = row.Scan(&start, &end, &r.xid, &r.length, &r.rm, &kind, &description, &blocks); err != nil {
 			return r, err
 		}
 		if r.start, err = wal.ParseLSN(start); err != nil {
 			return r, err
 		}
 		r.end, err = wal.ParseLSN(end)
-		r.event = describe(r.rm, kind, description)
+		if r.event = describe(r.rm, kind, description); r.event == "" {
+			r.event = describeStorage(r.rm, kind, description, blocks)
+		}
 		return r, err
 	})
 	if err != nil {
@@ -349,13 +367,59 @@ func describe(rm, kind, description string) string {
 		for _, p := range parts[1:] {
 			if what, list, found := strings.Cut(p, ": "); found && (what == "rels" || what == "subxacts") {
 				items := strings.Fields(list)
-				s += fmt.Sprintf(" %s %d", what, len(items))
-				if what == "subxacts" {
-					s += fmt.Sprint(" ", items[:min(len(items), 4096)])
-				}
+				s += fmt.Sprintf(" %s %d %s", what, len(items), items[:min(len(items), 4096)])
 			}
 		}
 		return s
+	}
+	return ""
+}
+
+// describeStorage brings a description of a record that is an event only with wal.StorageEvents into the form of describeStorageEvent.
+func describeStorage(rm, kind, description, blocks string) string {
+	kind = strings.TrimSuffix(kind, "+INIT")
+	switch rm + " " + kind {
+	case "Storage CREATE", "Database DROP":
+		return kind + " " + strings.TrimPrefix(description, "dir ")
+	case "Standby RUNNING_XACTS":
+		var next, completed, oldest uint32
+		if _, err := fmt.Sscanf(description, "nextXid %d latestCompletedXid %d oldestRunningXid %d", &next, &completed, &oldest); err != nil {
+			return err.Error() + description
+		}
+		return fmt.Sprint(kind, " ", next, " ", oldest)
+	case "Heap TRUNCATE":
+		m := regexp.MustCompile(`nrelids:? (\d+),? relids:? \[?([\d, ]+)`).FindStringSubmatch(description)
+		if m == nil {
+			return "not understood: " + description
+		}
+		return fmt.Sprint(kind, " ", m[1], " ", strings.Fields(strings.ReplaceAll(m[2], ",", " ")))
+	case "Heap INPLACE":
+		m := regexp.MustCompile(`rel (\d+/\d+/\d+)`).FindStringSubmatch(blocks)
+		if m == nil {
+			return "not understood: " + blocks
+		}
+		return kind + " " + m[1]
+	}
+	return ""
+}
+
+// describeStorageEvent returns what describeStorage does of the same record.
+func describeStorageEvent(r wal.Record) string {
+	switch e := r.Event.(type) {
+	case *wal.RelFileCreate:
+		return "CREATE " + e.File.String() + []string{"", "_fsm", "_vm", "_init"}[e.Fork]
+	case *wal.DatabaseDrop:
+		s := "DROP"
+		for _, space := range e.Tablespaces {
+			s += fmt.Sprintf(" %d/%d", space, e.Database)
+		}
+		return s
+	case *wal.RunningXacts:
+		return fmt.Sprint("RUNNING_XACTS ", e.NextXID, " ", e.OldestXID)
+	case *wal.Truncate:
+		return fmt.Sprint("TRUNCATE ", e.RelationCount, " ", e.Relations)
+	case *wal.InPlaceUpdate:
+		return fmt.Sprintf("INPLACE %d/%d/%d", e.File.Tablespace, e.File.Database, e.File.Number)
 	}
 	return ""
 }
@@ -378,8 +442,8 @@ func describeEvent(r wal.Record) string {
 			s += fmt.Sprint(e.XID, ": ")
 		}
 		s += e.Time.String()
-		if e.DroppedRels > 0 {
-			s += fmt.Sprint(" rels ", e.DroppedRels)
+		if e.DroppedRelCount > 0 {
+			s += fmt.Sprint(" rels ", e.DroppedRelCount, " ", e.DroppedRels)
 		}
 		if e.SubxactCount > 0 {
 			s += fmt.Sprint(" subxacts ", e.SubxactCount, " ", e.Subxacts)
@@ -398,7 +462,7 @@ func describeEvent(r wal.Record) string {
 	case *wal.EndOfRecovery:
 		return fmt.Sprint("END_OF_RECOVERY ", uint32(e.Timeline), " ", uint32(e.Previous), " ", e.Time)
 	}
-	return ""
+	return describeStorageEvent(r)
 }
 
 // asInspected brings a decoded record into the form of pg_walinspect.

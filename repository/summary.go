@@ -33,6 +33,23 @@ func (s *Summary) Add(r wal.Record) {
 	}
 }
 
+// Then returns the summary of two objects of one timeline, of which next lies behind s.
+func (s Summary) Then(next Summary) Summary {
+	next.RestorePoints += s.RestorePoints
+	next.HeadUnknown = s.HeadUnknown || next.HeadUnknown
+	next.ShutdownCheckpoint = s.ShutdownCheckpoint || next.ShutdownCheckpoint
+	switch {
+	case s.Ends == 0:
+		return next
+	case next.Ends == 0:
+		next.LastXID, next.LastTime, next.MinTime, next.MaxTime = s.LastXID, s.LastTime, s.MinTime, s.MaxTime
+	}
+	next.FirstXID, next.FirstTime = s.FirstXID, s.FirstTime
+	next.MinTime, next.MaxTime = min(s.MinTime, next.MinTime), max(s.MaxTime, next.MaxTime)
+	next.Ends += s.Ends
+	return next
+}
+
 // addEnd counts one transaction end. They are added in LSN order.
 func (s *Summary) addEnd(xid wal.XID, t wal.Time) {
 	if s.Ends == 0 {

@@ -8,6 +8,8 @@ import (
 	"hash/crc32"
 	"io"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/pgark/pgark/compression"
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/wal"
@@ -142,10 +144,7 @@ func (c *Cluster) ReadSegment(ctx context.Context, size wal.SegmentSize, seg wal
 
 func (c *Cluster) readSegment(ctx context.Context, size wal.SegmentSize, seg wal.SegmentID) ([]byte, error) {
 	// By far the most common case costs one request.
-	complete := Entry{
-		Key:  segmentPrefix(c.id, size, seg) + storage.Key(compression.Zstd().Suffix()[1:]),
-		Kind: KindSegment, Timeline: seg.Timeline, Range: size.Range(seg.Number),
-	}
+	complete := c.completeSegment(size, seg)
 	_, plain, err := c.readObject(ctx, complete)
 	for range listAgain {
 		if !errors.Is(err, ErrNoWAL) {
@@ -174,6 +173,60 @@ func (c *Cluster) readSegment(ctx context.Context, size wal.SegmentSize, seg wal
 		return nil, &CorruptError{Key: complete.Key, Reason: "objects of the segment vanish while they are read"}
 	}
 	return plain, err
+}
+
+// completeSegment returns the entry of a complete segment as writers name it by default.
+func (c *Cluster) completeSegment(size wal.SegmentSize, seg wal.SegmentID) Entry {
+	return Entry{
+		Key:  segmentPrefix(c.id, size, seg) + storage.Key(compression.Zstd().Suffix()[1:]),
+		Kind: KindSegment, Timeline: seg.Timeline, Range: size.Range(seg.Number),
+	}
+}
+
+// SegmentSummary returns what the objects that ReadSegment would read say of the segment's transactions, with one ranged GET if the
+// complete segment is there. The error is ErrNoWAL as for ReadSegment, or a *CorruptError.
+func (c *Cluster) SegmentSummary(ctx context.Context, size wal.SegmentSize, seg wal.SegmentID) (Summary, error) {
+	h, err := c.ReadHeader(ctx, c.completeSegment(size, seg))
+	s := h.Summary
+	for range listAgain {
+		if !errors.Is(err, ErrNoWAL) {
+			break
+		}
+		var group []Entry
+		if group, err = c.listSegment(ctx, size, seg); err == nil && len(group) == 0 {
+			return Summary{}, fmt.Errorf("look at segment %s: %w", size.FileName(seg), ErrNoWAL) // proved by a listing
+		}
+		if err == nil {
+			s, err = c.summaries(ctx, Assemble(size.Start(seg.Number), group))
+		}
+	}
+	if errors.Is(err, ErrNoWAL) {
+		err = &CorruptError{Key: segmentPrefix(c.id, size, seg), Reason: "objects of the segment vanish while they are read"}
+	}
+	if err != nil {
+		return Summary{}, fmt.Errorf("look at segment %s: %w", size.FileName(seg), err)
+	}
+	return s, nil
+}
+
+// summaries adds up what the headers of objects that follow each other say.
+func (c *Cluster) summaries(ctx context.Context, objects []Entry) (Summary, error) {
+	all := make([]Summary, len(objects))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(tallyAtOnce)
+	for i, e := range objects {
+		g.Go(func() error {
+			h, err := c.ReadHeader(ctx, e)
+			all[i] = h.Summary
+			return err
+		})
+	}
+	err := g.Wait()
+	var s Summary
+	for _, one := range all {
+		s = s.Then(one)
+	}
+	return s, err
 }
 
 // readChosen reads what Assemble returned.

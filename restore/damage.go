@@ -75,7 +75,7 @@ func (r reader) summary(ctx context.Context, id wal.SegmentID) repository.Summar
 		if err != nil {
 			return repository.Summary{}
 		}
-		all = join(all, h.Summary)
+		all = all.Then(h.Summary)
 	}
 	return all
 }

@@ -104,30 +104,13 @@ func (s *scanner) headers(ctx context.Context, from, to int) error {
 				if err != nil {
 					return s.reader().damage(ctx, s.objects[i].id, err)
 				}
-				all = join(all, h.Summary)
+				all = all.Then(h.Summary)
 			}
 			s.objects[i].summary = all
 			return nil
 		})
 	}
 	return g.Wait()
-}
-
-// join returns the summary of two objects of one segment, of which b is the later.
-func join(a, b repository.Summary) repository.Summary {
-	b.RestorePoints += a.RestorePoints
-	b.HeadUnknown = a.HeadUnknown || b.HeadUnknown
-	b.ShutdownCheckpoint = a.ShutdownCheckpoint || b.ShutdownCheckpoint
-	switch {
-	case a.Ends == 0:
-		return b
-	case b.Ends == 0:
-		b.LastXID, b.LastTime, b.MinTime, b.MaxTime = a.LastXID, a.LastTime, a.MinTime, a.MaxTime
-	}
-	b.FirstXID, b.FirstTime = a.FirstXID, a.FirstTime
-	b.MinTime, b.MaxTime = min(a.MinTime, b.MinTime), max(a.MaxTime, b.MaxTime)
-	b.Ends += a.Ends
-	return b
 }
 
 // reader reads the same WAL for who says what damage means.

@@ -24,7 +24,7 @@ const (
 	imageCompressed15 = 0x1C // BKPIMAGE_COMPRESSED, since 15: PGLZ, LZ4, ZSTD
 
 	fragmentsLimit = 1024 // more than 33 block headers and the rest can take
-	fixedLimit     = 88   // the longest main data of fixed size, a CheckPoint
+	fixedLimit     = 268  // of main data; the longest that is kept whole is a xl_heap_truncate of 64 relations
 )
 
 // Resource managers and the xl_info of their records that become events
@@ -58,7 +58,8 @@ type body struct {
 	gathered  int                  // bytes of fragments
 	parsed    bool
 	pass      uint64           // block data before main data
-	fixed     [fixedLimit]byte // main data of fixed size
+	rel       RelFile          // of the first block; zero if there is none
+	fixed     [fixedLimit]byte // the first bytes of main data
 	have      int              // bytes of fixed
 	xact      xactParser
 	bad       error
@@ -68,19 +69,20 @@ type body struct {
 // that becomes no event.
 func (b *body) open(h recordHeader, major int) bool {
 	b.header, b.major, b.total = h, major, h.length-recordHeaderSize
-	b.gathered, b.parsed, b.pass, b.have, b.bad = 0, false, 0, 0, nil
-	if h.rm == rmXact {
+	b.gathered, b.parsed, b.pass, b.rel, b.have, b.bad = 0, false, 0, RelFile{}, 0, nil
+	switch h.rm {
+	case rmXact:
 		return b.xact.open(h.info, major)
+	case rmXLOG:
+		return isXLOGEvent(h)
+	default:
+		return isStorageEvent(h, major)
 	}
-	return isXLOGEvent(h)
 }
 
 // isXLOGEvent reports whether a record of resource manager XLOG becomes an
 // event.
 func isXLOGEvent(h recordHeader) bool {
-	if h.rm != rmXLOG {
-		return false
-	}
 	switch h.info & infoMask {
 	case infoShutdown, infoOnline, infoBackupEnd, infoRestorePoint, infoEndOfRecovery:
 		return true
@@ -137,7 +139,7 @@ func (b *body) parse(p []byte) (int, error) {
 	if uint64(n)+f.blockData+uint64(f.main) != uint64(b.total) {
 		return 0, errors.New("lengths of the record's parts do not add up")
 	}
-	b.pass = f.blockData
+	b.pass, b.rel = f.blockData, f.rel
 	return n, nil
 }
 
@@ -146,6 +148,7 @@ type fragments struct {
 	rest       []byte
 	compressed byte   // bits of bimg_info that mean compressed
 	blockData  uint64 // bytes of images and block data
+	rel        RelFile // of the first block
 	main       uint32 // bytes of main data
 	last       bool
 }
@@ -185,7 +188,10 @@ func (f *fragments) block() {
 		}
 	}
 	if flags&blockSameRel == 0 {
-		f.skip(12) // RelFileLocator
+		rel := RelFile{Tablespace: f.uint32(), Database: f.uint32(), Number: f.uint32()}
+		if f.rel == (RelFile{}) {
+			f.rel = rel
+		}
 	}
 	f.skip(4) // block number
 }
@@ -211,15 +217,19 @@ func (b *body) close(start, end LSN) (any, error) {
 	if b.bad != nil {
 		return nil, b.bad
 	}
-	if b.header.rm == rmXact {
+	switch b.header.rm {
+	case rmXact:
 		e, err := b.xact.close(b.header.xid)
 		if err != nil {
 			return nil, err
 		}
 		e.Start, e.End = start, end
 		return e, nil
+	case rmXLOG:
+		return b.closeXLOG(start, end)
+	default:
+		return b.closeStorage(start, end)
 	}
-	return b.closeXLOG(start, end)
 }
 
 // closeXLOG returns the event of a record of resource manager XLOG.

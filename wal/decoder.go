@@ -24,6 +24,8 @@ const (
 	CheckCRC Option = 1 << iota
 	// EventsOnly makes Next return only records with an Event.
 	EventsOnly
+	// StorageEvents makes more records events: see Record.Event.
+	StorageEvents
 )
 
 // mode is what a Decoder does with bytes that are no page header.
@@ -45,6 +47,7 @@ type Decoder struct {
 	size       SegmentSize
 	checkCRC   bool
 	eventsOnly bool
+	storage    bool
 	table      *crc32.Table
 
 	pos      LSN // of the next byte
@@ -90,7 +93,7 @@ func NewDecoder(size SegmentSize, start LSN, options ...Option) *Decoder {
 	for _, o := range options {
 		all |= o
 	}
-	d.checkCRC, d.eventsOnly = all&CheckCRC != 0, all&EventsOnly != 0
+	d.checkCRC, d.eventsOnly, d.storage = all&CheckCRC != 0, all&EventsOnly != 0, all&StorageEvents != 0
 	if d.pos != d.pageEnd {
 		d.mode = passing
 	}

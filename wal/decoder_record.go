@@ -135,7 +135,7 @@ func (d *Decoder) openRecord() error {
 		return corrupt(d.start, "record before is at %s", h.prev)
 	}
 	d.crc = 0
-	d.wanted = h.rm <= rmXact && d.body.open(h, d.page.Major)
+	d.wanted = (h.rm <= rmXact || d.storage) && d.body.open(h, d.page.Major)
 	return nil
 }
 

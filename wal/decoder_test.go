@@ -63,7 +63,7 @@ func text(records []wal.Record) string {
 func TestDecoderFixtures(t *testing.T) {
 	for name, b := range fixtures(t) {
 		t.Run(name, func(t *testing.T) {
-			records, d, err := decode(t, startOf(t, b), b, len(b), wal.CheckCRC)
+			records, d, err := decode(t, startOf(t, b), b, len(b), wal.CheckCRC, wal.StorageEvents)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -41,12 +41,16 @@ func FuzzRecord(f *testing.F) {
 	f.Add(uint16(0xD118), uint8(rmXLOG), uint8(0x70), data(make([]byte, 72)), uint16(5))
 	f.Add(uint16(0xD10D), uint8(rmXLOG), uint8(0x10), append([]byte{0, 0x30, 1, 0, 1, 0, 0, 0, 3}, data(make([]byte, 88))...), uint16(50))
 	f.Add(uint16(0xD10D), uint8(rmXLOG), uint8(0x40), []byte{}, uint16(50))
+	f.Add(uint16(0xD110), uint8(2), uint8(0x10), data(make([]byte, 16)), uint16(3))
+	f.Add(uint16(0xD10D), uint8(4), uint8(0x10), data([]byte{0, 64, 0, 0, 1, 0, 0, 0, 127, 6, 0, 0}), uint16(9))
+	f.Add(uint16(0xD116), uint8(8), uint8(0x10), data(make([]byte, 24)), uint16(9))
+	f.Add(uint16(0xD118), uint8(rmHeap), uint8(0x30), data([]byte{5, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 64, 0, 0}), uint16(9))
 	f.Fuzz(func(t *testing.T, magic uint16, rm, info uint8, body []byte, step uint16) {
 		s := newStream(testSize.Start(1))
 		s.magic = magic
 		s.record(rm, info, 1, body)
 		s.commit(2, 3)
-		checkDecoder(t, s.start, s.bytes, int(step)+1, 0)
+		checkDecoder(t, s.start, s.bytes, int(step)+1, wal.StorageEvents)
 	})
 }
 

@@ -38,7 +38,9 @@ type Record struct {
 	Len   uint32 // bytes without page headers and alignment, xl_tot_len
 
 	// Event is *TransactionEnd, *RestorePoint, *Checkpoint, *EndOfRecovery,
-	// *BackupEnd, or nil for every other record. It belongs to the caller.
+	// *BackupEnd; with StorageEvents also *RelFileCreate, *DatabaseDrop,
+	// *Truncate, *InPlaceUpdate, *RunningXacts; or nil for every other record.
+	// It belongs to the caller.
 	Event any
 }
 
@@ -57,7 +59,11 @@ type TransactionEnd struct {
 	// first 4096 of SubxactCount.
 	Subxacts     []XID
 	SubxactCount int
-	DroppedRels  int // relation files removed by it
+	// DroppedRels are the relations whose files it removed, at most the first
+	// 4096 of DroppedRelCount. Of a commit they are what was dropped, and what
+	// was replaced by new files; of an abort, what it had made itself.
+	DroppedRels     []RelFile
+	DroppedRelCount int
 }
 
 // RestorePoint is made by pg_create_restore_point. Names may repeat.
@@ -95,4 +101,56 @@ type BackupEnd struct {
 	BackupStart LSN
 	Start       LSN
 	End         LSN
+}
+
+// RelFileCreate says that the files of a relation were made. If the
+// transaction of Record.XID, a subtransaction perhaps, is rolled back they are
+// removed again.
+type RelFileCreate struct {
+	File  RelFile
+	Fork  uint32 // 0 is the main one (ForkNumber, src/include/common/relpath.h)
+	Start LSN
+	End   LSN
+}
+
+// DatabaseDrop says that the files of a database were removed, at once and for
+// good: replay removes them whatever becomes of the transaction. DROP DATABASE
+// does so before its commit. Without Record.XID the database was moved to
+// another tablespace (movedb in src/backend/commands/dbcommands.c).
+type DatabaseDrop struct {
+	Database    uint32   // OID
+	Tablespaces []uint32 // OIDs; at most the first 64
+	Start       LSN
+	End         LSN
+}
+
+// Truncate is TRUNCATE as servers with wal_level = logical tell it, for
+// logical decoding alone: the files of the relations are replaced by other
+// records.
+type Truncate struct {
+	Database      uint32   // OID
+	Relations     []uint32 // OIDs, not file numbers; at most the first 64 of RelationCount
+	RelationCount int
+	Start         LSN
+	End           LSN
+}
+
+// InPlaceUpdate changes a row of a system catalog at once and for good,
+// whatever becomes of the transaction. DROP DATABASE marks the database as
+// invalid in this way, before anything else.
+type InPlaceUpdate struct {
+	File  RelFile // of the catalog
+	Start LSN
+	End   LSN
+}
+
+// RunningXacts says which transactions are in progress: none before OldestXID,
+// and none from NextXID on has begun. A server writes one every 15 seconds in
+// which it wrote anything else (LogStandbySnapshot in
+// src/backend/storage/ipc/standby.c).
+type RunningXacts struct {
+	NextXID   XID
+	OldestXID XID
+	Start     LSN
+	End       LSN
 }

@@ -18,6 +18,7 @@ const (
 	xactHasStats    = 1 << 8 // since 15
 
 	keptSubxacts = 4096
+	keptRels     = 4096
 )
 
 // xactStep is what a commit or abort record says next, in the order of
@@ -30,6 +31,7 @@ const (
 	stepSubxacts
 	stepSubxact
 	stepRels
+	stepRel
 	stepStats
 	stepInvals
 	stepTwoPhase
@@ -46,10 +48,11 @@ type xactParser struct {
 	xinfo uint32
 
 	step  xactStep
-	field [8]byte
+	field [relFileSize]byte
 	have  int    // bytes of field
 	pass  uint64 // bytes to pass over before field
 	subs  int    // subtransactions to come
+	rels  int    // relations to come
 	bad   error
 }
 
@@ -82,10 +85,7 @@ func (x *xactParser) write(p []byte) {
 			p = p[n:]
 			continue
 		}
-		want := 4
-		if x.step == stepTime {
-			want = 8
-		}
+		want := x.fieldSize()
 		n := copy(x.field[x.have:want], p)
 		x.have += n
 		p = p[n:]
@@ -93,6 +93,18 @@ func (x *xactParser) write(p []byte) {
 			x.have = 0
 			x.take()
 		}
+	}
+}
+
+// fieldSize returns the length of the current step's field, in bytes.
+func (x *xactParser) fieldSize() int {
+	switch x.step {
+	case stepTime:
+		return 8
+	case stepRel:
+		return relFileSize
+	default:
+		return 4
 	}
 }
 
@@ -119,7 +131,15 @@ func (x *xactParser) take() {
 			return
 		}
 	case stepRels:
-		x.end.DroppedRels = x.array(v, 12) // RelFileLocator
+		x.end.DroppedRelCount = x.array(v, 0)
+		x.rels = x.end.DroppedRelCount
+	case stepRel:
+		x.rels--
+		x.end.DroppedRels = append(x.end.DroppedRels, parseRelFile(x.field[:]))
+		if x.rels > 0 && len(x.end.DroppedRels) < keptRels {
+			return
+		}
+		x.pass, x.rels = uint64(x.rels)*relFileSize, 0
 	case stepStats:
 		x.array(v, x.statsItem())
 	case stepInvals:
@@ -164,6 +184,8 @@ func (x *xactParser) present() bool {
 		return x.subs > 0
 	case stepRels:
 		return has(xactHasRels)
+	case stepRel:
+		return x.rels > 0
 	case stepStats:
 		return has(xactHasStats)
 	case stepInvals:

@@ -47,7 +47,12 @@ func (f xactFields) encode() []byte {
 			b = le.AppendUint32(b, uint32(1000+i))
 		}
 	}
-	array(f.rels, 12)
+	if f.rels > 0 {
+		b = le.AppendUint32(b, uint32(f.rels))
+		for i := range f.rels {
+			b = le.AppendUint32(le.AppendUint32(le.AppendUint32(b, 1663), 5), uint32(16384+i))
+		}
+	}
 	array(f.stats, f.statsItem)
 	array(f.invals, 16)
 	if f.twoPhase {
@@ -70,6 +75,7 @@ func TestTransactionEnds(t *testing.T) {
 		"subs last":    {subs: 4097},
 		"huge":         {db: true, subs: 100_000, rels: 50_000, stats: 50_000, invals: 100_000, origin: true},
 		"over a limit": {subs: 250, rels: 1},
+		"rels last":    {rels: 4097},
 	}
 	for name, f := range tests {
 		for magic, item := range magics {
@@ -87,12 +93,15 @@ func TestTransactionEnds(t *testing.T) {
 				if magic == 0xD10D {
 					f.stats = 0 // since 15
 				}
-				want := wal.TransactionEnd{Kind: kind, XID: 99, Time: 777, SubxactCount: f.subs, DroppedRels: f.rels}
+				want := wal.TransactionEnd{Kind: kind, XID: 99, Time: 777, SubxactCount: f.subs, DroppedRelCount: f.rels}
 				if f.twoPhase {
 					want.XID = 4321
 				}
 				for i := range min(f.subs, 4096) {
 					want.Subxacts = append(want.Subxacts, wal.XID(1000+i))
+				}
+				for i := range min(f.rels, 4096) {
+					want.DroppedRels = append(want.DroppedRels, wal.RelFile{Tablespace: wal.DefaultTablespace, Database: 5, Number: uint32(16384 + i)})
 				}
 				s := newStream(testSize.Start(1))
 				s.magic = magic
