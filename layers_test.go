@@ -35,11 +35,12 @@ var rooms = map[string]string{
 	"restore":               "postgres repository wal",
 	"verify":                "repository storage wal",
 	"drill":                 "postgres repository restore wal",
+	"commitlog":             "repository wal",
 	"status":                "repository storage syncmode wal",
 	"config":                "backup storage/copies syncmode",
 	"agent": "archiver backup compression config postgres repository restore status " +
 		"storage storage/copies storage/file storage/retry storage/s3 syncmode verify wal",
-	"cmd/pgark": "agent archiver backup config drill postgres repository restore status storage syncmode verify wal",
+	"cmd/pgark": "agent archiver backup commitlog config drill postgres repository restore status storage syncmode verify wal",
 }
 
 // owners names the one room that may import each outside module.

@@ -146,10 +146,10 @@ func (b *body) parse(p []byte) (int, error) {
 // fragments walks over the fragment headers of a record.
 type fragments struct {
 	rest       []byte
-	compressed byte   // bits of bimg_info that mean compressed
-	blockData  uint64 // bytes of images and block data
+	compressed byte    // bits of bimg_info that mean compressed
+	blockData  uint64  // bytes of images and block data
 	rel        RelFile // of the first block
-	main       uint32 // bytes of main data
+	main       uint32  // bytes of main data
 	last       bool
 }
 

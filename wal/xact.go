@@ -98,14 +98,13 @@ func (x *xactParser) write(p []byte) {
 
 // fieldSize returns the length of the current step's field, in bytes.
 func (x *xactParser) fieldSize() int {
-	switch x.step {
-	case stepTime:
+	if x.step == stepTime {
 		return 8
-	case stepRel:
-		return relFileSize
-	default:
-		return 4
 	}
+	if x.step == stepRel {
+		return relFileSize
+	}
+	return 4
 }
 
 // take reads the field that is now whole and goes on to the next.

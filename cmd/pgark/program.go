@@ -80,6 +80,7 @@ func (p *program) app() *cli.App {
 			runCommand(p),
 			statusCommand(p),
 			listCommand(p),
+			logCommand(p),
 			restoreCommand(p),
 			drillCommand(p),
 			exportCommand(p),

@@ -1,0 +1,104 @@
+package commitlog
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/wal"
+)
+
+const (
+	drillsSeen = 100 // of the newest drills whose reports are read
+	namesRead  = 3   // of which the names are read
+)
+
+// names are the names that relations had when a drill's cluster was restored.
+type names struct {
+	drill repository.Drill
+	known *repository.Names
+}
+
+// name adds names to what was removed, from the newest drills whose clusters
+// still had it. Without any, numbers stay numbers.
+func (r *reading) name(ctx context.Context) error {
+	if !slices.ContainsFunc(r.log.Entries, func(e Entry) bool { return e.Removal != nil }) {
+		return nil
+	}
+	drills, err := r.cluster.Drills(ctx, drillsSeen)
+	if err != nil && ctx.Err() != nil {
+		return err
+	}
+	if err != nil {
+		r.log.Notes = append(r.log.Notes, fmt.Sprintf("a drill's report cannot be read: %v", err))
+	}
+	wanted := r.useful(drills)
+	var list []names
+	for _, d := range wanted[max(0, len(wanted)-namesRead):] {
+		known, err := r.cluster.DrillNames(ctx, d)
+		if err != nil && ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			r.log.Notes = append(r.log.Notes, fmt.Sprintf("names cannot be read: %v", err))
+			continue
+		}
+		list = append(list, names{d, known})
+		r.log.NamesOf = append(r.log.NamesOf, d.ID)
+	}
+	for i := range r.log.Entries {
+		e := &r.log.Entries[i]
+		for _, n := range list {
+			if e.Removal != nil && n.drill.Until <= e.Range.Start {
+				e.Removal.name(n.known) // that of a later drill counts
+			}
+		}
+	}
+	return nil
+}
+
+// useful returns the drills that have names, along this history, and that are
+// the last before any of the removals.
+func (r *reading) useful(drills []repository.Drill) []repository.Drill {
+	drills = slices.DeleteFunc(drills, func(d repository.Drill) bool {
+		return d.Names == nil || d.Until == 0 || r.history.TimelineAt(d.Until-1) != d.Timeline
+	})
+	slices.SortStableFunc(drills, func(a, b repository.Drill) int { return cmp.Compare(a.Until, b.Until) })
+	var wanted []repository.Drill
+	for i, d := range drills {
+		next := ^wal.LSN(0)
+		if i+1 < len(drills) {
+			next = drills[i+1].Until
+		}
+		if slices.ContainsFunc(r.log.Entries, func(e Entry) bool { return e.Removal != nil && d.Until <= e.Range.Start && e.Range.Start < next }) {
+			wanted = append(wanted, d)
+		}
+	}
+	return wanted
+}
+
+// name adds the names that are known.
+func (r *Removal) name(known *repository.Names) {
+	for i := range r.Relations {
+		f := r.Relations[i].File
+		if found, ok := known.ByFile(f.Tablespace, f.Database, f.Number); ok {
+			r.Relations[i].take(found)
+		}
+	}
+	for i := range r.Truncated {
+		if found, ok := known.ByOID(r.Truncated[i].File.Database, r.Truncated[i].OID); ok {
+			r.Truncated[i].take(found)
+		}
+	}
+	for i := range r.Databases {
+		if found, ok := known.Database(r.Databases[i].OID); ok {
+			r.Databases[i].Name = found
+		}
+	}
+}
+
+func (r *Relation) take(found repository.Relation) {
+	r.OID, r.Name, r.Kind = found.OID, found.Schema+"."+found.Name, found.Kind
+}
