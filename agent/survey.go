@@ -90,7 +90,7 @@ func surveyPlaces(ctx context.Context, c config.Cluster, o StoreOptions,
 		primary = found[0].Cluster(reports[0].SystemID)
 	}
 	stores.lookAtReplication(ctx, primary, &report)
-	report.RTOTarget = c.Objectives.RTO.Seconds()
+	report.RPOTarget, report.RTOTarget = c.Objectives.RPO.Seconds(), c.Objectives.RTO.Seconds()
 	return report, nil
 }
 

@@ -40,12 +40,12 @@ func defaultDrill() Drill {
 func drillKeys() []Key {
 	return []Key{
 		{
-			Path: "objectives.rpo", Env: "PGARK_RPO", Doc: "how many seconds of commits a disaster may cost: drills are judged by it, 1s to 24h; 0, the default, is no objective",
+			Path: "objectives.rpo", Env: "PGARK_RPO", Doc: "how much time of commits a disaster may cost: status and drills are judged by it, 1s to 24h; 0, the default: drills by nothing, status by 30s",
 			set: func(_ *Config, c *Cluster, v string) error { return setObjective(&c.Objectives.RPO, v) },
 			get: func(_ Config, c Cluster) string { return FormatDuration(c.Objectives.RPO) },
 		},
 		{
-			Path: "objectives.rto", Env: "PGARK_RTO", Doc: "how long it may take until a restored server accepts connections: drills are judged by it, 1s to 720h; 0, the default, is no objective",
+			Path: "objectives.rto", Env: "PGARK_RTO", Doc: "how long it may take until a restored server accepts connections: drills are judged by it, and status by the newest, 1s to 720h; 0, the default, is no objective",
 			set: func(_ *Config, c *Cluster, v string) error { return setObjective(&c.Objectives.RTO, v) },
 			get: func(_ Config, c Cluster) string { return FormatDuration(c.Objectives.RTO) },
 		},

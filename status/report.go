@@ -30,7 +30,7 @@ type Report struct {
 	// RPO is how many seconds of commits would be lost with the server now, at most. It is absent when nothing can be
 	// restored and when the clocks differ too much to tell.
 	RPO *float64 `json:"rpo_seconds,omitempty"`
-	// RPOTarget is what RPO is measured by, seconds.
+	// RPOTarget is what RPO is measured by, seconds: the objective, or else what Judge sets.
 	RPOTarget float64 `json:"rpo_target_seconds,omitempty"`
 
 	// RTOTarget is the objective for the time that a restore takes, seconds; absent where there is none.

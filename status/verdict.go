@@ -40,8 +40,8 @@ type Cause struct {
 	Fix string `json:"fix"`
 }
 
-// RPOTarget is how old the newest durable instant may be. There is no objective in the configuration
-// yet; a beat comes every ten seconds, so that two may be late.
+// RPOTarget is how old the newest durable instant may be where there is no objective: a beat comes every ten seconds, so that two may
+// be late. Clocks may differ by as much.
 const RPOTarget = 30 * time.Second
 
 // Commands are the command lines that mend what is wrong with one cluster.
@@ -64,7 +64,9 @@ type finding struct {
 // later base backup ended is no cause: nothing mends it, and what is written now is safe; an open one is, and one
 // that nothing is recorded of weighs more: it is damage.
 func (r *Report) Judge(c Commands) {
-	r.RPOTarget = RPOTarget.Seconds()
+	if r.RPOTarget == 0 {
+		r.RPOTarget = RPOTarget.Seconds()
+	}
 	if r.Server != nil && r.Server.Slot != nil {
 		r.Server.Slot.SetBound(r.rate())
 	}
@@ -120,8 +122,11 @@ func (r Report) CaughtUp() bool {
 // stale tells whether the newest instant that can be restored is older than it should be.
 func (r Report) stale() bool {
 	age, ok := r.exposure()
-	return !ok || age > RPOTarget
+	return !ok || age > r.Target()
 }
+
+// Target is RPOTarget as a duration.
+func (r Report) Target() time.Duration { return time.Duration(r.RPOTarget * float64(time.Second)) }
 
 func (r Report) judgeBackups(c Commands) []finding {
 	if len(r.Backups) == 0 {

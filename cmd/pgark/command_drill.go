@@ -212,10 +212,10 @@ func drillCode(r repository.Drill) error {
 
 // planned prints the first line, before anything is fetched.
 func (d *drilling) planned(report repository.Drill, plan *restore.Plan) {
-	d.meter.show(progress{phase: "fetch", total: plan.Backup.Plain})
 	if !d.json {
 		d.printDrillHead(report, d.options.Place.Dir)
 	}
+	d.meter.show(progress{phase: "fetch", total: plan.Backup.Plain})
 }
 
 func (d *drilling) printHeld(held *drill.Held, filed []agent.Filed) {
@@ -358,7 +358,7 @@ func (s *session) objective(d repository.Drill, which repository.Objective, targ
 			word = s.paint("MISSED", "1;31")
 		}
 	}
-	return fmt.Sprintf(" (target %s, %s)", elapsed(target.Duration()), word)
+	return fmt.Sprintf(" (target %s, %s)", targetText(target.Duration()), word)
 }
 
 func stoppedAt(d repository.Drill) string {

@@ -41,7 +41,7 @@ func TestDrillText(t *testing.T) {
   verify    ✓ amcheck of 1,204 relations ok
             ✓ sql orders_recent = "t"
             ○ page checksums: the cluster has no page checksums
-PASS   RTO 3m 41s (target 15m 00s, ok)   data loss at target 0.0 s
+PASS   RTO 3m 41s (target 15m, ok)   data loss at target 0.0 s
 `},
 		{"did not replay", func(d *repository.Drill) {
 			d.Result, d.Phase, d.Failure, d.Checks, d.RTO, d.Target.Latest = repository.DrillFailed, repository.DrillReplay, "server ended: no such file", nil, 0, true
@@ -97,8 +97,8 @@ func TestStatusDrill(t *testing.T) {
 		objective float64
 		row, base string
 	}{
-		{"met", func(*repository.Drill) {}, 900, "  RTO       3m 41s    target 15m 00s   ok   measured by drill 2026-11-20 03:00:00Z, 411 GB\n", "◆ drill 20261120T030000Z, RTO 3m 41s\n"},
-		{"missed", func(d *repository.Drill) { d.RTO = 1000 }, 900, "  RTO       16m 40s   target 15m 00s   MISSED   measured by drill 2026-11-20 03:00:00Z, 411 GB\n", "◆ drill 20261120T030000Z, RTO 16m 40s\n"},
+		{"met", func(*repository.Drill) {}, 900, "  RTO       3m 41s    target 15m   ok   measured by drill 2026-11-20 03:00:00Z, 411 GB\n", "◆ drill 20261120T030000Z, RTO 3m 41s\n"},
+		{"missed", func(d *repository.Drill) { d.RTO = 1000 }, 900, "  RTO       16m 40s   target 15m   MISSED   measured by drill 2026-11-20 03:00:00Z, 411 GB\n", "◆ drill 20261120T030000Z, RTO 16m 40s\n"},
 		{"no objective", func(*repository.Drill) {}, 0, "  RTO       3m 41s    measured by drill 2026-11-20 03:00:00Z, 411 GB\n", "◆ drill 20261120T030000Z, RTO 3m 41s\n"},
 		{
 			"failed", func(d *repository.Drill) {

@@ -122,7 +122,7 @@ func verdictText(v status.Verdict) (text, colour string) {
 
 // printRPO says what would be lost with the server now. Without a program that receives it never says ok.
 func (s *session) printRPO(r status.Report) {
-	target := "target " + elapsed(status.RPOTarget)
+	target := "target " + targetText(r.Target())
 	missed := s.paint("MISSED", "1;31")
 	row := func(rpo, state, words string) { s.row("RPO now", "%-9s %s   %s   %s", rpo, target, state, words) }
 	if r.RecoverableUntil == nil {
@@ -137,9 +137,9 @@ func (s *session) printRPO(r status.Report) {
 	age := time.Duration(*r.RPO * float64(time.Second))
 	idleSlot := r.Server != nil && r.Server.Slot != nil && !r.Server.Slot.Receiving() && r.Server.Slot.Active != nil
 	switch {
-	case age > status.RPOTarget && r.Server == nil:
+	case age > r.Target() && r.Server == nil:
 		row(elapsed(age), missed, "nothing durable since "+until+"; whether the server wrote more is not known")
-	case age > status.RPOTarget:
+	case age > r.Target():
 		row(elapsed(age), missed, "nothing durable since "+until)
 	case idleSlot:
 		row(elapsed(age), s.paint("growing", "1;33"), "nothing durable since "+until)
@@ -148,6 +148,14 @@ func (s *session) printRPO(r status.Report) {
 	default:
 		row(elapsed(age), s.paint("ok", "32"), "durable up to "+until)
 	}
+}
+
+// targetText prints an objective as it is written: 5 s, 15m.
+func targetText(d time.Duration) string {
+	if d < time.Minute && d%time.Second == 0 {
+		return fmt.Sprintf("%d s", d/time.Second)
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(elapsed(d), " 00s"), " 00m")
 }
 
 // printRTO says how long a restore takes, by the newest drill.
@@ -165,7 +173,7 @@ func (s *session) printRTO(r status.Report) {
 		rto = elapsed(time.Duration(*d.RTO * float64(time.Second)))
 	}
 	if r.RTOTarget > 0 {
-		state = "target " + elapsed(time.Duration(r.RTOTarget*float64(time.Second))) + "   "
+		state = "target " + targetText(time.Duration(r.RTOTarget*float64(time.Second))) + "   "
 		if word := s.paint("ok", "32"); !r.MissedRTO() {
 			state += word + "   "
 		} else {
