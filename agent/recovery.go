@@ -38,10 +38,15 @@ func lacking(backup string, lacks []repository.Lack) string {
 // recovery proves of each repository, as far as that can be without a restore, that it can be restored from alone: that a base backup
 // has all its objects, and from where to where WAL goes on without a hole.
 func (k *check) recovery(ctx context.Context) {
+	told := false
 	for _, p := range k.places {
 		cluster, f, err := k.holdings(ctx, p)
 		if err == nil {
 			err = k.backups(ctx, p, cluster, f)
+		}
+		if err == nil && len(f.backups) > 0 && !told {
+			k.drill(f.report.Drill) // every repository has the same reports
+			told = true
 		}
 		switch {
 		case err == nil, errors.Is(err, repository.ErrNoRepository): // the storage section has told the latter
@@ -50,6 +55,19 @@ func (k *check) recovery(ctx context.Context) {
 		default:
 			k.bad(SectionRecovery, p.says(err))
 		}
+	}
+}
+
+// drill tells what the newest drill found. That there was none is nothing wrong.
+func (k *check) drill(d *status.Drill) {
+	const run = "pgark drill run"
+	switch {
+	case d == nil:
+		k.report(Finding{Section: SectionRecovery, Verdict: Pending, Text: "no drill yet", Fix: run})
+	case d.Result == repository.DrillFailed:
+		k.report(Finding{Section: SectionRecovery, Verdict: Bad, Text: fmt.Sprintf("drill %s failed (%s): %s", d.ID, d.Phase, d.Failure), Fix: run})
+	default:
+		k.good(SectionRecovery, "drill %s passed", d.ID)
 	}
 }
 

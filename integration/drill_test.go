@@ -25,7 +25,11 @@ type drilled struct {
 		Name  string `json:"name"`
 		Error string `json:"error"`
 	} `json:"repositories"`
-	Kept string `json:"kept"`
+	Kept     string `json:"kept"`
+	Estimate *struct {
+		Seconds float64 `json:"seconds"`
+		Drills  int     `json:"drills"`
+	} `json:"estimate"`
 }
 
 // drills is a site with a copy, and a folder for drills.
@@ -109,6 +113,9 @@ select count(*), max(at) <= current_setting('pgark.target_time')::timestamptz fr
 select current_setting('archive_mode'), current_setting('listen_addresses'), current_setting('max_logical_replication_workers'), current_setting('max_worker_processes')
 `))
 	r := newest.Report
+	if newest.Estimate != nil {
+		t.Errorf("an estimate before the first drill: %+v", newest.Estimate)
+	}
 	if r.Result != repository.DrillPassed || !r.Target.Latest || r.Repository != "near" || r.LastCommit == nil || r.DataLoss == nil || r.RTO <= 0 ||
 		r.Fetch.Bytes == 0 || r.Fetch.Seconds == 0 || r.Replay.Bytes == 0 || !strings.HasPrefix(r.ServerVersion, "15.") {
 		t.Errorf("got %+v", r)
@@ -124,7 +131,11 @@ select current_setting('archive_mode'), current_setting('listen_addresses'), cur
 	d.filed(t, r, before)
 
 	d.tool = d.tool.with("PGARK_DRILL_AMCHECK=false")
-	failed := d.hold(t, 1, "--to", "random", "--sql", d.checks(t, "-- check: more\n-- expect: t\nselect count(*) < 5 from pg_class\n-- check: absent\n-- database: nowhere\nselect true\n")).Report
+	second := d.hold(t, 1, "--to", "random", "--sql", d.checks(t, "-- check: more\n-- expect: t\nselect count(*) < 5 from pg_class\n-- check: absent\n-- database: nowhere\nselect true\n"))
+	failed := second.Report
+	if e := second.Estimate; e == nil || e.Drills != 1 || e.Seconds <= 0 {
+		t.Errorf("the estimate by the first drill: got %+v", e)
+	}
 	if c := checkOf(t, failed, repository.CheckSQL, "more"); failed.Result != repository.DrillFailed || failed.Phase != repository.DrillVerify || c.Got != "f" ||
 		c.Result != repository.CheckFailed || failed.Repository != "primary" || failed.Target.Asked != "random" || failed.RTO == 0 {
 		t.Errorf("got %+v", failed)

@@ -56,6 +56,7 @@ type drilling struct {
 	whole   config.Cluster // with all its repositories
 	options drill.Options
 	archive repository.Marker
+	before  []repository.Drill // the newest ones held before, for the estimate
 }
 
 func holdDrill(s *session) error {
@@ -176,6 +177,7 @@ func (d *drilling) hold() error {
 			d.options.Window = append(d.options.Window, drill.Interval(w))
 		}
 	}
+	d.before, _ = d.cluster.Drills(d.ctx, restore.EstimateDrills) // without an estimate it is a drill all the same
 	d.meter = d.newMeter()
 	defer d.meter.end()
 	held, err := drill.Run(d.ctx, d.cluster, d.options)
@@ -210,10 +212,14 @@ func drillCode(r repository.Drill) error {
 	return nil
 }
 
-// planned prints the first line, before anything is fetched.
+// planned prints the first lines, before anything is fetched: what will be restored, and how long that will take by the drills before.
 func (d *drilling) planned(report repository.Drill, plan *restore.Plan) {
+	d.estimate = restore.MakeEstimate(plan, d.before, d.options.Host)
 	if !d.json {
 		d.printDrillHead(report, d.options.Place.Dir)
+		if d.estimate != nil {
+			d.printEstimate()
+		}
 	}
 	d.meter.show(progress{phase: "fetch", total: plan.Backup.Plain})
 }
@@ -265,7 +271,7 @@ func (d *drilling) heldJSON(held *drill.Held, filed []agent.Filed) map[string]an
 		}
 		rows = append(rows, row)
 	}
-	document := map[string]any{"report": held.Report, "repositories": rows}
+	document := map[string]any{"report": held.Report, "repositories": rows, "estimate": d.estimateJSON()}
 	if held.Kept != "" {
 		document["kept"] = held.Kept
 	}
