@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
 	"github.com/pgark/pgark/postgres/postgrestest"
 	"github.com/pgark/pgark/wal"
 )
@@ -72,7 +75,13 @@ func testInstants(t *testing.T, v postgrestest.Version, kind storeKind, size wal
 	begin := s.backups(t)[0]
 	ctx, stop := context.WithTimeout(t.Context(), 6*time.Second)
 	defer stop()
-	if err := l.run(ctx); err != nil {
+	var group errgroup.Group
+	var points []restorePoint
+	group.Go(func() (err error) {
+		points, err = makePoints(t.Context(), s.server.ConnString(), "once", "twice", "twice")
+		return err
+	})
+	if err := errors.Join(l.run(ctx), group.Wait()); err != nil {
 		t.Fatal(err)
 	}
 	final, err := readState(t.Context(), s.server.ConnString())
@@ -86,11 +95,40 @@ func testInstants(t *testing.T, v postgrestest.Version, kind storeKind, size wal
 	if len(final.rows) < 200 {
 		t.Fatalf("only %d transfers: the load was no load", len(final.rows))
 	}
-	for i, target := range drawTargets(ends, begin.stop(t), seed, soakNumber(t, "INSTANTS", 10)) {
+	for i, target := range drawTargets(ends, points, begin.stop(t), seed, soakNumber(t, "INSTANTS", 10)) {
 		if !t.Run(fmt.Sprintf("%02d %s", i, target.name), func(t *testing.T) { s.check(t, target, ends, final) }) {
 			return
 		}
 	}
+}
+
+// restorePoint is where a restore point lies: the LSN is the end of its record.
+type restorePoint struct {
+	name string
+	lsn  wal.LSN
+}
+
+// makePoints makes restore points of these names, one each second.
+func makePoints(ctx context.Context, conn string, names ...string) ([]restorePoint, error) {
+	c, err := pgx.Connect(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	defer hangUp(ctx, c)
+	var points []restorePoint
+	for _, name := range names {
+		wait(ctx, time.Second)
+		var text string
+		if err := c.QueryRow(ctx, "select pg_create_restore_point($1)::text", name).Scan(&text); err != nil {
+			return nil, err
+		}
+		lsn, err := wal.ParseLSN(text)
+		if err != nil {
+			return nil, err
+		}
+		points = append(points, restorePoint{name, lsn})
+	}
+	return points, nil
 }
 
 // truth reads the server's own WAL up to end.
@@ -133,8 +171,9 @@ type instant struct {
 
 func utcStamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.999999Z") }
 
-// drawTargets draws n targets that lie after the backup: random times, times at and between commits, at inversions, xids and LSNs.
-func drawTargets(ends []txEnd, after wal.LSN, seed, n uint64) []instant {
+// drawTargets draws n targets that lie after the backup: random times, times at and between commits, at inversions and where two are equal, xids, LSNs and
+// restore points, of which one name is there twice: the first one counts.
+func drawTargets(ends []txEnd, points []restorePoint, after wal.LSN, seed, n uint64) []instant {
 	rng := rand.New(rand.NewPCG(seed, 7))
 	from := 0
 	for ends[from].start < after {
@@ -148,9 +187,21 @@ func drawTargets(ends []txEnd, after wal.LSN, seed, n uint64) []instant {
 			targets = append(targets, atTime("inversion", ends[i].time))
 		}
 	}
+	for i := from + 1; i < len(ends) && len(targets) < 4; i++ {
+		if e := ends[i]; e.time.Equal(ends[i-1].time) {
+			targets = append(targets, atTime("two at one time", e.time), instant{
+				name: "before two at one time", flags: []string{"--to", utcStamp(e.time), "--before"}, cut: untilBeforeTime(e.time),
+			})
+		}
+	}
+	for _, p := range points[:2] { // "once", and the first "twice"
+		targets = append(targets, instant{name: "restore point " + p.name, flags: []string{"--to-name", p.name}, cut: beforeLSN(p.lsn)})
+	}
 	for uint64(len(targets)) < n {
 		e := ends[draw()]
-		switch rng.IntN(7) {
+		switch rng.IntN(8) {
+		case 5:
+			targets = append(targets, instant{name: "LSN", flags: []string{"--to-lsn", e.start.String()}, cut: untilLSN(e.start)})
 		case 0:
 			targets = append(targets, atTime("at a transaction's end", e.time))
 		case 1:

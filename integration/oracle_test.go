@@ -97,7 +97,10 @@ func untilBeforeTime(t time.Time) cut {
 func untilXID(x uint32) cut   { return func(e txEnd) (bool, bool) { return e.xid == x, true } }
 func beforeXID(x uint32) cut  { return func(e txEnd) (bool, bool) { return e.xid == x, false } }
 func beforeLSN(l wal.LSN) cut { return func(e txEnd) (bool, bool) { return e.start >= l, false } }
-func toTheEnd() cut           { return func(txEnd) (bool, bool) { return false, false } }
+
+// untilLSN is for the start of a transaction's end, which is the last record that is applied.
+func untilLSN(l wal.LSN) cut { return func(e txEnd) (bool, bool) { return e.start >= l, e.start == l } }
+func toTheEnd() cut          { return func(txEnd) (bool, bool) { return false, false } }
 
 // expected is the set of ledger rows that a restore to the cut must hold: exactly the commits of the prefix. The rows of the
 // final primary say which row each transaction made.
