@@ -39,7 +39,7 @@ var (
 	scale  = flag.Int("scale", 40, "pgbench scale of the data set")
 	rows   = flag.Int("rows", 3_000_000, "rows of the realistic table")
 	rounds = flag.Int("rounds", 3, "counted rounds")
-	only   = flag.String("only", "backup,restore,wal,copies,exposure,sync", "scenarios")
+	only   = flag.String("only", "backup,restore,wal,recover,copies,exposure,sync", "scenarios")
 )
 
 const debianBin = "/usr/lib/postgresql/15/bin/"
@@ -79,6 +79,9 @@ func TestAgainstPeers(t *testing.T) {
 	}
 	if strings.Contains(*only, "wal") {
 		b.wal()
+	}
+	if strings.Contains(*only, "recover") {
+		b.recovery()
 	}
 	if strings.Contains(*only, "copies") {
 		b.copies()
@@ -374,7 +377,7 @@ func median[T int64 | time.Duration](fs []figure, of func(figure) T) T {
 
 // report prints the tables of docs/BENCHMARKS.md. The ratio is the other's time over pgark's, pair by pair: above 1 pgark is faster.
 func (b *bench) report() {
-	for _, scenario := range []string{"backup", "restore", "wal", "copies"} {
+	for _, scenario := range []string{"backup", "restore", "wal", "recover", "copies"} {
 		contenders := b.results[scenario]
 		if len(contenders) == 0 {
 			continue
