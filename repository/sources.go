@@ -30,10 +30,11 @@ type Source struct {
 // gives. Lists are the union of what the sources that answer hold.
 type Sources struct {
 	all []*source
-	// patience is how long a source may take for one reading before the next is asked. When none was quick enough it doubles.
-	patience time.Duration
 
-	mu          sync.Mutex
+	mu sync.Mutex
+	// patience is how long a source may take for one reading before the next is asked. When none was quick enough it doubles, and stays
+	// so: a link may be slow to all of them.
+	patience    time.Duration
 	marker      Marker // of the first source that answered; zero before
 	substitutes map[storage.Key]Substitute
 	silent      int // substitutes that are not kept
@@ -263,16 +264,14 @@ func verified[T any](ctx context.Context, store storage.Store, key storage.Key, 
 // try calls read with one source after the other until one has it, and remembers which that was unless key is empty. An object is absent if one
 // source says so and no other that answers holds anything of it.
 func (s *Sources) try(ctx context.Context, key storage.Key, read func(context.Context, storage.Store) error) error {
-	for patience := s.patience; ; patience *= 2 {
+	for patience := s.patient(0); ; patience *= 2 {
 		faults, late, err := s.round(ctx, patience, read)
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case len(faults) == 0:
-			return nil
 		}
 		last := faults[len(faults)-1]
 		if last.Err == nil {
+			s.patient(patience)
 			s.note(key, last.Source, faults[:len(faults)-1])
 			return nil
 		}
@@ -282,6 +281,14 @@ func (s *Sources) try(ctx context.Context, key storage.Key, read func(context.Co
 		}
 		return e
 	}
+}
+
+// patient returns how long a source may take for one reading, at least what took so long that it had to be that much.
+func (s *Sources) patient(least time.Duration) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.patience = max(s.patience, least)
+	return s.patience
 }
 
 // decide finds the error that decides. That nothing is there decides only where no source holds the object damaged.
@@ -346,7 +353,7 @@ func (s *Sources) round(ctx context.Context, patience time.Duration, read func(c
 func (s *Sources) others(ctx context.Context, look func(ctx context.Context, one Source)) {
 	list, answering := s.order()
 	for _, one := range list[:answering] {
-		asking, cancel := context.WithTimeoutCause(ctx, s.patience, errPatience)
+		asking, cancel := context.WithTimeoutCause(ctx, s.patient(0), errPatience)
 		if err := s.look(asking, one); err != nil {
 			s.said(one, err, isForeign(err))
 		} else {
@@ -400,7 +407,7 @@ func (s *Sources) Stat(ctx context.Context, key storage.Key) (info storage.Info,
 // List implements storage.Store: each key that any source holds which answers, once. Size is 0 where they differ in it.
 func (s *Sources) List(ctx context.Context, prefix, after storage.Key) iter.Seq2[storage.Info, error] {
 	return func(yield func(storage.Info, error) bool) {
-		for patience := s.patience; ; patience *= 2 {
+		for patience := s.patient(0); ; patience *= 2 {
 			m := s.merge(ctx, prefix, after, patience)
 			ended := m.run(ctx, s, func(info storage.Info) bool {
 				after = info.Key

@@ -314,6 +314,33 @@ func TestSourceHangs(t *testing.T) {
 	}
 }
 
+// TestSourcesSlow: a link that is slow to all of them is no outage. Once that is known each object is asked for once.
+func TestSourcesSlow(t *testing.T) {
+	whole, _ := archive(t)
+	primary, dr := whole.Clone(), whole.Clone()
+	c, s := sources(t, primary, dr)
+	if _, err := c.Timelines(t.Context()); err != nil { // both were looked at
+		t.Fatal(err)
+	}
+	repository.SetPatience(s, 20*time.Millisecond)
+	for _, store := range []*memory.Store{primary, dr} {
+		store.Delay(memory.Get, "*/*", 100*time.Millisecond)
+	}
+	for again := range 2 {
+		primary.Reset()
+		dr.Reset()
+		for _, store := range []*memory.Store{primary, dr} {
+			store.Delay(memory.Get, "*/*", 100*time.Millisecond)
+		}
+		if _, err := c.ReadSegment(t.Context(), segSize, wal.SegmentID{Timeline: 1, Number: 1}); err != nil {
+			t.Fatal(err)
+		}
+		if n := primary.Count(memory.Get, "") + dr.Count(memory.Get, ""); again == 0 && n < 3 || again == 1 && n > 2 {
+			t.Errorf("reading %d: asked %d times", again, n)
+		}
+	}
+}
+
 // stutterStore fails each list after a few keys.
 type stutterStore struct {
 	storage.Store
