@@ -211,13 +211,14 @@ func (a *running) backups(ctx context.Context, plan *backup.Schedule) error {
 			if hurry {
 				speed = atOnce
 			}
+			began := time.Now()
 			a.logger.InfoContext(ctx, "base backup begins")
 			b, err := t.take(ctx, speed, backup.Options{WaitDurable: a.archiver.WaitDurable, Lock: &lock, Logger: a.logger})
 			if err != nil {
 				return err
 			}
 			a.logger.InfoContext(ctx, "base backup done", "backup", b.ID, "bytes", b.Plain, "stored", b.Stored,
-				"elapsed", b.Stopped.Sub(b.Started).Round(time.Millisecond))
+				"elapsed", time.Since(began).Round(time.Millisecond))
 			return nil
 		},
 	}

@@ -27,7 +27,7 @@ type Options struct {
 	// is 8 MiB.
 	Buffer int64
 	// BeatEvery is the time between coverage beats while the server is idle.
-	// 0 means 10 s.
+	// 0 means repository.BeatInterval.
 	BeatEvery time.Duration
 	// Codec compresses what is put. nil means zstd.
 	Codec compression.Codec
@@ -95,7 +95,7 @@ func (o Options) withDefaults() Options {
 	}
 	o.Buffer = max(o.Buffer, leastBuffer)
 	if o.BeatEvery <= 0 {
-		o.BeatEvery = 10 * time.Second
+		o.BeatEvery = repository.BeatInterval
 	}
 	if o.Codec == nil {
 		o.Codec = compression.Zstd()

@@ -105,6 +105,8 @@ func TestJudge(t *testing.T) {
 		{"met exactly", repository.Drill{RTO: 60, DataLoss: loss(5)}, both, repository.DrillPassed, nil},
 		{"too slow", repository.Drill{RTO: 60.001, DataLoss: loss(0)}, both, repository.DrillPassed, []repository.Objective{rto}},
 		{"too much lost", repository.Drill{RTO: 1, DataLoss: loss(5.001)}, both, repository.DrillPassed, []repository.Objective{rpo}},
+		{"the end of an idle server", repository.Drill{RTO: 1, DataLoss: loss(11.5), Target: repository.DrillTarget{Latest: true}}, both, repository.DrillPassed, nil},
+		{"the end, no beat for too long", repository.Drill{RTO: 1, DataLoss: loss(12.5), Target: repository.DrillTarget{Latest: true}}, both, repository.DrillPassed, []repository.Objective{rpo}},
 		{"both", repository.Drill{RTO: 61, DataLoss: loss(6)}, both, repository.DrillPassed, []repository.Objective{rpo, rto}},
 		{"never opened", repository.Drill{}, both, repository.DrillPassed, []repository.Objective{rpo, rto}},
 		{"a check failed, in time", repository.Drill{RTO: 1, DataLoss: loss(0), Checks: []repository.DrillCheck{check(repository.CheckPassed), check(repository.CheckFailed)}}, both, repository.DrillFailed, nil},

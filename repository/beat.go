@@ -20,6 +20,9 @@ type Beat struct {
 	LSN      wal.LSN        `json:"lsn"`
 }
 
+// BeatInterval is how often the writer proves, while the server is idle, that nothing more was written.
+const BeatInterval = 10 * time.Second
+
 const (
 	beatLimit = 4 << 10
 	// beatScan is how many beats are read in one listing before the newest is searched for. They are few where the

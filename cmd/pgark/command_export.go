@@ -66,7 +66,7 @@ func export(s *session) error {
 		return u
 	}
 	var err error
-	if o.Target, err = s.timeTarget(s.cli.String("at")); err != nil {
+	if o.Target, err = s.timeTarget("at", s.cli.String("at")); err != nil {
 		return err
 	}
 	r := &restoring{session: s}

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -94,15 +93,7 @@ func (s *session) logQuery() (commitlog.Query, error) {
 			return q, usagef("--within needs --around: --xid alone looks everywhere")
 		}
 	}
-	t, err := s.timeTarget(s.cli.String("around"))
-	var zone *restore.ZoneError
-	var coded *codeError
-	switch {
-	case errors.As(err, &zone):
-		return q, &codeError{code: exitUsage, cause: zone, fix: fmt.Sprintf("write which one: --around '%s' or --around '%s'", zone.Candidates[0], zone.Candidates[1])}
-	case errors.As(err, &coded):
-		return q, &codeError{code: coded.code, cause: coded.cause, fix: strings.ReplaceAll(coded.fix, "--to ", "--around ")}
-	}
+	t, err := s.timeTarget("around", s.cli.String("around"))
 	q.Around = t.Time
 	return q, err
 }

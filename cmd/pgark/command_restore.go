@@ -446,7 +446,7 @@ func (s *session) target() (restore.Target, error) {
 		targets, err = append(targets, t), errors.Join(err, parseErr)
 	}
 	if v, ok := value("to", "target-time"); ok {
-		add(s.timeTarget(v))
+		add(s.timeTarget("to", v))
 	}
 	if v, ok := value("to-lsn", "target-lsn"); ok {
 		lsn, parseErr := wal.ParseLSN(v)
@@ -462,11 +462,8 @@ func (s *session) target() (restore.Target, error) {
 	if v, ok := value("to-backup"); ok {
 		add(restore.Target{Kind: restore.TargetImmediate, Backup: v}, nil)
 	}
-	var zone *restore.ZoneError
 	var coded *codeError
 	switch {
-	case errors.As(err, &zone):
-		return restore.Target{}, zone
 	case errors.As(err, &coded):
 		return restore.Target{}, coded
 	case err != nil:
@@ -492,22 +489,29 @@ func (s *session) target() (restore.Target, error) {
 	return t, nil
 }
 
-// timeForms are the times that --to takes.
+// timeForms are the times that a flag takes, told of --to.
 const timeForms = `--to 2026-11-20T10:31:00Z                 in UTC
 --to '2026-11-20 10:31:00.25+05:30'       with an offset
 --to '2026-11-20 10:31 Europe/Paris'      in a zone by its name
 --to 'today 09:30Z'                       or yesterday
 --to '10m ago'                            also 1d2h, 90s; or latest`
 
-// timeTarget reads --to. A time without a zone is never guessed: a person is asked, a script is told.
-func (s *session) timeTarget(v string) (restore.Target, error) {
+// timeTarget reads the time that a flag was given. A time without a zone is never guessed: a person is asked, a script is told.
+func (s *session) timeTarget(flag, v string) (restore.Target, error) {
+	told := func(err error, fix string) error {
+		return &codeError{code: exitUsage, cause: err, fix: strings.ReplaceAll(fix, "--to ", "--"+flag+" ")}
+	}
 	t, err := restore.ParseTo(v, s.program.now())
 	var zone *restore.ZoneError
 	if err != nil && !errors.As(err, &zone) {
-		return t, &codeError{code: exitUsage, cause: err, fix: timeForms}
+		return t, told(err, timeForms)
 	}
-	if !errors.As(err, &zone) || s.yes || s.json || !s.program.isTerminal(s.program.stdin) || s.program.variable("PGARK_NO_INPUT") != "" {
-		return t, err
+	if zone == nil {
+		return t, nil
+	}
+	ambiguous := told(zone, fmt.Sprintf("write which one: --to '%s' or --to '%s'", zone.Candidates[0], zone.Candidates[1]))
+	if s.yes || s.json || !s.program.isTerminal(s.program.stdin) || s.program.variable("PGARK_NO_INPUT") != "" {
+		return t, ambiguous
 	}
 	_, _ = fmt.Fprintf(s.stderr, "%s has no zone, or happened twice. Which one?\n  1  %s\n  2  %s\n[1/2] ", v, zone.Candidates[0], zone.Candidates[1])
 	answer, readErr := s.readWord()
@@ -515,7 +519,7 @@ func (s *session) timeTarget(v string) (restore.Target, error) {
 		return t, readErr
 	}
 	if answer != "1" && answer != "2" {
-		return t, err
+		return t, ambiguous
 	}
 	return restore.ParseTo(zone.Candidates[answer[0]-'1'], s.program.now())
 }

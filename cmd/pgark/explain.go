@@ -143,7 +143,6 @@ func explainTyped(err error, f *failure) bool {
 // explainRestore explains what a restore refuses.
 func explainRestore(err error, f *failure) bool {
 	var target *restore.TargetError
-	var zone *restore.ZoneError
 	var space *restore.SpaceError
 	var refused *restore.RefusedError
 	var binaries *restore.BinariesError
@@ -157,9 +156,6 @@ func explainRestore(err error, f *failure) bool {
 			"a versioned bucket may still hold the right object"
 	case errors.As(err, &target):
 		f.Message, f.Code, f.Fix = target.Why(), exitNotRecoverable, nearest(target)
-	case errors.As(err, &zone):
-		f.Code = exitUsage
-		f.Fix = fmt.Sprintf("write which one: --to '%s' or --to '%s'", zone.Candidates[0], zone.Candidates[1])
 	case errors.As(err, &space):
 		f.Code, f.Fix = exitRefused, "free space there, or restore elsewhere with --into"
 		if space.Dir != "" {
