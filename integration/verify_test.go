@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/pgark/pgark/postgres/postgrestest"
 )
 
@@ -56,9 +58,22 @@ func TestVerifyRepairs(t *testing.T) {
 	agent := s.tool.start(t, "run")
 	s.waitBackup(t)
 	s.server.Exec(t, "create table t (n int)")
-	for range 4 {
-		s.server.Exec(t, "insert into t select generate_series(1, 1000)")
-		s.server.Exec(t, "select pg_switch_wal()")
+	// While the agent archives nothing is damaged: pieces become segments, and the copy is a moment behind.
+	var load errgroup.Group
+	load.Go(func() error {
+		for range 4 {
+			s.server.Exec(t, "insert into t select generate_series(1, 1000)")
+			s.server.Exec(t, "select pg_switch_wal()")
+		}
+		return nil
+	})
+	for range 2 {
+		if v := s.verify(t, 0, "--deep"); v.Verdict != "sound" {
+			t.Errorf("while the agent archives: got %+v", v)
+		}
+	}
+	if err := load.Wait(); err != nil {
+		t.Fatal(err)
 	}
 	s.server.Exec(t, "insert into t values (7)")
 	s.waitArchived(t)

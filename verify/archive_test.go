@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,8 +37,20 @@ func instant(lsn wal.LSN) time.Time {
 	return epoch.Add(time.Duration(uint64(lsn) * uint64(time.Minute) / mib))
 }
 
-// archive makes a repository with objects of every class: three timelines, two base backups.
+// made is the archive, which nobody changes.
+var (
+	made    *memory.Store
+	makeOne sync.Once
+)
+
+// archive returns a repository with objects of every class: three timelines, two base backups.
 func archive(t testing.TB) *memory.Store {
+	t.Helper()
+	makeOne.Do(func() { made = makeArchive(t) })
+	return made.Clone()
+}
+
+func makeArchive(t testing.TB) *memory.Store {
 	t.Helper()
 	store := memory.New()
 	r, err := repository.Create(t.Context(), store)

@@ -140,7 +140,7 @@ func (v *verification) reasons(p *place, b *copied) []string {
 			reasons = append(reasons, string(d.Key)+": "+d.Reason)
 		}
 	}
-	held := holdings{covered: spansOf(p.sound)}
+	held := holdings{covered: p.covered()}
 	if !held.consistent(b.record) && !b.late[p.index] {
 		reasons = append(reasons, "the WAL that makes it consistent is not all there")
 	}
@@ -212,6 +212,17 @@ func (v *verification) judgeRisks(ctx context.Context, r *Report) {
 
 // holdingsOf is what a place alone could be restored from, or could be once it has what is on its way.
 func (v *verification) holdingsOf(p *place) holdings {
+	h := holdings{size: v.size, covered: p.covered(), histories: p.histories}
+	for _, b := range v.backups {
+		if len(v.reasons(p, b)) == 0 {
+			h.backups = append(h.backups, b.record)
+		}
+	}
+	return h
+}
+
+// covered is the WAL of a place that is right, or on its way.
+func (p *place) covered() map[wal.TimelineID][]wal.Range {
 	covered := map[wal.TimelineID]*repository.Coverage{}
 	for _, from := range []map[wal.TimelineID]*repository.Coverage{p.sound, p.late} {
 		for tli, c := range from {
@@ -223,13 +234,7 @@ func (v *verification) holdingsOf(p *place) holdings {
 			}
 		}
 	}
-	h := holdings{size: v.size, covered: spansOf(covered), histories: p.histories}
-	for _, b := range v.backups {
-		if len(v.reasons(p, b)) == 0 {
-			h.backups = append(h.backups, b.record)
-		}
-	}
-	return h
+	return spansOf(covered)
 }
 
 // instantOf returns when the server had come to an LSN: the end of the base backup that ends there, or else the time of the last transaction

@@ -405,3 +405,32 @@ func TestPiecesReplacedMeanwhile(t *testing.T) {
 		t.Errorf("got %+v", r)
 	}
 }
+
+// TestWALThatComesMeanwhile: WAL that one repository listed and another got a moment later puts nothing at risk.
+func TestWALThatComesMeanwhile(t *testing.T) {
+	for _, grace := range []time.Duration{time.Hour, -1} {
+		primary := archive(t)
+		dr := primary.Clone()
+		r, err := repository.Open(t.Context(), dr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		putWAL(t, r.Cluster(system), repository.KindPiece, 3, wal.Range{Start: 0x780000, End: 0x790000})
+		var late storage.Key
+		for _, k := range dr.Keys() {
+			if strings.HasSuffix(string(k), "-0000000000790000.zst") {
+				late = k
+			}
+		}
+		o := deep()
+		o.Jobs, o.Grace = 1, grace
+		o.Progress = func(verify.Progress) {
+			if primary.Bytes(late) == nil && dr.Count(memory.Get, string(late)) > 0 { // its turn has come, and the primary's listing is over
+				primary.Replace(late, dr.Bytes(late))
+			}
+		}
+		if r := run(t, two(primary, dr), o); primary.Bytes(late) == nil || r.Verdict != verify.Sound || len(r.Risks) != 0 {
+			t.Errorf("grace %s: got %+v", grace, r)
+		}
+	}
+}

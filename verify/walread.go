@@ -276,8 +276,7 @@ func (v *verification) findHoles(ctx context.Context) error {
 			return err
 		}
 	}
-	v.missingHistories(union)
-	return nil
+	return v.missingHistories(ctx, union)
 }
 
 func spansOf(all map[wal.TimelineID]*repository.Coverage) map[wal.TimelineID][]wal.Range {
@@ -312,6 +311,11 @@ func (v *verification) findLack(ctx context.Context, p *place, lack stretch) err
 	now, err := p.cluster.Coverage(ctx, lack.timeline, lack.Start)
 	if err != nil {
 		return v.fail(ctx, p, err)
+	}
+	// What came since it was listed is read by the next run.
+	came := repository.Coverage{Spans: now.Gaps(lack.Range)}
+	for _, r := range came.Gaps(lack.Range) {
+		v.pending(p, stretch{lack.timeline, r})
 	}
 	for _, r := range now.Gaps(lack.Range) {
 		var first repository.Object
@@ -387,6 +391,12 @@ func (v *verification) findHole(ctx context.Context, hole stretch) error {
 			}
 		}
 	}
+	came := repository.Coverage{Spans: union.Gaps(hole.Range)}
+	for _, r := range came.Gaps(hole.Range) {
+		for _, p := range v.alive() {
+			v.pending(p, stretch{hole.timeline, r})
+		}
+	}
 	for _, r := range union.Gaps(hole.Range) {
 		if !behind.IsZero() && !v.ripe(behind) {
 			v.note("WAL %s of timeline %d is not there yet, WAL behind it is: uploads overtake each other", r, uint32(hole.timeline))
@@ -408,15 +418,25 @@ func (v *verification) findHole(ctx context.Context, hole stretch) error {
 }
 
 // missingHistories says which timelines have WAL and no history file anywhere: no server goes to them.
-func (v *verification) missingHistories(union map[wal.TimelineID]*repository.Coverage) {
+func (v *verification) missingHistories(ctx context.Context, union map[wal.TimelineID]*repository.Coverage) error {
 	for tli, c := range union {
 		if tli == 1 || len(c.Spans) == 0 || v.isSmall(repository.ClassHistory, tli) {
 			continue
 		}
 		for _, p := range v.alive() {
-			v.damaged(p.damageOf(p.cluster.HistoryObject(tli), Missing, "is missing, and there is WAL of its timeline"))
+			o := p.cluster.HistoryObject(tli)
+			switch _, err := p.Store.Stat(ctx, o.Key); {
+			case err == nil: // the timeline began while the run went
+			case isGone(err):
+				v.damaged(p.damageOf(o, Missing, "is missing, and there is WAL of its timeline"))
+			default:
+				if err := v.fail(ctx, p, err); err != nil {
+					return err
+				}
+			}
 		}
 	}
+	return nil
 }
 
 // isSmall reports whether a small object of a class was listed for a timeline in any place.
