@@ -162,8 +162,12 @@ func (p *place) disarm() error {
 	return syncParent(filepath.Join(p.final, controlFile))
 }
 
-// mark writes the file that says that a folder is being restored, durably.
+// mark writes the file that says that a folder is being restored, durably. One that says so already is not touched: where pg_control is gone,
+// nothing else says whose folder it is.
 func (p *place) mark(text string) error {
+	if b, err := p.root.ReadFile(claimName); err == nil && string(b) == text {
+		return nil
+	}
 	file, err := p.root.OpenFile(claimName, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, ownerFile)
 	if err != nil {
 		return fmt.Errorf("mark folder: %w", err)
