@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -91,14 +92,26 @@ func (s *spool) take(ctx context.Context, name, path string) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	b, err := os.ReadFile(from)
-	if err != nil || len(b) == 0 || crc32.Checksum(b, crcTable()) != crc {
+	if got, n, err := checksum(from); err != nil || n == 0 || got != crc {
 		return false, errors.Join(os.Remove(from)) // read it from the archive instead
 	}
 	if err := os.Rename(from, path); err != nil {
 		return false, fmt.Errorf("put WAL file in place: %w", err)
 	}
 	return true, nil
+}
+
+// checksum returns the CRC32C of a file and its length. It reads in small parts: the server waits for it, and memory for a whole segment takes
+// longer to get than to read.
+func checksum(path string) (crc uint32, n int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { _ = f.Close() }()
+	sum := crc32.New(crcTable())
+	n, err = io.Copy(sum, f)
+	return sum.Sum32(), n, err
 }
 
 // asked notes what the server asked for, and drops files before it: it will
