@@ -71,9 +71,8 @@ func coveredUntil(plan *restore.Plan, beat *repository.Beat) time.Time {
 // Objectives are what a drill is judged by; 0 is none.
 type Objectives struct{ RPO, RTO time.Duration }
 
-// idleSlack is how old the proof of an idle server's end may be while nothing is lost: a beat's interval, the second that its time is cut to, and
-// one on its way.
-const idleSlack = repository.BeatInterval + 2*time.Second
+// idleSlack is how old the proof of an idle server's end may be while nothing is lost: the next beat is due, and may be on its way.
+const idleSlack = 2 * repository.BeatInterval
 
 // judge says which objectives a drill missed. One that did not get to an open server missed that of time. What lies before the end of the archive
 // is at most what is lost: an idle server lost nothing, and proves that only once in a while.
