@@ -64,6 +64,7 @@ var pure = []string{
 	"restore/plan.go", "restore/estimate.go",
 	"drill/judge.go", "drill/checks.go",
 	"verify/judge.go", "verify/risk.go",
+	"commitlog/edge.go", "commitlog/track.go",
 	"agent/slot_watch.go", "status/slot.go",
 	"syncmode/names.go", "syncmode/state.go", "syncmode/watch.go",
 }

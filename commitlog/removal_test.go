@@ -139,7 +139,7 @@ func TestRemovals(t *testing.T) {
 }
 
 // TestWhatBeganEarlier: a transaction that is asked for by its number is
-// followed back to its beginning, as far as a gigabyte.
+// followed back to its beginning, for some segments.
 func TestWhatBeganEarlier(t *testing.T) {
 	t.Parallel()
 	_, cluster := newCluster(t)

@@ -10,7 +10,7 @@ import (
 
 const (
 	stride   = 64 // the most segments read at once on the search for a transaction
-	lookBack = 64 // segments before its end that are read to see what it made
+	lookBack = 32 // segments before its end that are read to see what it made
 )
 
 // transaction looks for the end of one transaction, wherever it is. They end

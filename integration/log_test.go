@@ -145,7 +145,15 @@ func (s *site) logTells(t *testing.T, xid string) {
 		return len(found) == 1
 	})
 	s.waitArchived(t)
+	second := filepath.Join(postgrestest.TempDir(t), "second")
+	if err := os.CopyFS(second, os.DirFS(s.folder)); err != nil {
+		t.Fatal(err)
+	}
 	flip(t, found[0])
+	if out := s.tool.with("PGARK_COPIES=dr=file://"+second).must(ctx, t, "log", s.url); !strings.Contains(out, "1 object damaged or missing in one repository, given by another") ||
+		strings.Contains(out, "DAMAGED") {
+		t.Errorf("with a copy that is whole:\n%s", out)
+	}
 	o := s.tool.run(ctx, "log", s.url)
 	if o.code != 3 || !strings.Contains(o.stdout, "DAMAGED") || !strings.Contains(o.stdout, "commit") {
 		t.Errorf("with a damaged segment: exit %d\n%s%s", o.code, o.stdout, o.stderr)

@@ -64,6 +64,10 @@ func showLog(s *session) error {
 		for _, f := range sources.Away() {
 			log.Notes = append(log.Notes, fmt.Sprintf("%s IS LEFT OUT: %v; what it alone holds, perhaps the newest WAL, is not in this log", f.Source, f.Err))
 		}
+		if list, all := sources.Substitutes(); all > 0 {
+			log.Notes = append(log.Notes, fmt.Sprintf("%s damaged or missing in one repository, given by another; the first: %s from %s; %s. pgark verify finds all",
+				count(all, "object"), list[0].Key, list[0].Source, faultsText(list[0].Faults)))
+		}
 		v := logView{session: s, log: log, query: q, configured: configured}
 		return v.print()
 	})

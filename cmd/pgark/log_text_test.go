@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -13,13 +15,14 @@ import (
 	"github.com/pgark/pgark/wal"
 )
 
-// logOf prints a log as a person sees it.
-func logOf(t *testing.T, log commitlog.Log, q commitlog.Query) string {
+// logOf prints a log as a person sees it, or as JSON.
+func logOf(t *testing.T, log commitlog.Log, q commitlog.Query, format string) string {
 	t.Helper()
 	var out bytes.Buffer
 	p := &program{now: func() time.Time { return time.Date(2026, 11, 20, 11, 0, 0, 0, time.UTC) }}
 	app := &cli.App{Flags: appFlags(), Writer: &out, Action: func(c *cli.Context) error {
-		v := logView{session: &session{program: p, cli: c, stdout: &out, unicode: true}, log: &log, query: q, configured: config.Cluster{Name: "main"}}
+		s := &session{program: p, cli: c, stdout: &out, unicode: true, json: format == "json"}
+		v := logView{session: s, log: &log, query: q, configured: config.Cluster{Name: "main"}}
 		return v.print()
 	}}
 	if err := app.RunContext(t.Context(), []string{"pgark", "--repo", "file:///srv/archive"}); err != nil {
@@ -73,7 +76,7 @@ func TestLogText(t *testing.T) {
 			gap, damaged,
 		},
 	}
-	got := logOf(t, log, commitlog.Query{Around: at(30)})
+	got := logOf(t, log, commitlog.Query{Around: at(30)}, "text")
 	want := strings.TrimPrefix(`
 main   system id 7   timeline 2   2026-11-20 10:31:00Z → 2026-11-20 10:31:59Z
   note  something to know
@@ -113,8 +116,57 @@ exit code 3`, "\n")
 		"no end of transaction 5 in this time":                   {Around: at(30), XID: 5},
 		"the nearest transaction before: --around '2026-11-20 1": {Around: at(30)},
 	} {
-		if got := logOf(t, empty, q); !strings.Contains(got, what) {
+		if got := logOf(t, empty, q, "text"); !strings.Contains(got, what) {
 			t.Errorf("want %q in\n%s", what, got)
+		}
+	}
+}
+
+// TestLogJSON: docs/JSON.md names every field, and no entry hides what it is.
+func TestLogJSON(t *testing.T) {
+	t.Parallel()
+	file := commitlog.Relation{File: wal.RelFile{Tablespace: 1663, Database: 5, Number: 7}, OID: 7, Name: "public.t", Kind: "r"}
+	removal := &commitlog.Removal{
+		Means: commitlog.MeansReplace, Count: 1, Created: 1, Before: 9, Relations: []commitlog.Relation{file}, Truncated: []commitlog.Relation{file},
+		Databases: []commitlog.Database{{OID: 5, Name: "d"}},
+	}
+	out := logOf(t, commitlog.Log{
+		SystemID: 7, Timeline: 1, Known: []wal.TimelineID{1}, Around: 1, From: 1, Until: 1, Previous: 1, Next: 1, Applied: 1,
+		Entries: []commitlog.Entry{{
+			Kind: commitlog.KindCommit, Time: 1, Timeline: 1, XID: 700, Subxacts: 1, Part: 701, Name: "n", Previous: 1, Reason: "r", Removal: removal,
+		}},
+	}, commitlog.Query{}, "json")
+	doc, err := os.ReadFile("../../docs/JSON.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(doc), "\n## `pgark log`\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	keys := regexp.MustCompile(`"(\w+)":`).FindAllStringSubmatch(out, -1)
+	if len(keys) < 40 {
+		t.Fatalf("too few keys: %s", out)
+	}
+	for _, key := range keys {
+		if !strings.Contains(section, "`"+key[1]+"`") && !strings.Contains(section, "."+key[1]+"`") {
+			t.Errorf("docs/JSON.md does not name %s", key[1])
+		}
+	}
+	for _, kind := range []commitlog.Kind{
+		commitlog.KindCommit, commitlog.KindAbort, commitlog.KindCommitPrepared, commitlog.KindAbortPrepared, commitlog.KindRestorePoint, commitlog.KindTimeline,
+		commitlog.KindDatabaseDrop, commitlog.KindGap, commitlog.KindDamaged,
+	} {
+		if !strings.Contains(section, "`"+string(kind)+"`") {
+			t.Errorf("docs/JSON.md does not name the kind %s", kind)
+		}
+	}
+	if !strings.Contains(out, `"--to-xid",`) || !strings.Contains(out, `"--before"`) || !strings.Contains(out, `"path": "base/5/7"`) {
+		t.Errorf("got %s", out)
+	}
+	// What is not known is null, and lists are never.
+	out = logOf(t, commitlog.Log{SystemID: 7, Timeline: 1}, commitlog.Query{}, "json")
+	for _, want := range []string{`"around": null`, `"from": null`, `"previous": null`, `"entries": []`, `"notes": []`, `"names_of": []`} {
+		if !strings.Contains(out, want) {
+			t.Errorf("want %s in\n%s", want, out)
 		}
 	}
 }
