@@ -143,8 +143,8 @@ func systemOf(dir string) (wal.SystemID, error) {
 
 // disarm marks a data directory as being restored and takes its pg_control away, so that no server starts in it before all is in place. A
 // server that was started meanwhile gets it back.
-func (p *place) disarm() error {
-	if err := p.mark(p.system.String() + "\n"); err != nil {
+func (p *place) disarm(owner *Owner) error {
+	if err := p.mark(p.system.String()+"\n", owner); err != nil {
 		return err
 	}
 	err := p.root.Rename(controlFile, controlBefore)
@@ -163,8 +163,8 @@ func (p *place) disarm() error {
 }
 
 // mark writes the file that says that a folder is being restored, durably. One that says so already is not touched: where pg_control is gone,
-// nothing else says whose folder it is.
-func (p *place) mark(text string) error {
+// nothing else says whose folder it is. It is the owner's, who may go on with the restore himself.
+func (p *place) mark(text string, owner *Owner) error {
 	if b, err := p.root.ReadFile(claimName); err == nil && string(b) == text {
 		return nil
 	}
@@ -173,6 +173,9 @@ func (p *place) mark(text string) error {
 		return fmt.Errorf("mark folder: %w", err)
 	}
 	_, err = file.WriteString(text)
+	if owner != nil && err == nil {
+		err = file.Chown(owner.UID, owner.GID)
+	}
 	if err := errors.Join(err, file.Sync(), file.Close(), p.dir.Sync()); err != nil {
 		return fmt.Errorf("mark folder: %w", err)
 	}

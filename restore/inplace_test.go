@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -391,4 +393,48 @@ func TestInPlaceCancelled(t *testing.T) {
 	if said, _ := second.Load().(string); !strings.Contains(said, "another restore") {
 		t.Errorf("a second restore: %q", said)
 	}
+}
+
+// TestInPlaceByRoot: who restores as root gives all of it to the server's user, the mark too: that user may go on himself.
+func TestInPlaceByRoot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives files away")
+	}
+	members := smallDirectory()
+	store, plan := fakeBackup(t, nil, pack{"base", members[:15]}, pack{"base", members[15:]})
+	o := layInto(t)
+	o.InPlace, o.Owner = true, &restore.Owner{UID: 12345, GID: 12345}
+	oldCluster(t, o.Dir, members[:12])
+	owned := func(want bool) {
+		t.Helper()
+		err := filepath.WalkDir(o.Dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			if !want {
+				return os.Lchown(path, 12345, 12345)
+			}
+			info, err := d.Info()
+			if st, ok := info.Sys().(*syscall.Stat_t); err == nil && ok && st.Uid != 12345 {
+				t.Errorf("%s belongs to user %d", path, st.Uid)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	owned(false)
+	bad := store.Clone()
+	cluster := clusterIn(t, bad)
+	bad.Fail(memory.Get, "*/base-00002*", 0, storage.ErrDenied)
+	if _, err := restore.LayDown(t.Context(), cluster, plan, o); err == nil || !restore.Unfinished(o.Dir) {
+		t.Fatalf("got error %v, unfinished: %t", err, restore.Unfinished(o.Dir))
+	}
+	owned(true)
+	if _, err := restore.LayDown(t.Context(), clusterIn(t, store), plan, o); err != nil {
+		t.Fatal(err)
+	}
+	owned(true)
+	checkFiles(t, o.Dir, members)
 }

@@ -269,10 +269,10 @@ func (p *place) open(data string, owner *Owner) error {
 		}
 	}
 	if p.archive != "base" {
-		return p.mark(data + "\n")
+		return p.mark(data+"\n", owner)
 	}
 	if p.inPlace {
-		return p.disarm()
+		return p.disarm(owner)
 	}
 	return nil
 }
