@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgark/pgark/agent"
+	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/restore"
 	"github.com/pgark/pgark/wal"
 )
@@ -198,6 +200,32 @@ func TestUnfinishedInPlace(t *testing.T) {
 	for _, words := range []string{"it has no pg_control until all of it is restored", "the same command goes on from the files that are right"} {
 		if !strings.Contains(out.String(), words) || code != exitRefused {
 			t.Errorf("code %d, %s lacks %q", code, out, words)
+		}
+	}
+}
+
+// TestURLStandsAlone: the copies in the configuration are those of the repository in it, not of another that is named on the command line.
+func TestURLStandsAlone(t *testing.T) {
+	dir := t.TempDir()
+	store, err := agent.OpenStore(t.Context(), "file://"+dir+"/dr", agent.StoreOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := repository.Create(t.Context(), store); err != nil {
+		t.Fatal(err)
+	}
+	environment := []string{"PGARK_REPO=file://" + dir + "/primary", "PGARK_COPIES=dr=file://" + dir + "/dr"}
+	const fromCopy = "nothing is archived in the repository yet"
+	for want, words := range map[string][]string{
+		fromCopy + ".":             {"restore", "--dry-run"},
+		fromCopy:                   {"restore", "--dry-run", "file://" + dir + "/primary"},
+		dir + "/other: no":         {"restore", "--dry-run", "file://" + dir + "/other"},
+		dir + "/other: no reposit": {"restore", "--dry-run", "--from", "file://" + dir + "/other"},
+		dir + "/primary: no":       {"restore", "--dry-run", "--from", "primary"},
+	} {
+		_, said, code := call(t, environment, words...)
+		if code != exitNoRepository || !strings.Contains(said, strings.TrimSuffix(want, ".")) {
+			t.Errorf("%v: exit %d, %s, want %q", words, code, said, want)
 		}
 	}
 }

@@ -281,7 +281,7 @@ func (s *session) clusterWith(argument string) (config.Cluster, error) {
 
 // fromFlag chooses one repository where a cluster has copies.
 func fromFlag() cli.Flag {
-	return &cli.StringFlag{Name: "from", Usage: "read this `REPOSITORY`: primary, a copy's name, or a URL"}
+	return &cli.StringFlag{Name: "from", Usage: "read this `REPOSITORY` alone: primary, a copy's name, or a URL"}
 }
 
 // clusterFrom is clusterWith with the one repository that --from chooses, or the primary alone.
@@ -296,12 +296,25 @@ func (s *session) clusterFrom(argument string) (config.Cluster, error) {
 	return c.From(s.cli.String("from"))
 }
 
-// clusterToRead is clusterWith with the one repository that --from chooses, or without it with all of them.
+// clusterToRead is clusterWith with the one repository that --from chooses, or without it with all of them. A URL on the command line that is not the
+// configured one stands alone: the configured copies are those of another repository, perhaps of another cluster.
 func (s *session) clusterToRead(argument string) (config.Cluster, error) {
 	if s.cli.String("from") != "" {
 		return s.clusterFrom(argument)
 	}
-	return s.clusterWith(argument)
+	c, err := s.clusterWith(argument)
+	if err != nil || len(c.Copies) == 0 {
+		return c, err
+	}
+	file, err := s.loadFrom("")
+	if err != nil {
+		return c, nil //nolint:nilerr // there is none but on the command line
+	}
+	configured, err := file.Select(text(s.cli, "cluster"))
+	if err != nil || configured.Repo.URL == c.Repo.URL {
+		return c, nil //nolint:nilerr // as before
+	}
+	return c.From(config.Primary)
 }
 
 // argument returns the only argument, or "".
