@@ -124,6 +124,9 @@ func (r *restoring) printSubstitutes() {
 		r.wrapped(label, line)
 		label = ""
 	}
+	if label == "" {
+		r.row("fix", "pgark verify --deep --repair   puts them right from the other copies")
+	}
 }
 
 // noteSubstitutes tells of them when the restore did not succeed.
