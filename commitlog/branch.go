@@ -31,6 +31,7 @@ type leg struct {
 // look is what is known of a segment without reading its WAL.
 type look struct {
 	number  wal.SegmentNumber
+	end     wal.LSN // of the WAL of it that is there, as far as the branch takes it
 	summary repository.Summary
 	bad     error // the header is damaged: summary tells nothing
 	absent  bool  // the archive does not hold it
@@ -168,13 +169,13 @@ func (b *branch) look(ctx context.Context, l leg, n wal.SegmentNumber) (look, er
 	if ok {
 		return known, nil
 	}
-	s, err := b.cluster.SegmentSummary(ctx, b.size, wal.SegmentID{Timeline: l.timeline, Number: n})
-	found := look{number: n, summary: s}
+	s, end, err := b.cluster.SegmentSummary(ctx, b.size, wal.SegmentID{Timeline: l.timeline, Number: n})
+	found := look{number: n, end: min(end, l.own.End), summary: s}
 	switch {
 	case errors.Is(err, repository.ErrNoWAL):
 		found.absent = true
 	case unreadable(err):
-		found.bad = err
+		found.bad, found.end = err, min(b.size.End(n), l.own.End)
 	case err != nil:
 		return look{}, err
 	}

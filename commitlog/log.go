@@ -236,8 +236,8 @@ func (r *reading) newest(ctx context.Context) (wal.Time, bool, error) {
 	return 0, false, nil
 }
 
-// holes returns the WAL that the archive lacks between the segments that it
-// holds, as far as that may be of the window.
+// holes returns the WAL that the archive lacks between what it holds, as far
+// as that may be of the window.
 func (r *reading) holes(runs []run) []wal.Range {
 	var holes []wal.Range
 	var last *look
@@ -247,8 +247,8 @@ func (r *reading) holes(runs []run) []wal.Range {
 		}
 		for i := range one.looks {
 			f := &one.looks[i]
-			if last != nil && f.number > last.number+1 && r.mayTouch(*last, *f) {
-				holes = append(holes, wal.Range{Start: r.size.End(last.number), End: r.size.Start(f.number)})
+			if last != nil && last.end < r.size.Start(f.number) && r.mayTouch(*last, *f) {
+				holes = append(holes, wal.Range{Start: last.end, End: r.size.Start(f.number)})
 			}
 			last = f
 		}

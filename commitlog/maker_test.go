@@ -224,3 +224,17 @@ func (m *walMaker) archive(t testing.TB, c *repository.Cluster, cuts, blind map[
 		i += len(plain)
 	}
 }
+
+// putPiece archives what is there as one piece that says nothing of itself.
+func (m *walMaker) putPiece(t testing.TB, c *repository.Cluster) {
+	t.Helper()
+	e, err := repository.NewWALEncoder(compression.Zstd()).Encode(repository.WALObject{
+		SystemID: fakeSystem, Timeline: m.tli, SegmentSize: mib, Kind: repository.KindPiece, Range: wal.Range{Start: m.start, End: m.pos()},
+	}, m.bytes)
+	if err == nil {
+		err = c.PutWAL(t.Context(), e)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}

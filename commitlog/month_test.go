@@ -262,3 +262,40 @@ func TestHoleAndDamage(t *testing.T) {
 		t.Errorf("\n got %q\nwant %q", got, want)
 	}
 }
+
+// TestHoleWithinASegment: what lies behind the last piece of a segment is
+// missing, if there is more behind the segment; and where nothing holds the
+// start of one, that is damage.
+func TestHoleWithinASegment(t *testing.T) {
+	t.Parallel()
+	_, cluster := newCluster(t)
+	first := newWALMaker(lsn(1))
+	first.commit(1000, at(0))
+	first.align()
+	end := first.pos()
+	first.archive(t, cluster, nil, nil)
+	second := newWALMaker(lsn(2))
+	second.commit(1001, at(10))
+	second.finish()
+	second.archive(t, cluster, nil, nil)
+	third := newWALMaker(lsn(3))
+	third.prev = second.prev
+	third.commit(1002, at(20))
+	third.align()
+	third.start, third.bytes = third.start+64, third.bytes[64:]
+	third.putPiece(t, cluster)
+	for _, q := range []commitlog.Query{{Around: at(5)}, {Around: at(5), Limit: 3}} {
+		log, err := commitlog.Read(t.Context(), cluster, q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []commitlog.Kind
+		for _, e := range log.Entries {
+			got = append(got, e.Kind)
+		}
+		want := []commitlog.Kind{commitlog.KindCommit, commitlog.KindGap, commitlog.KindCommit, commitlog.KindDamaged}
+		if !slices.Equal(got, want) || log.Entries[1].Range != (wal.Range{Start: end, End: lsn(2)}) || log.Entries[3].Range != mib.Range(3) {
+			t.Errorf("got %+v", log.Entries)
+		}
+	}
+}

@@ -132,9 +132,6 @@ func (p *pass) segment(n wal.SegmentNumber, plain []byte, err error) error {
 	}
 	d := p.decoder
 	if d != nil && d.Pos() != whole.Start {
-		if d.Pos() > whole.Start-wal.LSN(p.size) && d.Pos() < whole.Start {
-			p.emit(Entry{Kind: KindGap, Range: wal.Range{Start: d.Pos(), End: whole.Start}})
-		}
 		d = nil
 	}
 	if d != nil && !p.decode(plain) && d.LastEnd() <= whole.Start {

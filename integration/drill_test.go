@@ -145,7 +145,11 @@ select current_setting('archive_mode'), current_setting('listen_addresses'), cur
 	}
 	d.isSaid(t, r, failed)
 	d.brokenOff(t)
+	d.server.Exec(t, "drop table orders")
 	d.byItself(t)
+	if out := d.tool.must(t.Context(), t, "log", "--drops"); !strings.Contains(out, "commit, dropped public.orders with 1 index or TOAST relation\n") {
+		t.Errorf("the log does not call by its name what a drill still had:\n%s", out)
+	}
 	d.damaged(t)
 }
 

@@ -3,6 +3,7 @@ package repository_test
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/pgark/pgark/compression"
@@ -49,7 +50,7 @@ func TestReadSegment(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c, _ := cluster(t)
+			c, store := cluster(t)
 			putPiece(t, c, 2, r(at, at+7)) // another timeline
 			tt.put(t, c)
 			got, err := c.ReadSegment(t.Context(), segSize, seg)
@@ -59,7 +60,47 @@ func TestReadSegment(t *testing.T) {
 			if err == nil && !bytes.Equal(got, walBytes(r(at, tt.want))) {
 				t.Errorf("got %d bytes, want %d", len(got), tt.want-at)
 			}
+			store.Reset()
+			_, end, err := c.SegmentSummary(t.Context(), segSize, seg)
+			if !errors.Is(err, tt.err) || end != tt.want {
+				t.Errorf("summary to %s, %v, want %s, %v", end, err, tt.want, tt.err)
+			}
+			if calls := store.Calls(); strings.HasPrefix(tt.name, "complete") && !strings.HasSuffix(tt.name, "codec") &&
+				(len(calls) != 1 || calls[0].Span.Length != repository.HeaderSize) {
+				t.Errorf("a complete segment costs one ranged GET, got %+v", calls)
+			}
 		})
+	}
+}
+
+// TestSegmentSummary: what pieces say is added up, and what cannot be read is no absence.
+func TestSegmentSummary(t *testing.T) {
+	seg, at := segSize.Segment(1, 3*mib), wal.LSN(3*mib)
+	c, store := cluster(t)
+	first := object(repository.KindPiece, 1, segSize, r(at, at+100))
+	first.Summary = repository.Summary{Ends: 2, FirstXID: 7, LastXID: 8, FirstTime: 50, LastTime: 40, MinTime: 40, MaxTime: 50}
+	second := object(repository.KindPiece, 1, segSize, r(at+100, at+200))
+	second.Summary = repository.Summary{RestorePoints: 1, HeadUnknown: true}
+	third := object(repository.KindPiece, 1, segSize, r(at+200, at+300))
+	third.Summary = repository.Summary{Ends: 1, FirstXID: 9, LastXID: 9, FirstTime: 45, LastTime: 45, MinTime: 45, MaxTime: 45}
+	for _, o := range []repository.WALObject{first, second, third} {
+		put(t, c, o)
+	}
+	got, end, err := c.SegmentSummary(t.Context(), segSize, seg)
+	want := repository.Summary{
+		Ends: 3, RestorePoints: 1, FirstXID: 7, LastXID: 9, FirstTime: 50, LastTime: 45, MinTime: 40, MaxTime: 50, HeadUnknown: true,
+	}
+	if err != nil || got != want || end != at+300 {
+		t.Errorf("got %+v to %s, %v, want %+v", got, end, err, want)
+	}
+	store.Alter("*.part/*", 2, func(b []byte) []byte { b[20] ^= 1; return b })
+	var corrupt *repository.CorruptError
+	if _, _, err := c.SegmentSummary(t.Context(), segSize, seg); !errors.As(err, &corrupt) {
+		t.Errorf("a damaged header: %v", err)
+	}
+	putPiece(t, c, 1, r(5*mib+8, 5*mib+16))
+	if _, _, err := c.SegmentSummary(t.Context(), segSize, segSize.Segment(1, 5*mib)); !errors.As(err, &corrupt) {
+		t.Errorf("a segment without its start: %v", err)
 	}
 }
 

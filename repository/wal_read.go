@@ -183,30 +183,45 @@ func (c *Cluster) completeSegment(size wal.SegmentSize, seg wal.SegmentID) Entry
 	}
 }
 
-// SegmentSummary returns what the objects that ReadSegment would read say of the segment's transactions, with one ranged GET if the
-// complete segment is there. The error is ErrNoWAL as for ReadSegment, or a *CorruptError.
-func (c *Cluster) SegmentSummary(ctx context.Context, size wal.SegmentSize, seg wal.SegmentID) (Summary, error) {
-	h, err := c.ReadHeader(ctx, c.completeSegment(size, seg))
-	s := h.Summary
+// SegmentSummary returns what the objects that ReadSegment would read say of the segment's transactions, and the end of the bytes that it
+// would return, with one ranged GET if the complete segment is there. The error is ErrNoWAL as for ReadSegment, or a *CorruptError.
+func (c *Cluster) SegmentSummary(ctx context.Context, size wal.SegmentSize, seg wal.SegmentID) (s Summary, end wal.LSN, err error) {
+	var h Header
+	h, err = c.ReadHeader(ctx, c.completeSegment(size, seg))
+	s, end = h.Summary, h.Range.End
 	for range listAgain {
 		if !errors.Is(err, ErrNoWAL) {
 			break
 		}
-		var group []Entry
-		if group, err = c.listSegment(ctx, size, seg); err == nil && len(group) == 0 {
-			return Summary{}, fmt.Errorf("look at segment %s: %w", size.FileName(seg), ErrNoWAL) // proved by a listing
-		}
-		if err == nil {
-			s, err = c.summaries(ctx, Assemble(size.Start(seg.Number), group))
+		s, end, err = c.listedSummary(ctx, size, seg)
+		if end == 0 && errors.Is(err, ErrNoWAL) {
+			return s, end, fmt.Errorf("look at segment %s: %w", size.FileName(seg), err) // proved by a listing
 		}
 	}
 	if errors.Is(err, ErrNoWAL) {
 		err = &CorruptError{Key: segmentPrefix(c.id, size, seg), Reason: "objects of the segment vanish while they are read"}
 	}
 	if err != nil {
-		return Summary{}, fmt.Errorf("look at segment %s: %w", size.FileName(seg), err)
+		return Summary{}, 0, fmt.Errorf("look at segment %s: %w", size.FileName(seg), err)
 	}
-	return s, nil
+	return s, end, nil
+}
+
+// listedSummary is SegmentSummary by a listing. end is 0 only where nothing was listed, or not at the segment's start.
+func (c *Cluster) listedSummary(ctx context.Context, size wal.SegmentSize, seg wal.SegmentID) (Summary, wal.LSN, error) {
+	group, err := c.listSegment(ctx, size, seg)
+	if err != nil {
+		return Summary{}, 0, err
+	}
+	if len(group) == 0 {
+		return Summary{}, 0, ErrNoWAL
+	}
+	chosen := Assemble(size.Start(seg.Number), group)
+	if len(chosen) == 0 {
+		return Summary{}, 0, &CorruptError{Key: group[0].Key, Reason: "nothing holds the start of its segment"}
+	}
+	s, err := c.summaries(ctx, chosen)
+	return s, chosen[len(chosen)-1].Range.End, err
 }
 
 // summaries adds up what the headers of objects that follow each other say.

@@ -213,12 +213,19 @@ func removed(r *commitlog.Removal) string {
 	return fmt.Sprintf("replaced %s by %s: truncated, rewritten, or dropped beside a create", list, count(r.Created, "new one"))
 }
 
-// named lists the relations of a removal: tables first, and those whose names are known.
+// named lists the relations of a removal, tables first. Indexes and TOAST tables that went with what is listed are counted.
 func named(r *commitlog.Removal) string {
 	list := slices.Clone(r.Relations)
 	slices.SortStableFunc(list, func(a, b commitlog.Relation) int { return order(a) - order(b) })
-	return several(list, r.Count)
+	with := slices.IndexFunc(list, func(a commitlog.Relation) bool { return order(a) == orderLast })
+	if with <= 0 {
+		return several(list, r.Count)
+	}
+	return several(list[:with], r.Count-(len(list)-with)) + " with " + count(len(list)-with, "index or TOAST relation")
 }
+
+// orderLast is the place of what goes with a table.
+const orderLast = 3
 
 // order is the place of a relation in a list for people.
 func order(r commitlog.Relation) int {
@@ -230,7 +237,7 @@ func order(r commitlog.Relation) int {
 	case "": // perhaps a table
 		return 2
 	}
-	return 3
+	return orderLast
 }
 
 // several lists some of count relations.

@@ -84,7 +84,7 @@ main   system id 7   timeline 2   2026-11-20 10:31:00Z → 2026-11-20 10:31:59Z
 TIME (UTC)                   XID  LSN        WHAT
 …                                            more before: --limit N, or another --around
 2026-11-20T10:31:01.000000Z  700  0/1000     commit, 2 subtransactions
-2026-11-20T10:31:02.000000Z  701  0/2000     commit, dropped public.orders, base/5/2, base/5/4, base/5/5, base/5/6 and 4 more
+2026-11-20T10:31:02.000000Z  701  0/2000     commit, dropped public.orders, base/5/2, base/5/4, base/5/5, base/5/6 and 3 more with 1 index or TOAST relation
     before it: pgark restore --repo file:///srv/archive --to-xid 701 --before --timeline 2 --into DIR --start
 2026-11-20T10:31:03.000000Z  702  0/3000     rollback
 2026-11-20T10:31:04.000000Z       0/4000     restore point "before release"
