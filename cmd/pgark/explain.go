@@ -153,7 +153,7 @@ func explainRestore(err error, f *failure) bool {
 	case errors.As(err, &damage):
 		f.Code, f.Cause = exitNotRecoverable, "WAL that the target needs is not what was written, in every repository that was asked"
 		f.Fix = "restore to a target before it: --to-lsn " + damage.Range.Start.String() + " --before; or behind the end of a newer base backup\n" +
-			"a versioned bucket may still hold the right object"
+			"docs/RUNBOOK-DAMAGE.md says where the right object may still be"
 	case errors.As(err, &target):
 		f.Message, f.Code, f.Fix = target.Why(), exitNotRecoverable, nearest(target)
 	case errors.As(err, &space):
