@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -41,10 +40,10 @@ func TestDrillSchedule(t *testing.T) {
 					last = start.Add(-test.last)
 				}
 				var held []time.Duration
-				s := drillSchedule{
-					plan: *plan, logger: slog.New(slog.DiscardHandler),
+				s := jobSchedule{
+					plan: plan, tell: func(context.Context, error) {},
 					look: func(context.Context) (time.Time, bool, error) { return last, time.Since(start) >= test.ready, nil },
-					hold: func(context.Context) error {
+					do: func(context.Context) error {
 						held = append(held, time.Since(start).Truncate(time.Hour))
 						if test.fails {
 							return errors.New("no room")
@@ -85,9 +84,9 @@ func TestHoldDrill(t *testing.T) {
 		script, result, err string
 	}{
 		{`echo '{"report":{"id":"x","result":"failed","rto_seconds":2.5}}'; exit 1`, "failed", ""},
-		{`echo '{"error":{"message":"no space in /x","fix":"free some","code":5}}' >&2; exit 5`, "", "no space in /x; free some"},
-		{`exit 0`, "", "drill printed no report: it ended well"},
-		{`kill -9 $$`, "", "drill printed no report: signal: killed"},
+		{`echo '{"error":{"message":"no space in /x","fix":"free some","code":5}}' >&2; exit 5`, "", "hold drill: no space in /x; free some"},
+		{`exit 0`, "", "hold drill: it printed no report: it ended well"},
+		{`kill -9 $$`, "", "hold drill: it printed no report: signal: killed"},
 	} {
 		d, err := holdDrill(t.Context(), []string{"/bin/sh", "-c", test.script})
 		got := ""

@@ -28,6 +28,8 @@ type Options struct {
 	Adopt wal.SystemID
 	// Drill is the command that holds a drill and prints its report in JSON; empty holds none.
 	Drill []string
+	// Verify is the command that verifies the repositories and prints its report in JSON; empty verifies nothing.
+	Verify []string
 	// Logger gets what the agent does; nil means nobody.
 	Logger *slog.Logger
 }
@@ -93,6 +95,10 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 	if err != nil {
 		return err
 	}
+	verifications, err := parseVerifications(c)
+	if err != nil {
+		return err
+	}
 	if err := checkPolicy(srv, c); err != nil {
 		return err
 	}
@@ -105,7 +111,11 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 		Slot: c.Slot, Interval: c.Repo.Every, Codec: codec, Adopt: o.Adopt, Logger: o.Logger, Gap: a.gap,
 	})
 	a.commits = newCommits(srv, c, a.archiver, o.Logger)
-	return a.run(ctx, plan, func(ctx context.Context) error { return a.drills(ctx, drills, o.Drill) })
+	return a.run(ctx, plan, func(ctx context.Context) error {
+		return a.jobs(ctx,
+			func(c *repository.Cluster) *jobSchedule { return a.drills(c, drills, o.Drill) },
+			func(c *repository.Cluster) *jobSchedule { return a.verifications(c, verifications, o.Verify) })
+	})
 }
 
 // running is one agent at work.
@@ -149,7 +159,7 @@ func (a *running) open(ctx context.Context) (*repository.Repository, error) {
 	return r, nil
 }
 
-func (a *running) run(ctx context.Context, plan *backup.Schedule, drills func(context.Context) error) error {
+func (a *running) run(ctx context.Context, plan *backup.Schedule, jobs func(context.Context) error) error {
 	// The copies are looked after until the last write has ended.
 	keeping, endKeeping := context.WithCancel(context.WithoutCancel(ctx))
 	var kept sync.WaitGroup
@@ -159,7 +169,7 @@ func (a *running) run(ctx context.Context, plan *backup.Schedule, drills func(co
 	group, inner := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.archiver.Run(inner) })
 	group.Go(func() error { return a.backups(inner, plan) })
-	group.Go(func() error { return drills(inner) })
+	group.Go(func() error { return jobs(inner) })
 	group.Go(func() error { return newGovernor(a.server, a.config, a.archiver, a.logger).run(inner) })
 	group.Go(func() error { return a.commits.run(inner) })
 	group.Go(func() error { return a.commits.journal.run(inner) })

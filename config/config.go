@@ -58,6 +58,7 @@ type Cluster struct {
 	Backup     Backup
 	Objectives Objectives
 	Drill      Drill
+	Verify     Verify
 }
 
 // Primary is how the repository under the key repo is called beside its copies.
@@ -219,7 +220,7 @@ func defaults(name string) Cluster {
 			Schedule: "0 2 * * *",
 			Timezone: "UTC",
 		},
-		Drill: defaultDrill(),
+		Drill: defaultDrill(), Verify: defaultVerify(),
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,7 +45,7 @@ func GlobalKeys() []Key {
 
 // ClusterKeys returns the keys below clusters.<name>.
 func ClusterKeys() []Key {
-	return append(archiveKeys(), drillKeys()...)
+	return slices.Concat(archiveKeys(), drillKeys(), verifyKeys())
 }
 
 // archiveKeys are those of what archives, drillKeys those of what tries restores.

@@ -48,13 +48,13 @@ func (s *site) verify(t *testing.T, code int, flags ...string) verified {
 }
 
 // TestVerifyRepairs guards D1: objects of a real archive are damaged behind the S3 server's back, one of each class. verify names each of them and
-// nothing else, --repair puts them right from the copy, and the bucket keeps what lay there. Then the repaired repository alone gives back every row.
+// nothing else, neither does the agent's own verification find anything before, --repair puts them right from the copy, and the bucket keeps what lay there. Then the repaired repository alone gives back every row.
 func TestVerifyRepairs(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, postgrestest.Need(t, 15), onS3, postgrestest.Options{})
 	s.s3.CreateBucket(t, "pgark-dr")
 	dr := filepath.Join(s.s3.Dir(), "pgark-dr", "main")
-	s.tool.env = append(s.tool.env, "PGARK_REPO="+s.url, "PGARK_COPIES=dr="+s.s3.URL("pgark-dr", "main"), "PGARK_REQUIRED=all")
+	s.tool.env = append(s.tool.env, "PGARK_REPO="+s.url, "PGARK_COPIES=dr="+s.s3.URL("pgark-dr", "main"), "PGARK_REQUIRED=all", "PGARK_VERIFY_SCHEDULE=@every 2s")
 	agent := s.tool.start(t, "run")
 	s.waitBackup(t)
 	s.server.Exec(t, "create table t (n int)")
@@ -77,7 +77,13 @@ func TestVerifyRepairs(t *testing.T) {
 	}
 	s.server.Exec(t, "insert into t values (7)")
 	s.waitArchived(t)
+	eventually(t, time.Minute, "the agent to verify by itself", func() bool {
+		return strings.Contains(agent.output(), "verification found nothing wrong")
+	})
 	agent.stop(t)
+	if strings.Contains(agent.output(), "verification found damage") || strings.Contains(agent.output(), "could not be verified") {
+		t.Error("the agent found damage where there was none")
+	}
 	for _, folder := range []string{s.folder, dr} { // as if an hour had passed: what is newer may be on its way
 		err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && !d.IsDir() {

@@ -62,11 +62,12 @@ func runAgents(s *session) error {
 			if len(clusters) > 1 {
 				logger = logger.With("cluster", cluster.Name)
 			}
-			drill, err := s.drillWords(c, cluster)
-			if err != nil {
+			drill, errDrill := s.ownWords(c, cluster, "drill", "run")
+			verify, errVerify := s.ownWords(c, cluster, "verify", "--since", config.FormatDuration(cluster.Verify.Since))
+			if err := errors.Join(errDrill, errVerify); err != nil {
 				return err
 			}
-			return runAgent(ctx, cluster, agent.Options{Logger: logger, Adopt: adopt, Drill: drill})
+			return runAgent(ctx, cluster, agent.Options{Logger: logger, Adopt: adopt, Drill: drill, Verify: verify})
 		})
 	}
 	err = group.Wait()
@@ -78,13 +79,13 @@ func runAgents(s *session) error {
 	return err
 }
 
-// drillWords is the command with which an agent holds a drill of its cluster: this program, with the configuration of this call.
-func (s *session) drillWords(c config.Config, cluster config.Cluster) ([]string, error) {
+// ownWords is the command with which an agent holds a drill of its cluster, or verifies it: this program, with the configuration of this call.
+func (s *session) ownWords(c config.Config, cluster config.Cluster, command ...string) ([]string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find own program: %w", err)
 	}
-	words := []string{self, "drill", "run", "--output", "json", "--quiet"}
+	words := append(append([]string{self}, command...), "--output", "json", "--quiet")
 	if c.File != "" {
 		file, err := filepath.Abs(c.File)
 		if err != nil {

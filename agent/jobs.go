@@ -1,0 +1,133 @@
+package agent
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pgark/pgark/backup"
+	"github.com/pgark/pgark/repository"
+)
+
+const (
+	// jobGoodbye is how long a drill or a verification may take to clean up when the agent stops. What a drill leaves then, the next one removes.
+	jobGoodbye = 30 * time.Second
+	// jobNice is how far they stand back behind everything else on their host (setpriority(2)).
+	jobNice = 10
+)
+
+// jobSchedule does a job, drills or verifications, when it is due: first at the first time the schedule names. Each is a process of its own, so that none can
+// harm the archiver.
+type jobSchedule struct {
+	plan    *backup.Schedule // nil is never
+	command []string         // without one nothing is done
+	// look returns when it was done last, or the zero time if it never was, and whether it can be done now.
+	look func(context.Context) (last time.Time, ready bool, err error)
+	// do does it once. Its error says that it could not be done, and goes to tell.
+	do   func(context.Context) error
+	tell func(context.Context, error)
+
+	began time.Time // when the schedule began to run
+	tried time.Time // when it was done, or could not be, last
+}
+
+// jobs does the jobs of a cluster from when its WAL streams until ctx ends, and returns nil then.
+func (a *running) jobs(ctx context.Context, all ...func(*repository.Cluster) *jobSchedule) error {
+	var cluster *repository.Cluster
+	select {
+	case <-ctx.Done():
+		return nil
+	case cluster = <-a.archived:
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, one := range all {
+		if s := one(cluster); s.plan != nil && len(s.command) > 0 {
+			group.Go(func() error { return s.run(ctx) })
+		}
+	}
+	return group.Wait()
+}
+
+// run does the job until ctx ends, and returns nil then. Whatever comes of it, it never ends the agent.
+func (s *jobSchedule) run(ctx context.Context) error {
+	s.began = time.Now()
+	for {
+		wait, err := s.step(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			wait = longestWait
+			s.tell(ctx, err)
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+	}
+}
+
+// step does the job if it is due, and returns how long to wait until it looks again. What could not be done is tried again when it is due the next time.
+func (s *jobSchedule) step(ctx context.Context) (time.Duration, error) {
+	last, ready, err := s.look(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if last.IsZero() {
+		last = s.began
+	}
+	if s.tried.After(last) {
+		last = s.tried
+	}
+	now := time.Now()
+	if next := s.plan.Next(last); ready && !next.IsZero() && !next.After(now) {
+		s.tried = now
+		if err := s.do(ctx); err != nil {
+			return 0, err
+		}
+		last, now = s.tried, time.Now()
+	}
+	next := s.plan.Next(last)
+	if next.IsZero() || !ready {
+		return longestWait, nil
+	}
+	return max(time.Second, min(next.Sub(now), longestWait)), nil
+}
+
+// runJob runs a command and reads the JSON that it prints into report. The error is what it says it is, if it says so in JSON.
+func runJob(ctx context.Context, command []string, report any) error {
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = jobGoodbye
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is ours to pass on
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	_ = syscall.Setpriority(syscall.PRIO_PROCESS, cmd.Process.Pid, jobNice) // it is only slower for the others without
+	err := cmd.Wait()
+	if json.Unmarshal(out.Bytes(), report) == nil {
+		return nil
+	}
+	var told struct {
+		Error struct{ Message, Fix string } `json:"error"`
+	}
+	if json.Unmarshal(said.Bytes(), &told) == nil && told.Error.Message != "" {
+		return errors.New(told.Error.Message + "; " + told.Error.Fix)
+	}
+	return fmt.Errorf("it printed no report: %w", cmp.Or(err, errNoReport))
+}
+
+var errNoReport = errors.New("it ended well")
