@@ -251,6 +251,10 @@ func (v *verification) instantOf(ctx context.Context, tli wal.TimelineID, at wal
 			return t
 		}
 	}
+	if h, ok := v.histories[tli]; ok && len(h.Parents) > 0 { // the timeline began there
+		parent := h.Parents[len(h.Parents)-1]
+		return v.instantOf(ctx, parent.Timeline, min(at, parent.At))
+	}
 	return nil
 }
 

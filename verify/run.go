@@ -330,6 +330,7 @@ func (v *verification) openAll(ctx context.Context) error {
 			info, err = p.Store.Stat(ctx, marker.Key)
 		}
 		if err == nil {
+			p.lists()
 			o := marker
 			o.Size = info.Size
 			var f found

@@ -144,7 +144,8 @@ func TestRiskNamesInstants(t *testing.T) {
 		t.Errorf("instants between %v and %v", k.From, k.Until)
 	}
 	k = r.Risks[1]
-	if k.Timeline != 2 || k.Start != 0x580000 || k.End != 0x600138 || k.Until == nil || !k.Until.Equal(instant(0x600138)) {
+	if k.Timeline != 2 || k.Start != 0x580000 || k.End != 0x600138 || k.Until == nil || !k.Until.Equal(instant(0x600138)) ||
+		k.From == nil || !k.From.Equal(instant(0x580000)) { // of the parent timeline: its own begins there
 		t.Errorf("got %+v", k)
 	}
 	if r.Verdict != verify.Impaired || len(r.Unusable) != 0 {

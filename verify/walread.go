@@ -241,6 +241,11 @@ func (v *verification) readAgain(ctx context.Context) error {
 		if !sound.Covers(r) && h.place.failed() == nil {
 			d := h.place.damageOf(h.entry.Object(), Missing, "was listed, and is gone")
 			d.hole = true
+			for _, q := range v.alive() {
+				if c := q.sound[tli]; q != h.place && c != nil && c.Covers(r) {
+					d.Elsewhere = append(d.Elsewhere, q.Name)
+				}
+			}
 			v.damaged(d)
 		}
 	}

@@ -172,6 +172,8 @@ func (s *session) printDamage(d verify.Damage) {
 	}
 	state := heldBy(d.Elsewhere, "holds it right")
 	switch {
+	case d.Healed && d.Kind == verify.Missing:
+		state = "; brought back from " + d.HealedFrom
 	case d.Healed:
 		state = "; healed from " + d.HealedFrom + ", the old object is kept"
 	case d.Error != "":
