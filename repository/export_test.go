@@ -75,3 +75,9 @@ func ParseNames(text []byte) (*Names, error) { return parseNames(text) }
 
 // SetPatience sets how long a source may take.
 func SetPatience(s *Sources, d time.Duration) { s.patience = d }
+
+// EncodeReading makes the content of the record of a verification.
+func EncodeReading(id wal.SystemID, r Reading) ([]byte, error) { return r.encode(id) }
+
+// ParseReading reads the content of the record of a verification.
+func ParseReading(id wal.SystemID, text []byte) (Reading, error) { return parseReading(id, text) }

@@ -3,6 +3,7 @@ package repository_test
 import (
 	"bytes"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -117,4 +118,49 @@ func TestFingerprint(t *testing.T) {
 		}
 		seen[f] = true
 	}
+}
+
+// frozenReading is the record whose bytes lie in testdata.
+func frozenReading() repository.Reading { return reading(modTime.Add(time.Hour), 7, 1<<63, 0) }
+
+// TestFrozenReading: the bytes of version 1 never change.
+func TestFrozenReading(t *testing.T) {
+	const name = "20261121T034000Z-0123abcd.json"
+	got, err := os.ReadFile("testdata/v1/verify/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, store := cluster(t)
+	store.Replace(storage.Key(system.String()+"/verify/"+name), got)
+	all, err := c.Readings(t.Context(), frozenReading().Place, modTime)
+	if err != nil || len(all) != 1 {
+		t.Fatalf("got %d, %v", len(all), err)
+	}
+	want, err := repository.EncodeReading(system, frozenReading())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if again, err := repository.EncodeReading(system, all[0]); err != nil || !bytes.Equal(again, want) {
+		t.Errorf("read and written again: got %s, %v", again, err)
+	}
+}
+
+func FuzzReading(f *testing.F) {
+	text, err := repository.EncodeReading(system, frozenReading())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Fuzz(func(t *testing.T, text []byte) {
+		r, err := repository.ParseReading(system, text)
+		if err != nil {
+			return
+		}
+		if _, err := repository.EncodeReading(system, r); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

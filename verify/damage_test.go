@@ -3,6 +3,7 @@ package verify_test
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -57,6 +58,27 @@ func TestArchiveIsSound(t *testing.T) {
 				t.Errorf("the archive has no %s %s; it has %v", class, k, store.Keys())
 			}
 		}
+	}
+}
+
+// TestFrozenRepositoryIsSound: what the first release of the format wrote is what was written. Its made-up beat speaks of more WAL than there is.
+func TestFrozenRepositoryIsSound(t *testing.T) {
+	store := memory.New()
+	root := os.DirFS("../repository/testdata/v1/repository")
+	err := fs.WalkDir(root, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := fs.ReadFile(root, path)
+		store.Replace(storage.Key(path), b)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := run(t, two(store, nil)[:1], deep())
+	if len(r.Damage) != 1 || r.Damage[0].Start != 0x2800000 || r.Damage[0].End != 0x28003E8 || r.Repositories[0].Read != int64(len(objects(store))) {
+		t.Errorf("got %+v", r)
 	}
 }
 
