@@ -30,6 +30,7 @@ type verified struct {
 		From      time.Time `json:"from"`
 		Elsewhere []string  `json:"elsewhere"`
 	} `json:"risks"`
+	Notes        []string          `json:"notes"`
 	Unusable     []json.RawMessage `json:"unusable_backups"`
 	Repositories []struct {
 		Read       int64  `json:"read_objects"`
