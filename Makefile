@@ -11,6 +11,7 @@ ROUNDS        ?= 3
 KILLS         ?= 200
 INSTANTS      ?= 50
 DEATHS        ?= 100
+DRILLS        ?= 10
 SEED          ?=
 DURATION      ?= 10m
 FLIPS         ?= 10000
@@ -20,7 +21,7 @@ UNIT_PACKAGES  = $$($(GO) list ./... | grep -v /integration)
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := build
-.PHONY: help build parts demo test unit lint fuzz bench soak restores failover chaos deaths flips clean
+.PHONY: help build parts demo test unit lint fuzz bench soak restores drills failover chaos deaths flips clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -72,6 +73,9 @@ soak: parts ## the long forms: make soak KILLS=200 INSTANTS=50 SEED=1
 
 restores: parts ## restores that are killed again and again: make restores KILLS=200 SEED=1
 	REQUIRE_ALL=1 PGARK_TEST_KILLS=$(KILLS) PGARK_TEST_SEED=$(SEED) $(GO) test -count 1 -timeout 0 -v -run '^TestRestoreInPlace$$' ./integration
+
+drills: parts ## drills of random instants, each beside what was estimated before it: make drills DRILLS=10
+	REQUIRE_ALL=1 PGARK_TEST_DRILLS=$(DRILLS) $(GO) test -count 1 -timeout 0 -v -run '^TestDrill$$' ./integration
 
 failover: parts ## the failover matrix on every major, with more instants
 	REQUIRE_ALL=1 PGARK_TEST_FAILOVER=all $(GO) test -count 1 -timeout 0 -v -run '^TestFailover$$' ./integration

@@ -3,6 +3,7 @@ package integration_test
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/pgark/pgark/agent"
 	"github.com/pgark/pgark/postgres/postgrestest"
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/restore"
 )
 
 // drilled is what `pgark drill run -o json` prints.
@@ -149,6 +151,9 @@ select current_setting('archive_mode'), current_setting('listen_addresses'), cur
 	d.byItself(t)
 	if out := d.tool.must(t.Context(), t, "log", "--drops"); !strings.Contains(out, "commit, dropped public.orders with 1 index or TOAST relation\n") {
 		t.Errorf("the log does not call by its name what a drill still had:\n%s", out)
+	}
+	if n := int(soakNumber(t, "DRILLS", 0)); n > 0 {
+		d.estimated(t, n)
 	}
 	d.damaged(t)
 }
@@ -284,6 +289,34 @@ func (d *drills) byItself(t *testing.T) {
 	d.isClean(t)
 }
 
+// estimated is the long form: as many drills of random instants in a cluster of almost a gigabyte. What was said before each of how long it will take holds; the first ones, which it
+// is learned from, do not count. It wants a quiet machine.
+func (d *drills) estimated(t *testing.T, n int) {
+	t.Helper()
+	const learned, tolerance = restore.EstimateDrills, 0.25
+	load := pgbench{t: t, server: d.server, rate: 1500}
+	load.fill(60)
+	archiving := d.tool.start(t, "run")
+	d.waitArchived(t)
+	d.tool.must(t.Context(), t, "backup")
+	load.run(90 * time.Second)
+	d.waitArchived(t)
+	archiving.stop(t)
+	for i := range learned + n {
+		got := d.hold(t, 0, "--to", "random")
+		r := got.Report
+		if got.Estimate == nil {
+			t.Fatal("no estimate")
+		}
+		off := float64(r.RTO)/got.Estimate.Seconds - 1
+		t.Logf("drill %2d: %4d MB, %4d MB of WAL: estimate %.2f s, RTO %.2f s (fetch %.2f, replay %.2f, open %.2f): %+.0f %%", i+1-learned,
+			r.Fetch.Bytes/1e6, r.Replay.Bytes/1e6, got.Estimate.Seconds, r.RTO, r.Fetch.Seconds, r.Replay.Seconds, r.Open.Seconds, 100*off)
+		if i >= learned && math.Abs(off) > tolerance {
+			t.Errorf("drill %d took %.2f s, %.2f s were said before", i+1-learned, r.RTO, got.Estimate.Seconds)
+		}
+	}
+}
+
 // damaged: a drill finds what was damaged in the one repository it reads, and says so also where its report is not taken.
 func (d *drills) damaged(t *testing.T) {
 	t.Helper()
@@ -332,6 +365,7 @@ func TestExport(t *testing.T) {
 	psql("shop", "-c", "create table orders (n int primary key, note text); insert into orders select g, md5(g::text) || E'\\n\\t\\\\ä''' from generate_series(1, 5000) g; create table other as select 1 x")
 	want := ask("shop")
 	at := d.server.Text(t, "select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
+	xid := d.server.Text(t, "select pg_current_xact_id()::text")
 	psql("shop", "-c", "update orders set note = 'spoilt' where n > 100; drop table orders")
 	d.waitArchived(t)
 	archiving.stop(t)
@@ -348,8 +382,8 @@ func TestExport(t *testing.T) {
 	if n := query(t, strings.Replace(d.server.ConnString(), "dbname=postgres", "dbname=back", 1), "select count(*)::text from pg_class where relname = 'other'"); n != "0" {
 		t.Error("the dump holds another table")
 	}
-	whole := d.tool.must(t.Context(), t, "export", "-o", "json", "--database", "shop", "--into", filepath.Join(out, "shop.dump"), "--bin-dir", d.server.Version.BinDir, "--", "--format=custom", "--no-owner")
-	if raw, err := os.ReadFile(filepath.Join(out, "shop.dump")); err != nil || !bytes.HasPrefix(raw, []byte("PGDMP")) || !strings.Contains(whole, `"database": "shop"`) {
+	whole := d.tool.must(t.Context(), t, "export", "-o", "json", "--to-xid", xid, "--database", "shop", "--into", filepath.Join(out, "shop.dump"), "--bin-dir", d.server.Version.BinDir, "--", "--format=custom", "--no-owner")
+	if raw, err := os.ReadFile(filepath.Join(out, "shop.dump")); err != nil || !bytes.HasPrefix(raw, []byte("PGDMP")) || !bytes.Contains(raw, []byte("orders_pkey")) || !strings.Contains(whole, `"database": "shop"`) {
 		t.Errorf("in custom format: %v, %.20q\n%s", err, raw, whole)
 	}
 	before := tree(t, out)

@@ -23,7 +23,13 @@ func exportCommand(p *program) *cli.Command {
 			"What stands behind -- is given to pg_dump: pgark export --at '10m ago' --database shop --table orders -- --format=custom\n" +
 			"The file is there only when it is whole. The archived server is not touched.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "at", Usage: "as of this `TIME`, or latest", Value: string(drill.Latest)},
+			&cli.StringFlag{Name: "at", Aliases: []string{"to"}, Usage: "as of this `TIME`, or latest", Value: string(drill.Latest)},
+			&cli.StringFlag{Name: "to-lsn", Usage: "as of this `LSN`"},
+			&cli.StringFlag{Name: "to-xid", Usage: "as of the end of this transaction: `XID`"},
+			&cli.StringFlag{Name: "to-name", Usage: "as of the restore point of this `NAME`"},
+			&cli.StringFlag{Name: "to-backup", Usage: "as of the end of this base backup: `ID`"},
+			&cli.BoolFlag{Name: "before", Usage: "as of just before it: with a time, LSN or XID"},
+			&cli.StringFlag{Name: "timeline", Usage: "along current, latest or the timeline with this number: `TIMELINE`"},
 			&cli.StringFlag{Name: "database", Aliases: []string{"d"}, Usage: "dump this database: `NAME`"},
 			&cli.StringSliceFlag{Name: "table", Aliases: []string{"t"}, Usage: "only tables that match this `PATTERN` of pg_dump; may be repeated"},
 			&cli.StringFlag{Name: "into", Usage: "write this `FILE`, which must not exist; DATABASE-TIME.sql here, or .dump where --format is given", TakesFile: true},
@@ -140,10 +146,13 @@ func exportedWhat(o drill.ExportOptions) string {
 }
 
 func exportedWhen(o drill.ExportOptions, done *drill.Exported) string {
-	if o.Target.Kind == restore.TargetTime {
+	switch {
+	case o.Target.Kind == restore.TargetLatest:
+		return "the end of the archive, " + done.Plan.Until.String()
+	case o.Target.Kind == restore.TargetTime && !o.Target.Exclusive:
 		return moment(o.Target.Time.Go())
 	}
-	return "the end of the archive, " + done.Plan.Until.String()
+	return o.Target.String()
 }
 
 // exportJSON is what scripts get. docs/JSON.md describes it.
