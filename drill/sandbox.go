@@ -62,6 +62,9 @@ type Sandbox struct {
 	version string
 	server  *restore.Server
 	user    string
+	port    int
+	// settings are those that the server was given.
+	settings []postgres.Setting
 }
 
 // NewSandbox makes the folder of a sandbox. First it removes what sandboxes left behind whose process is gone, with the servers that still run there. The
@@ -170,14 +173,14 @@ func (s *Sandbox) LayDown(ctx context.Context, cluster *repository.Cluster, plan
 
 // Recover starts the server, which recovers to the plan's stop, opens and proves where it stopped.
 func (s *Sandbox) Recover(ctx context.Context, cluster *repository.Cluster, plan *restore.Plan) (*restore.Recovered, error) {
+	s.settings = sandboxSettings(plan.Backup.PGVersionNum / 10000)
 	got, err := restore.Recover(ctx, cluster, plan, s.DataDir(), restore.RecoverOptions{
-		BinDir: s.bin, SocketDir: s.socketDir(), Owner: s.place.Owner, Progress: s.place.Recovering,
-		Settings: sandboxSettings(plan.Backup.PGVersionNum / 10000),
+		BinDir: s.bin, SocketDir: s.socketDir(), Owner: s.place.Owner, Progress: s.place.Recovering, Settings: s.settings,
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.server, s.user = got.Server, got.User
+	s.server, s.user, s.port = got.Server, got.User, got.Server.Port
 	return got, nil
 }
 
@@ -249,12 +252,36 @@ func (s *Sandbox) Stop(ctx context.Context) error {
 	return err
 }
 
-// Keep stops the server and lets go of the sandbox: it stays, and no other removes it.
+// Keep stops the server and lets go of the sandbox: it stays, and no other removes it. A server that is started on it by hand is as shut off as it was.
 func (s *Sandbox) Keep(ctx context.Context) error {
 	if err := s.Stop(ctx); err != nil {
 		return err
 	}
+	f, err := os.OpenFile(filepath.Join(s.DataDir(), "postgresql.auto.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("keep sandbox: %w", err)
+	}
+	_, err = f.WriteString(s.keptSettings())
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("keep sandbox: %w", err)
+	}
 	return errors.Join(os.Remove(filepath.Join(s.Dir, markerName)), s.lock.Close())
+}
+
+// keptSettings are the lines that make a server keep to the sandbox.
+func (s *Sandbox) keptSettings() string {
+	var lines strings.Builder
+	for _, set := range append([]postgres.Setting{
+		{Name: "listen_addresses"},
+		{Name: "port", Value: strconv.Itoa(s.port)},
+		{Name: "unix_socket_directories", Value: s.socketDir()},
+		{Name: "hba_file", Value: filepath.Join(s.socketDir(), "pg_hba.conf")},
+		{Name: "ident_file", Value: filepath.Join(s.socketDir(), "pg_ident.conf")},
+		{Name: "ssl", Value: "off"},
+	}, s.settings...) {
+		_, _ = fmt.Fprintf(&lines, "%s = '%s'\n", set.Name, strings.NewReplacer("'", "''", `\`, `\\`).Replace(set.Value))
+	}
+	return lines.String()
 }
 
 // Close ends the server and removes the sandbox with all that is in it, also when ctx has ended.

@@ -100,6 +100,7 @@ func TestSandbox(t *testing.T) {
 	if got := names(t, dir); len(got) != 2 {
 		t.Errorf("two sandboxes at work: got %v", got)
 	}
+	write(t, filepath.Join(b.DataDir(), "postgresql.auto.conf"), "archive_mode = 'off'\n")
 	if err := b.Keep(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -260,10 +260,11 @@ func (d *drills) brokenOff(t *testing.T) {
 	if now, _ := filepath.Glob(filepath.Join(d.folder, "*", "drills", "*.json")); len(now) != len(reports) {
 		t.Errorf("drills that were broken off have reports: %v", now)
 	}
-	o := d.tool.run(t.Context(), "drill", "run", "--to", "latest", "--bin-dir", d.server.Version.BinDir)
-	if o.code != 0 || !strings.Contains(o.stdout, "PASS") {
+	o := d.tool.run(t.Context(), "drill", "run", "--to", "latest", "--keep", "--bin-dir", d.server.Version.BinDir)
+	if o.code != 0 || !strings.Contains(o.stdout, "PASS") || !strings.Contains(o.stdout, "  kept ") {
 		t.Errorf("after a killed one: exit %d\n%s%s", o.code, o.stdout, o.stderr)
 	}
+	d.isKept(t)
 	if syscall.Kill(server, 0) == nil {
 		t.Errorf("the server of a killed drill, process %d, is left", server)
 	}
@@ -271,6 +272,34 @@ func (d *drills) brokenOff(t *testing.T) {
 		t.Errorf("got %v", left)
 	}
 	if err := os.RemoveAll(filepath.Dir(mine)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// isKept: what --keep left is a cluster that was shut down, and a server that is started on it by hand keeps to itself.
+func (d *drills) isKept(t *testing.T) {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(d.dir, "pgark-sandbox-*", "data", "PG_VERSION"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("kept: %v, %v", found, err)
+	}
+	data := filepath.Dir(found[0])
+	show := func(setting string) string {
+		cmd := exec.CommandContext(t.Context(), filepath.Join(d.server.Version.BinDir, "postgres"), "-D", data, "-C", setting)
+		out, err := postgrestest.AsServer(t, cmd).Output()
+		if err != nil {
+			t.Errorf("%s of what was kept: %v", setting, err)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	for setting, want := range map[string]string{
+		"listen_addresses": "", "archive_mode": "off", "max_logical_replication_workers": "0", "unix_socket_directories": filepath.Join(filepath.Dir(data), "s"),
+	} {
+		if got := show(setting); got != want {
+			t.Errorf("what was kept has %s = %q, want %q", setting, got, want)
+		}
+	}
+	if err := os.RemoveAll(filepath.Dir(data)); err != nil {
 		t.Fatal(err)
 	}
 }

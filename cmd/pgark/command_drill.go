@@ -237,8 +237,9 @@ func (d *drilling) printHeld(held *drill.Held, filed []agent.Filed) {
 	}
 	if held.Kept != "" {
 		d.row("kept", "%s", held.Kept)
-		d.wrapped("", "to look inside: "+d.as(d.binariesDir()+"/postgres", "-D", held.Kept+"/data", "-c", "listen_addresses=", "-c", "unix_socket_directories="+held.Kept+"/s",
-			"-c", "archive_mode=off")+"; rm -r it afterwards")
+		d.row("look", "%s", d.as(d.binariesDir()+"/pg_ctl", "-D", held.Kept+"/data", "start"))
+		d.row("", "%s", d.as("psql", "-h", held.Kept+"/s", "-p", fmt.Sprint(held.Restored.Server.Port), "-U", held.Restored.User, "-d", "postgres"))
+		d.wrapped("", "it listens there only, and starts nothing by itself; rm -r "+held.Kept+" afterwards")
 	}
 	var there []string
 	for _, f := range filed {
