@@ -72,7 +72,7 @@ func export(s *session) error {
 		return u
 	}
 	var err error
-	if o.Target, err = s.timeTarget("at", s.cli.String("at")); err != nil {
+	if o.Target, err = s.target("at"); err != nil {
 		return err
 	}
 	r := &restoring{session: s}

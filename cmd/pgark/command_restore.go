@@ -87,7 +87,7 @@ type binaries struct {
 }
 
 func restoreCluster(s *session) error {
-	target, err := s.target()
+	target, err := s.target("to")
 	if err != nil {
 		return err
 	}
@@ -430,8 +430,8 @@ func quoteWord(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// target reads the flags that say where recovery stops.
-func (s *session) target() (restore.Target, error) {
+// target reads the flags that say where recovery stops; timeFlag is the one for a time.
+func (s *session) target(timeFlag string) (restore.Target, error) {
 	value := func(names ...string) (string, bool) {
 		for _, name := range names {
 			if s.cli.IsSet(name) {
@@ -445,8 +445,8 @@ func (s *session) target() (restore.Target, error) {
 	add := func(t restore.Target, parseErr error) {
 		targets, err = append(targets, t), errors.Join(err, parseErr)
 	}
-	if v, ok := value("to", "target-time"); ok {
-		add(s.timeTarget("to", v))
+	if v, ok := value(timeFlag, "target-time"); ok {
+		add(s.timeTarget(timeFlag, v))
 	}
 	if v, ok := value("to-lsn", "target-lsn"); ok {
 		lsn, parseErr := wal.ParseLSN(v)
@@ -469,7 +469,7 @@ func (s *session) target() (restore.Target, error) {
 	case err != nil:
 		return restore.Target{}, usagef("%w", err)
 	case len(targets) > 1:
-		return restore.Target{}, usagef("more than one target: give one of --to, --to-lsn, --to-xid, --to-name, --to-backup")
+		return restore.Target{}, usagef("more than one target: give one of --%s, --to-lsn, --to-xid, --to-name, --to-backup", timeFlag)
 	case len(targets) == 0:
 		targets = []restore.Target{{}}
 	}
