@@ -346,6 +346,10 @@ func TestAgentEndsGap(t *testing.T) {
 			if out := s.tool.must(t.Context(), t, "status", s.url); !strings.Contains(out, "1 gap, ") || !strings.Contains(out, "(slot dropped; a new base backup ended it)") {
 				t.Errorf("status:\n%s", out)
 			}
+			// What is recorded as lost is no damage.
+			if v := s.verify(t, 0, "--deep", "--no-record", "--repo", s.url); v.Verdict != "sound" || len(v.Notes)+len(v.Risks) != 0 {
+				t.Errorf("verify: got %+v", v)
+			}
 			into := filepath.Join(postgrestest.TempDir(t), "into")
 			o := s.tool.run(t.Context(), "restore", "--to", lost, "--into", into, "--yes", s.url)
 			if o.code != 4 || !strings.Contains(o.stderr, "slot dropped") || !strings.Contains(o.stderr, "nearest before") || !strings.Contains(o.stderr, "nearest after") {
