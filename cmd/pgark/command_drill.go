@@ -95,8 +95,11 @@ func holdDrill(s *session) error {
 // readOptions reads the flags and the configuration.
 func (d *drilling) readOptions(from string) error {
 	s, c := d.session, d.whole.Drill
-	if from == "" {
+	switch {
+	case from == "" || from == d.whole.Repo.URL:
 		from = config.Primary
+	case strings.Contains(from, "://"):
+		from = "url" // the report is kept where others read it
 	}
 	host, _ := os.Hostname()
 	o := drill.Options{
@@ -185,6 +188,7 @@ func (d *drilling) hold() error {
 	if err != nil {
 		return err
 	}
+	d.redactReport(&held.Report)
 	var filed []agent.Filed
 	held.Report, filed, err = agent.FileDrill(d.ctx, d.whole, agent.HeldDrill{Archive: d.archive, Report: held.Report, Names: held.Names}, d.storeOptions())
 	if err != nil {
@@ -199,6 +203,21 @@ func (d *drilling) hold() error {
 		return err
 	}
 	return drillCode(held.Report)
+}
+
+// redactReport takes secrets out of the words of others: a report is kept where more can read it than could read this host's screen.
+func (d *drilling) redactReport(r *repository.Drill) {
+	secrets := newRedactor(d.program.environment)
+	words := []*string{&r.Failure}
+	for i := range r.Notes {
+		words = append(words, &r.Notes[i])
+	}
+	for i := range r.Checks {
+		words = append(words, &r.Checks[i].Detail, &r.Checks[i].Got)
+	}
+	for _, w := range words {
+		*w = repository.DrillText(secrets.redact(*w))
+	}
 }
 
 // drillCode is the exit code of a drill that was held.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -124,5 +125,24 @@ func TestStatusDrill(t *testing.T) {
 		if !strings.HasSuffix(out.String(), test.base) {
 			t.Errorf("%s: got\n%swant %s at its end", test.name, out, test.base)
 		}
+	}
+}
+
+// TestDrillReportHasNoSecrets guards I40: what a server or a store said is kept in a report without them.
+func TestDrillReportHasNoSecrets(t *testing.T) {
+	const secret = "hunter22hunter22"
+	r, _ := planned(t)
+	r.program.environment = []string{"AWS_SECRET_ACCESS_KEY=" + secret}
+	d := drilling{restoring: r}
+	report := aDrill()
+	report.Failure, report.Notes = "put s3://b?secret_access_key="+secret, []string{"password=" + secret}
+	report.Checks[1].Got, report.Checks[1].Detail = secret, "connect postgres://u:"+secret+"@h"
+	d.redactReport(&report)
+	text, err := json.Marshal(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(text), secret) || !strings.Contains(string(text), redacted) {
+		t.Errorf("got %s", text)
 	}
 }
