@@ -30,7 +30,7 @@ func (r *restoring) printPlan() {
 	r.printTarget()
 	r.printStrip()
 	b := p.Backup
-	r.fields("base", b.ID, size(b.Plain)+" ("+size(b.Stored)+" stored)", r.ago(b.Stopped)+" old", checksumsText(b))
+	r.fields("base", b.ID, size(b.Plain)+" ("+size(b.Stored)+" stored)", r.ago(b.Stopped)+" old", checksumsText(b), r.provedText())
 	r.fields("WAL", fmt.Sprintf("%s%s%s", b.StartLSN, r.arrow(), p.Until), count(p.Segments, "segment")+", "+size(int64(p.WAL)), timelinesText(p.Legs)+", none missing")
 	r.printFrom()
 	r.printSite()
@@ -109,6 +109,19 @@ func (r *restoring) printStrip() {
 		gaps = count(n, "gap")
 	}
 	r.fields("", instant(*w.RecoverableFrom)+r.arrow()+instant(*w.RecoverableUntil), gaps)
+}
+
+// provedText says with which drill the base backup was restored.
+func (r *restoring) provedText() string {
+	if r.window == nil {
+		return ""
+	}
+	for _, b := range r.window.Backups {
+		if b.ID == r.plan.Backup.ID && b.Drill != nil {
+			return "proved by drill " + b.Drill.ID
+		}
+	}
+	return ""
 }
 
 // checksumsText is the server's verdict on the pages it read for the backup.

@@ -147,6 +147,11 @@ func TestPlanTextOtherwise(t *testing.T) {
 		{"not started", nil, func(*restoring) {}, "at target opens read-write on a new timeline, archiving off   not started: no --start\n"},
 		{"pause", []string{"--start"}, func(r *restoring) { r.action = restore.ActionPause }, "at target pauses, read-only, archiving off\n            socket only /var"},
 		{"shutdown", []string{"--start"}, func(r *restoring) { r.action = restore.ActionShutdown }, "at target shuts down, archiving off\n"},
+		{
+			"a base that a drill proved", nil, func(r *restoring) {
+				r.window.Backups = []status.Backup{{ID: r.plan.Backup.ID, Drill: &status.BackupDrill{ID: "20261120T030000Z"}}}
+			}, "page checksums right\n            proved by drill 20261120T030000Z\n",
+		},
 		{"no commit", nil, func(r *restoring) { r.plan.LastCommit = nil }, "no commit after the base backup is applied\n"},
 		{"before", nil, func(r *restoring) { r.plan.Target.Exclusive = true }, "last commit before it 10:30:59"},
 		{
