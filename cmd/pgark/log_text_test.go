@@ -32,7 +32,6 @@ func logOf(t *testing.T, log commitlog.Log, q commitlog.Query, format string) st
 }
 
 func TestLogText(t *testing.T) {
-	t.Parallel()
 	at := func(second int) wal.Time { return wal.FromGo(time.Date(2026, 11, 20, 10, 31, second, 0, time.UTC)) }
 	entry := func(kind commitlog.Kind, second int, e commitlog.Entry) commitlog.Entry {
 		e.Kind, e.Time, e.Timeline = kind, at(second), 2
@@ -124,7 +123,6 @@ exit code 3`, "\n")
 
 // TestLogJSON: docs/JSON.md names every field, and no entry hides what it is.
 func TestLogJSON(t *testing.T) {
-	t.Parallel()
 	file := commitlog.Relation{File: wal.RelFile{Tablespace: 1663, Database: 5, Number: 7}, OID: 7, Name: "public.t", Kind: "r"}
 	removal := &commitlog.Removal{
 		Means: commitlog.MeansReplace, Count: 1, Created: 1, Before: 9, Relations: []commitlog.Relation{file}, Truncated: []commitlog.Relation{file},
