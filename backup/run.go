@@ -127,6 +127,16 @@ func (b *run) store(ctx context.Context, w *repository.BackupWriter) (repository
 	return w.Commit(ctx, b.record(found, stop), stop.Manifest)
 }
 
+// ended is the millisecond at or after now, and not before the start by the server's clock, which may be ahead. Were it before the end of the backup,
+// that would serve for instants whose later transactions it holds, and what is restored would not be of that instant.
+func ended(started, now time.Time) time.Time {
+	now = now.UTC().Add(time.Millisecond - 1).Truncate(time.Millisecond)
+	if now.Before(started) {
+		return started
+	}
+	return now
+}
+
 // record is the backup record but for the fields that the repository knows.
 func (b *run) record(found findings, stop Stop) repository.Backup {
 	started := found.started
@@ -138,7 +148,7 @@ func (b *run) record(found findings, stop Stop) repository.Backup {
 		CatalogVersion:   uint32(found.control.CatalogVersion),
 		StopLSN:          stop.LSN,
 		Started:          started,
-		Stopped:          time.Now().UTC().Truncate(time.Second),
+		Stopped:          ended(started, time.Now()),
 		Label:            found.label.Label,
 		Tablespaces:      b.start.Tablespaces,
 		Checksums:        stop.Checksums,
