@@ -19,7 +19,7 @@ func TestEachStorageCallFails(t *testing.T) {
 	large := append(smallDirectory(), noise("base/4", storage.MinPart+mib/4)) // more than a part
 	step := 1
 	if testing.Short() {
-		step = 12
+		step = 24
 	}
 	for _, mode := range []string{"fail", "lose"} {
 		for op, members := range map[memory.Op][]member{memory.Any: small, memory.Begin: large, memory.Part: large, memory.Commit: large} {
