@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -136,7 +137,23 @@ func isCorrupt(err error) bool {
 // copier copies objects from one store to another.
 type copier struct{ from, to storage.Store }
 
+// marker copies the marker. Whoever is told that it is another repository's stays away until a person has looked, so that this is said only of
+// markers that still differ after some seconds: a faulty path may give the same wrong bit in several readings, and does not for long.
 func (c copier) marker(ctx context.Context) error {
+	for pause := 500 * time.Millisecond; ; pause *= 2 {
+		err := c.markerOnce(ctx)
+		if !errors.Is(err, storage.ErrConflict) || pause > 2*time.Second {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (c copier) markerOnce(ctx context.Context) error {
 	body, err := storage.ReadSettled(ctx, c.from, markerKey, markerLimit)
 	if err != nil {
 		return err

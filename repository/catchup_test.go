@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/pgark/pgark/compression"
 	"github.com/pgark/pgark/repository"
@@ -295,4 +296,33 @@ func TestCatchUpAfterABadReading(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestCatchUpAfterBadReadingsOfTheMarker: several readings with the same wrong bit make no copy another repository's; a marker that is wrong does.
+func TestCatchUpAfterBadReadingsOfTheMarker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		flip := func(b []byte) []byte {
+			b = slices.Clone(b)
+			b[len(b)/2] ^= 1
+			return b
+		}
+		from, to := whole(t), memory.New()
+		if err := repository.CatchUp(t.Context(), from, to); err != nil {
+			t.Fatal(err)
+		}
+		for nth := 1; nth <= 4; nth++ {
+			from.Alter(string(repository.MarkerKey), nth, flip)
+		}
+		if err := repository.CatchUp(t.Context(), from, to); err != nil {
+			t.Errorf("got %v", err)
+		}
+		marker, err := storage.ReadAll(t.Context(), to, repository.MarkerKey, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to.Replace(repository.MarkerKey, flip(marker))
+		if err := repository.CatchUp(t.Context(), from, to); !errors.Is(err, storage.ErrConflict) {
+			t.Errorf("of another repository: got %v", err)
+		}
+	})
 }
