@@ -1,9 +1,7 @@
 package repository
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -287,16 +285,11 @@ func (d *Drill) encode() ([]byte, error) {
 	if err := d.Validate(); err != nil {
 		return nil, err
 	}
-	text, err := json.MarshalIndent(d, "", " ")
-	if err != nil {
-		return nil, err
-	}
-	text = append(bytes.TrimSuffix(text, []byte("\n}")), ",\n"...)
-	sum := Sum(sha256.Sum256(text))
-	if text = append(text, recordSumOpen+sum.String()+recordSumClose...); len(text) > drillLimit {
+	text, err := sealRecord(d)
+	if err == nil && len(text) > drillLimit {
 		return nil, fmt.Errorf("%w: %d bytes of report", errDrillField, len(text))
 	}
-	return text, nil
+	return text, err
 }
 
 // parseDrill reads the content of a report, verifies its hash and validates it. Fields it does not know are passed over.

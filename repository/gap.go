@@ -1,10 +1,7 @@
 package repository
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -86,34 +83,17 @@ func (g Gap) encode(id wal.SystemID) ([]byte, error) {
 	if err := g.Validate(); err != nil {
 		return nil, err
 	}
-	text, err := json.MarshalIndent(gapJSON{
+	return sealRecord(gapJSON{
 		Format: Format, SystemID: id, Timeline: g.Timeline, From: g.Range.Start, To: g.Range.End, Cause: g.Cause, Detail: g.Detail,
 		FirstSeen: g.FirstSeen.UTC().Truncate(time.Second), ServerFlush: g.ServerFlush,
-	}, "", " ")
-	if err != nil {
-		return nil, err
-	}
-	text = append(bytes.TrimSuffix(text, []byte("\n}")), ",\n"...)
-	sum := Sum(sha256.Sum256(text))
-	return append(text, recordSumOpen+sum.String()+recordSumClose...), nil
+	})
 }
 
 // parseGap reads the content of a gap record, verifies its hash and validates it. Fields it does not know are passed over.
 func parseGap(id wal.SystemID, text []byte) (Gap, error) {
-	if err := checkRecordSum(text); err != nil {
-		return Gap{}, err
-	}
 	var j gapJSON
-	if err := json.Unmarshal(text, &j); err != nil {
+	if err := openRecord(id, text, &j, errGapField); err != nil {
 		return Gap{}, err
-	}
-	switch {
-	case j.Format > Format:
-		return Gap{}, &FormatError{Got: j.Format, Known: Format}
-	case j.Format < 1:
-		return Gap{}, fmt.Errorf("%w: format %d", errGapField, j.Format)
-	case j.SystemID != id:
-		return Gap{}, fmt.Errorf("%w: system identifier %s", errGapField, j.SystemID)
 	}
 	g := Gap{
 		Timeline: j.Timeline, Range: wal.Range{Start: j.From, End: j.To}, Cause: j.Cause, Detail: j.Detail,

@@ -1,13 +1,11 @@
 package repository
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -121,32 +119,16 @@ func (r *Reading) encode(id wal.SystemID) ([]byte, error) {
 	for _, f := range slices.Sorted(slices.Values(r.Read)) {
 		j.Read = binary.BigEndian.AppendUint64(j.Read, uint64(f))
 	}
-	text, err := json.MarshalIndent(j, "", " ")
-	if err != nil {
-		return nil, err
-	}
-	text = append(bytes.TrimSuffix(text, []byte("\n}")), ",\n"...)
-	sum := Sum(sha256.Sum256(text))
-	return append(text, recordSumOpen+sum.String()+recordSumClose...), nil
+	return sealRecord(j)
 }
 
 // parseReading reads the content of a record, verifies its hash and validates it. Fields it does not know are passed over.
 func parseReading(id wal.SystemID, text []byte) (Reading, error) {
-	if err := checkRecordSum(text); err != nil {
-		return Reading{}, err
-	}
 	var j readingJSON
-	if err := json.Unmarshal(text, &j); err != nil {
+	if err := openRecord(id, text, &j, errReadingField); err != nil {
 		return Reading{}, err
 	}
-	switch {
-	case j.Format > Format:
-		return Reading{}, &FormatError{Got: j.Format, Known: Format}
-	case j.Format < 1:
-		return Reading{}, fmt.Errorf("%w: format %d", errReadingField, j.Format)
-	case j.SystemID != id:
-		return Reading{}, fmt.Errorf("%w: system identifier %s", errReadingField, j.SystemID)
-	case len(j.Read)%8 != 0:
+	if len(j.Read)%8 != 0 {
 		return Reading{}, fmt.Errorf("%w: %d bytes of fingerprints", errReadingField, len(j.Read))
 	}
 	r := Reading{

@@ -146,13 +146,11 @@ func (b *Backup) Encode() ([]byte, error) {
 	if err := b.Validate(); err != nil {
 		return nil, fmt.Errorf("encode backup record: %w", err)
 	}
-	text, err := json.MarshalIndent(b, "", " ")
+	text, err := sealRecord(b)
 	if err != nil {
 		return nil, fmt.Errorf("encode backup record: %w", err)
 	}
-	text = append(bytes.TrimSuffix(text, []byte("\n}")), ",\n"...)
-	sum := Sum(sha256.Sum256(text))
-	return append(text, recordSumOpen+sum.String()+recordSumClose...), nil
+	return text, nil
 }
 
 // ParseBackup reads the content of record.json, verifies its hash and validates it. Fields it does not know are passed over. It
@@ -178,6 +176,41 @@ var (
 	errRecordSum   = errors.New("hash on the last line is missing or differs")
 	errRecordField = errors.New("field out of range")
 )
+
+// sealRecord returns the content of a record: indented JSON whose last line is the SHA-256 of all lines before it.
+func sealRecord(v any) ([]byte, error) {
+	text, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
+		return nil, err
+	}
+	text = append(bytes.TrimSuffix(text, []byte("\n}")), ",\n"...)
+	sum := Sum(sha256.Sum256(text))
+	return append(text, recordSumOpen+sum.String()+recordSumClose...), nil
+}
+
+// openRecord reads into v what sealRecord wrote, if it is a record of the cluster id and of a format that is known. Fields that v lacks are passed
+// over; field is the error of one that cannot be.
+func openRecord(id wal.SystemID, text []byte, v any, field error) error {
+	if err := checkRecordSum(text); err != nil {
+		return err
+	}
+	var head struct {
+		Format   int          `json:"format"`
+		SystemID wal.SystemID `json:"system_id"`
+	}
+	if err := json.Unmarshal(text, &head); err != nil {
+		return err
+	}
+	switch {
+	case head.Format > Format:
+		return &FormatError{Got: head.Format, Known: Format}
+	case head.Format < 1:
+		return fmt.Errorf("%w: format %d", field, head.Format)
+	case head.SystemID != id:
+		return fmt.Errorf("%w: system identifier %s", field, head.SystemID)
+	}
+	return json.Unmarshal(text, v)
+}
 
 func checkRecordSum(text []byte) error {
 	last := len(text) - (len(recordSumOpen) + 2*sha256.Size + len(recordSumClose))

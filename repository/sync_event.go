@@ -1,10 +1,7 @@
 package repository
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -80,34 +77,17 @@ func (e SyncEvent) encode(id wal.SystemID) ([]byte, error) {
 	if err := e.Validate(); err != nil {
 		return nil, err
 	}
-	text, err := json.MarshalIndent(syncJSON{
+	return sealRecord(syncJSON{
 		Format: Format, SystemID: id, Change: e.Change, Time: e.Time.UTC().Truncate(time.Second), Timeline: e.Timeline, LSN: e.LSN,
 		Actor: e.Actor, Names: e.Names, Cause: e.Cause,
-	}, "", " ")
-	if err != nil {
-		return nil, err
-	}
-	text = append(bytes.TrimSuffix(text, []byte("\n}")), ",\n"...)
-	sum := Sum(sha256.Sum256(text))
-	return append(text, recordSumOpen+sum.String()+recordSumClose...), nil
+	})
 }
 
 // parseSyncEvent reads the content of a record, verifies its hash and validates it. Fields it does not know are passed over.
 func parseSyncEvent(id wal.SystemID, text []byte) (SyncEvent, error) {
-	if err := checkRecordSum(text); err != nil {
-		return SyncEvent{}, err
-	}
 	var j syncJSON
-	if err := json.Unmarshal(text, &j); err != nil {
+	if err := openRecord(id, text, &j, errSyncField); err != nil {
 		return SyncEvent{}, err
-	}
-	switch {
-	case j.Format > Format:
-		return SyncEvent{}, &FormatError{Got: j.Format, Known: Format}
-	case j.Format < 1:
-		return SyncEvent{}, fmt.Errorf("%w: format %d", errSyncField, j.Format)
-	case j.SystemID != id:
-		return SyncEvent{}, fmt.Errorf("%w: system identifier %s", errSyncField, j.SystemID)
 	}
 	e := SyncEvent{Change: j.Change, Time: j.Time, Timeline: j.Timeline, LSN: j.LSN, Actor: j.Actor, Names: j.Names, Cause: j.Cause}
 	return e, e.Validate()
