@@ -398,7 +398,7 @@ func TestInPlaceCancelled(t *testing.T) {
 // TestInPlaceByRoot: who restores as root gives all of it to the server's user, the mark too: that user may go on himself.
 func TestInPlaceByRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root gives files away")
+		missing(t, "only root gives files away")
 	}
 	members := smallDirectory()
 	store, plan := fakeBackup(t, nil, pack{"base", members[:15]}, pack{"base", members[15:]})

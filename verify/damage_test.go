@@ -103,14 +103,14 @@ func TestDamage(t *testing.T) {
 	}
 	for class, keys := range classes() {
 		for way, damage := range ways {
+			key, other := keys[0], keys[1]
+			if way == "swapped" && other == "" {
+				continue // the archive holds one alone
+			}
+			if testing.Short() && way != "flipped" && way != "deleted" {
+				continue
+			}
 			t.Run(fmt.Sprintf("%s %s", class, way), func(t *testing.T) {
-				key, other := keys[0], keys[1]
-				if way == "swapped" && other == "" {
-					t.Skip("there is one alone")
-				}
-				if testing.Short() && way != "flipped" && way != "deleted" {
-					t.Skip("-short takes two ways")
-				}
 				want := []storage.Key{key}
 				if way == "swapped" {
 					want = append(want, other)
