@@ -51,7 +51,7 @@ func (r *reading) name(ctx context.Context) error {
 	for i := range r.log.Entries {
 		e := &r.log.Entries[i]
 		for _, n := range list {
-			if e.Removal != nil && n.drill.Until <= e.Range.Start {
+			if e.Removal != nil && before(n.drill, e) {
 				e.Removal.name(n.known) // that of a later drill counts
 			}
 		}
@@ -72,11 +72,18 @@ func (r *reading) useful(drills []repository.Drill) []repository.Drill {
 		if i+1 < len(drills) {
 			next = drills[i+1].Until
 		}
-		if slices.ContainsFunc(r.log.Entries, func(e Entry) bool { return e.Removal != nil && d.Until <= e.Range.Start && e.Range.Start < next }) {
+		if slices.ContainsFunc(r.log.Entries, func(e Entry) bool { return e.Removal != nil && before(d, &e) && e.Range.Start < next }) {
 			wanted = append(wanted, d)
 		}
 	}
 	return wanted
+}
+
+// before tells whether what the drill restored is older than the entry. A drill of an instant needs WAL to the end of the first transaction past it,
+// which it does not apply: right before a mistake that is the mistake.
+func before(d repository.Drill, e *Entry) bool {
+	applied := d.LastCommit != nil && d.LastCommit.LSN >= e.Range.Start
+	return d.Until <= e.Range.Start || d.Until == e.Range.End && !applied
 }
 
 // name adds the names that are known.

@@ -268,28 +268,28 @@ func TestNames(t *testing.T) {
 	_, cluster := newCluster(t)
 	m := newWALMaker(lsn(1))
 	m.running(1000)
-	hold := func(id string, tli wal.TimelineID, name string) {
+	hold := func(id string, tli wal.TimelineID, name string, last *repository.DrillCommit) {
 		t.Helper()
 		names := &repository.Names{Databases: []repository.NamedDatabase{{OID: 5, Name: "shop", Relations: []repository.Relation{
 			{Tablespace: wal.DefaultTablespace, Filenode: 7, OID: 70, Kind: "r", Schema: "public", Name: name},
 		}}, {OID: 16400, Name: "old"}}}
 		m.align()
 		start := repository.Drill{
-			ID: id, Started: at(0).Go(), Ended: at(1).Go(), Host: "h", Writer: "test", Repository: "primary", Result: repository.DrillPassed, Target: repository.DrillTarget{Asked: "time", Time: at(0).Go()}, Timeline: tli, StartLSN: lsn(1), Until: m.pos(),
+			ID: id, Started: at(0).Go(), Ended: at(1).Go(), Host: "h", Writer: "test", Repository: "primary", Result: repository.DrillPassed, Target: repository.DrillTarget{Asked: "time", Time: at(0).Go()}, Timeline: tli, StartLSN: lsn(1), Until: m.pos(), LastCommit: last,
 		}
 		if _, err := cluster.PutDrill(t.Context(), start, names); err != nil {
 			t.Fatal(err)
 		}
 	}
-	hold("20261120T010000Z", 1, "older")
-	hold("20261120T020000Z", 1, "orders")
-	hold("20261120T030000Z", 2, "elsewhere")
+	hold("20261120T010000Z", 1, "older", nil)
+	hold("20261120T020000Z", 1, "orders", nil)
+	hold("20261120T030000Z", 2, "elsewhere", nil)
 	m.record(10, 0x30, 1001, uint32s(5, 1, 0, 70))
 	m.create(1001)
 	m.rich(1001, at(1), rich{rels: []uint32{7, 8}})
 	m.dropDatabase(1002)
-	m.commit(1002, at(2))
-	hold("20261120T040000Z", 1, "later")
+	dropped := m.commit(1002, at(2))
+	hold("20261120T040000Z", 1, "later", &repository.DrillCommit{XID: 1002, Time: at(2).Go(), LSN: dropped.Start})
 	m.commit(1003, at(3))
 	m.archive(t, cluster, nil, nil)
 	log, err := commitlog.Read(t.Context(), cluster, commitlog.Query{Drops: true})
