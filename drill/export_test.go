@@ -35,6 +35,9 @@ const (
 // CheckedRelations is checkedRelations.
 func CheckedRelations(progress string) int64 { return checkedRelations(progress) }
 
+// Pages is Opened.pages.
+func (o *Opened) Pages(ctx context.Context) (repository.DrillCheck, error) { return o.pages(ctx) }
+
 // ParseRelation is parseRelation.
 func ParseRelation(row []string) (repository.Relation, bool, error) { return parseRelation(row) }
 

@@ -239,7 +239,7 @@ func (d *running) verify(ctx context.Context) error {
 		return fmt.Errorf("read the names of relations: %w", err)
 	}
 	if d.options.Amcheck {
-		if err := d.check(ctx, repository.CheckAmcheck, d.sandbox.amcheck); err != nil {
+		if err := d.check(ctx, repository.CheckAmcheck, d.sandbox.opened().amcheck); err != nil {
 			return err
 		}
 	}

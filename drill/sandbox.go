@@ -196,6 +196,8 @@ func sandboxSettings(major int) []postgres.Setting {
 		{Name: "shared_buffers", Value: "256MB"},
 		{Name: "huge_pages", Value: "off"},
 		{Name: "default_transaction_read_only", Value: "off"},
+		{Name: "wal_level", Value: "replica"}, // these two for Opened.pages
+		{Name: "max_wal_senders", Value: "2"},
 	}
 	if major >= 17 {
 		list = append(list, postgres.Setting{Name: "event_triggers", Value: "off"}) // those on login
@@ -209,20 +211,36 @@ func (s *Sandbox) ConnString(database string) string { return s.server.ConnStrin
 // Program returns a command that runs one of PostgreSQL's programs against the sandbox, as the user the server runs as. It is an *exec.Error that wraps
 // exec.ErrNotFound if this host does not have the program.
 func (s *Sandbox) Program(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {
-	path := filepath.Join(s.bin, name)
+	if s.server != nil {
+		return s.opened().program(ctx, name, args...)
+	}
+	return program(ctx, toolbox{s.bin, s.Dir, s.place.Owner}, name, args...)
+}
+
+// opened is the running server.
+func (s *Sandbox) opened() *Opened {
+	return &Opened{Server: s.server, User: s.user, Owner: s.place.Owner}
+}
+
+// toolbox is where PostgreSQL's programs are, where they run, and as whom.
+type toolbox struct {
+	bin, dir string
+	owner    *restore.Owner
+}
+
+// program returns a command that runs one of PostgreSQL's programs, or an *exec.Error that wraps exec.ErrNotFound.
+func program(ctx context.Context, box toolbox, name string, args ...string) (*exec.Cmd, error) {
+	path := filepath.Join(box.bin, name)
 	if info, err := os.Stat(path); err != nil || info.Mode()&0o111 == 0 {
 		return nil, &exec.Error{Name: path, Err: exec.ErrNotFound}
 	}
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
-	cmd.Dir = s.Dir
+	cmd.Dir = box.dir
 	cmd.Env = append(cleanEnvironment(cmd.Environ()), "LC_ALL=C")
-	if s.server != nil {
-		cmd.Env = append(cmd.Env, "PGHOST="+s.server.SocketDir, "PGPORT="+strconv.Itoa(s.server.Port), "PGUSER="+s.user, "PGSSLMODE=disable")
-	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is ours to pass on
-	if o := s.place.Owner; o != nil {
+	if o := box.owner; o != nil {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(o.UID), Gid: uint32(o.GID)}
 	}
 	return cmd, nil

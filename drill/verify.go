@@ -13,16 +13,35 @@ import (
 
 	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/restore"
 )
 
 // Exit codes of pg_amcheck ("pg_amcheck" in PostgreSQL's documentation; src/bin/pg_amcheck/pg_amcheck.c).
 const amcheckFound = 2
 
+// Opened is a restored server that runs and lets User in over its socket.
+type Opened struct {
+	Server *restore.Server
+	User   string
+	Owner  *restore.Owner // that runs its programs, which takes root; nil is ours
+}
+
+func (o *Opened) connString(database string) string { return o.Server.ConnString(o.User, database) }
+
+// program returns a command that runs one of PostgreSQL's programs against the server.
+func (o *Opened) program(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {
+	cmd, err := program(ctx, toolbox{o.Server.BinDir, o.Server.SocketDir, o.Owner}, name, args...)
+	if err == nil {
+		cmd.Env = append(cmd.Env, "PGHOST="+o.Server.SocketDir, "PGPORT="+strconv.Itoa(o.Server.Port), "PGUSER="+o.User, "PGSSLMODE=disable")
+	}
+	return cmd, err
+}
+
 // amcheck checks tables and B-tree indexes of all databases. It installs the extension where it is missing: the cluster is thrown away.
-func (s *Sandbox) amcheck(ctx context.Context) (repository.DrillCheck, error) {
-	cmd, err := s.Program(ctx, "pg_amcheck", "--all", "--install-missing", "--no-password", "--progress")
+func (o *Opened) amcheck(ctx context.Context) (repository.DrillCheck, error) {
+	cmd, err := o.program(ctx, "pg_amcheck", "--all", "--install-missing", "--no-password", "--progress")
 	if errors.Is(err, exec.ErrNotFound) {
-		return repository.DrillCheck{Result: repository.CheckSkipped, Detail: "pg_amcheck is not in " + s.bin}, nil
+		return repository.DrillCheck{Result: repository.CheckSkipped, Detail: "pg_amcheck is not in " + o.Server.BinDir}, nil
 	}
 	if err != nil {
 		return repository.DrillCheck{}, err
@@ -92,22 +111,79 @@ func hasDatabase(names *repository.Names, name string) bool {
 	return false
 }
 
-// checkPages stops the server and has pg_checksums read every page: it wants a cluster that was shut down cleanly.
-func (s *Sandbox) checkPages(ctx context.Context) (repository.DrillCheck, error) {
-	rows, err := postgres.Query(ctx, s.ConnString("postgres"), "show data_checksums")
+// noChecksums is what is said of a cluster whose pages have none: nothing can be proved of them, and that is no success.
+func noChecksums() repository.DrillCheck {
+	return repository.DrillCheck{Result: repository.CheckOff, Detail: "the cluster has no page checksums: damaged pages cannot be told from good ones"}
+}
+
+// hasChecksums reports whether the cluster's pages have checksums.
+func (o *Opened) hasChecksums(ctx context.Context) (bool, error) {
+	rows, err := postgres.Query(ctx, o.connString("postgres"), "show data_checksums")
+	return err == nil && len(rows) == 1 && rows[0][0] == "on", err
+}
+
+// replicatorSQL finds a role that may open a replication connection. There is one: the cluster was archived.
+const replicatorSQL = `select rolname from pg_roles where rolcanlogin and (rolsuper or rolreplication) order by rolname = current_user desc, rolsuper desc limit 1`
+
+// pages has the server itself verify the checksums of its pages, as it does for a base backup whose data nobody wants.
+func (o *Opened) pages(ctx context.Context) (repository.DrillCheck, error) {
+	on, err := o.hasChecksums(ctx)
+	if err != nil || !on {
+		return noChecksums(), err
+	}
+	roles, err := postgres.Query(ctx, o.connString("postgres"), replicatorSQL)
 	if err != nil {
 		return repository.DrillCheck{}, err
+	}
+	user := o.User
+	if len(roles) == 1 {
+		user = roles[0][0]
+	}
+	config, err := postgres.ParseConfig(o.Server.ConnString(user, "postgres"))
+	if err != nil {
+		return repository.DrillCheck{}, err
+	}
+	conn, err := postgres.Connect(ctx, config)
+	if err != nil {
+		return repository.DrillCheck{}, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // nothing is lost with it
+	found, err := conn.CheckPages(ctx)
+	if err != nil {
+		return repository.DrillCheck{}, err
+	}
+	c := repository.DrillCheck{Result: repository.CheckPassed, By: repository.ByBaseBackup, Bytes: found.Bytes}
+	if found.Checksums != postgres.ChecksumsVerified {
+		c.Result, c.Detail = repository.CheckFailed, repository.DrillText(pageWords(found))
+	}
+	return c, nil
+}
+
+// pageWords says what a server found wrong.
+func pageWords(found postgres.PageCheck) string {
+	lines := make([]string, len(found.Warnings))
+	for i, w := range found.Warnings {
+		lines[i] = w.Message
+	}
+	if len(lines) == 0 {
+		return fmt.Sprintf("%d pages with wrong checksums", found.Failures)
+	}
+	return firstLines(strings.Join(lines, "\n"))
+}
+
+// checkPages has pg_checksums read every page, which wants a cluster that was shut down cleanly, and the server itself where that program is missing: it passes over
+// more (postgres.Conn.CheckPages).
+func (s *Sandbox) checkPages(ctx context.Context) (repository.DrillCheck, error) {
+	if _, err := s.Program(ctx, "pg_checksums"); errors.Is(err, exec.ErrNotFound) {
+		return s.opened().pages(ctx)
+	}
+	if on, err := s.opened().hasChecksums(ctx); err != nil || !on {
+		return noChecksums(), err
 	}
 	if err := s.Stop(ctx); err != nil {
 		return repository.DrillCheck{}, err
 	}
-	if len(rows) == 1 && rows[0][0] != "on" {
-		return repository.DrillCheck{Result: repository.CheckOff, Detail: "the cluster has no page checksums"}, nil
-	}
 	cmd, err := s.Program(ctx, "pg_checksums", "--check", "-D", s.DataDir())
-	if errors.Is(err, exec.ErrNotFound) {
-		return repository.DrillCheck{Result: repository.CheckSkipped, Detail: "pg_checksums is not in " + s.bin}, nil
-	}
 	if err != nil {
 		return repository.DrillCheck{}, err
 	}
@@ -117,7 +193,7 @@ func (s *Sandbox) checkPages(ctx context.Context) (repository.DrillCheck, error)
 	if ctx.Err() != nil {
 		return repository.DrillCheck{}, ctx.Err()
 	}
-	c := repository.DrillCheck{Result: repository.CheckPassed, Count: countAfter(out.String(), "Blocks scanned:")}
+	c := repository.DrillCheck{Result: repository.CheckPassed, By: repository.ByChecksums, Count: countAfter(out.String(), "Blocks scanned:")}
 	var exit *exec.ExitError
 	switch {
 	case err == nil && c.Count > 0:

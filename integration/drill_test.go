@@ -42,9 +42,9 @@ type drills struct {
 	dir  string
 }
 
-func newDrills(t *testing.T) *drills {
+func newDrills(t *testing.T, major int) *drills {
 	t.Helper()
-	d := &drills{site: newSite(t, postgrestest.Need(t, 15), onFile, postgrestest.Options{})}
+	d := &drills{site: newSite(t, postgrestest.Need(t, major), onFile, postgrestest.Options{})}
 	d.near, d.dir = filepath.Join(postgrestest.TempDir(t), "near"), filepath.Join(postgrestest.TempDir(t), "drill")
 	d.tool = d.tool.with("PGARK_REPO="+d.url, "PGARK_COPIES=near=file://"+d.near, "PGARK_REQUIRED=all", "PGARK_DRILL_DIR="+d.dir)
 	return d
@@ -94,7 +94,7 @@ func checkOf(t *testing.T, d repository.Drill, kind, name string) repository.Dri
 // repositories and nothing else is; what a killed drill left is removed by the next, with its server.
 func TestDrill(t *testing.T) {
 	t.Parallel()
-	d := newDrills(t)
+	d := newDrills(t, 15)
 	d.server.Exec(t, "create database shop")
 	archiving := d.tool.start(t, "run")
 	d.waitBackup(t)
@@ -373,10 +373,56 @@ func (d *drills) damaged(t *testing.T) {
 	d.isClean(t)
 }
 
+// TestDrillPages: a page that is really damaged on the server comes with its base backup, and a drill finds it and names its file: by pg_checksums, and where that program is not on the
+// host by the sandbox's own server. What is whole passes, and the report says by which of the two.
+func TestDrillPages(t *testing.T) {
+	t.Parallel()
+	for major, by := range map[int]string{15: repository.ByChecksums, 17: repository.ByBaseBackup} {
+		t.Run(strconv.Itoa(major), func(t *testing.T) {
+			t.Parallel()
+			d := newDrills(t, major)
+			program := filepath.Join(d.server.Version.BinDir, "pg_checksums")
+			if _, err := os.Stat(program); err == nil && by == repository.ByBaseBackup {
+				by = repository.ByChecksums // a host that has it
+			}
+			d.tool = d.tool.with("PGARK_DRILL_AMCHECK=false")
+			d.server.Exec(t, "create table cold as select g, repeat('x', 500) from generate_series(1, 2000) g; checkpoint")
+			file := d.server.Text(t, "select pg_relation_filepath('cold')")
+			backUp := func(command ...string) {
+				archiving := d.tool.start(t, "run")
+				d.waitBackup(t)
+				if len(command) > 0 {
+					d.waitArchived(t)
+					d.tool.run(t.Context(), command...) // says that pages are damaged
+				}
+				archiving.stop(t)
+			}
+			var second []string
+			if by == repository.ByBaseBackup { // TestDrill has the other
+				backUp()
+				c := checkOf(t, d.hold(t, 0, "--to", "latest").Report, repository.CheckPages, "")
+				if c.Result != repository.CheckPassed || c.By != by || c.Bytes < 10<<20 {
+					t.Errorf("a whole cluster: got %+v", c)
+				}
+				second = []string{"backup"}
+			}
+			d.server.Stop(t, postgrestest.Fast)
+			spoil(t, filepath.Join(d.server.DataDir, file), func(b []byte) []byte { b[3*8192+4000] ^= 1; return b })
+			d.server.Start(t)
+			backUp(second...)
+			r := d.hold(t, 1, "--to", "latest").Report
+			c := checkOf(t, r, repository.CheckPages, "")
+			if r.Result != repository.DrillFailed || r.Phase != repository.DrillVerify || c.Result != repository.CheckFailed || c.By != by || !strings.Contains(c.Detail, filepath.Base(file)) {
+				t.Errorf("a damaged page: got %+v", r)
+			}
+		})
+	}
+}
+
 // TestExport: a table that was dropped comes back as a dump of the moment before, row by row, and a dump that fails leaves nothing.
 func TestExport(t *testing.T) {
 	t.Parallel()
-	d := newDrills(t)
+	d := newDrills(t, 15)
 	d.server.Exec(t, "create database shop")
 	archiving := d.tool.start(t, "run")
 	d.waitBackup(t)

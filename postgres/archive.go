@@ -3,6 +3,7 @@ package postgres
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"strings"
 
@@ -74,6 +75,7 @@ func (b *BaseBackup) copyBegins() event {
 // messages n, m, d, p later on (protocol.sgml, BASE_BACKUP).
 func (b *BaseBackup) copyData(p []byte) (event, error) {
 	if b.legacy {
+		b.read += int64(len(p))
 		return event{kind: eventData, data: p}, nil
 	}
 	if len(p) == 0 {
@@ -88,6 +90,9 @@ func (b *BaseBackup) copyData(p []byte) (event, error) {
 	case 'd':
 		return event{kind: eventData, data: p[1:]}, nil
 	case 'p':
+		if len(p) == 9 {
+			b.read = int64(binary.BigEndian.Uint64(p[1:]))
+		}
 		return event{}, nil
 	}
 	return event{}, fmt.Errorf("message %q of %d bytes in the backup is not known", p[0], len(p))

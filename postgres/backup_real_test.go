@@ -306,6 +306,60 @@ func TestBaseBackupFindsBadPages(t *testing.T) {
 	})
 }
 
+// TestCheckPages: a server finds what is damaged in its own pages, says where, and says of a whole cluster that it is; the connection can be used again. What
+// is no whole page is not passed over.
+func TestCheckPages(t *testing.T) {
+	each(t, postgrestest.Options{}, func(t *testing.T, c *postgrestest.Cluster) {
+		ctx := deadline(t)
+		space := postgrestest.TempDir(t)
+		c.Exec(t, `create tablespace other location '`+space+`'`)
+		c.Exec(t, "create table t tablespace other as select g, repeat('x', 500) from generate_series(1, 2000) g; create table u as select 1; checkpoint")
+		far, near := filepath.Join(c.DataDir, c.Text(t, "select pg_relation_filepath('t')")), filepath.Join(c.DataDir, c.Text(t, "select pg_relation_filepath('u')"))
+		if got := checkPages(ctx, t, connect(t, c.ConnString())); got.Checksums != postgres.ChecksumsVerified || got.Bytes < 10<<20 || len(got.Warnings) > 0 {
+			t.Errorf("a whole cluster: got %+v", got)
+		}
+		c.Stop(t, postgrestest.Fast)
+		whole, err := os.ReadFile(far)
+		if err != nil {
+			t.Fatal(err)
+		}
+		damage(t, far, 3)
+		c.Start(t)
+		got := checkPages(ctx, t, connect(t, c.ConnString()))
+		if got.Checksums != postgres.ChecksumsFailed || got.Failures != 3 || len(got.Warnings) == 0 || !strings.Contains(got.Warnings[0].Message, filepath.Base(far)) {
+			t.Errorf("three damaged pages: got %+v", got)
+		}
+		c.Stop(t, postgrestest.Fast)
+		put(t, far, whole)
+		put(t, near, append(page(t, near), "cut"...))
+		c.Start(t)
+		if got := checkPages(ctx, t, connect(t, c.ConnString())); got.Checksums != postgres.ChecksumsFailed || got.Failures != 0 || len(got.Warnings) == 0 || !strings.Contains(got.Warnings[0].Message, filepath.Base(near)) {
+			t.Errorf("a file that is no whole pages: got %+v", got)
+		}
+	})
+}
+
+// checkPages checks twice over one connection.
+func checkPages(ctx context.Context, t *testing.T, conn *postgres.Conn) (got postgres.PageCheck) {
+	t.Helper()
+	for range 2 {
+		var err error
+		if got, err = conn.CheckPages(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return got
+}
+
+func page(t *testing.T, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // damage flips a byte in the middle of each of the first n pages.
 func damage(t *testing.T, file string, n int) {
 	t.Helper()

@@ -24,6 +24,10 @@ type BackupOptions struct {
 	// NoSizes spares the server from walking through all files first; the
 	// tablespaces' sizes are then -1.
 	NoSizes bool
+
+	// pagesOnly has the server read everything and give away nothing that it
+	// need not: CheckPages.
+	pagesOnly bool
 }
 
 // Tablespace is one archive of a base backup.
@@ -75,6 +79,9 @@ type BaseBackup struct {
 	manifest []byte
 	end      BackupEnd
 	hasEnd   bool
+	// pagesOnly says that there is no manifest; read is how many bytes the server has read of its files then.
+	pagesOnly bool
+	read      int64
 }
 
 const (
@@ -107,7 +114,7 @@ func (c *Conn) BaseBackup(ctx context.Context, o BackupOptions) (*BaseBackup, er
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", doing, err)
 	}
-	b := &BaseBackup{conn: c, legacy: version < taggedVersion}
+	b := &BaseBackup{conn: c, legacy: version < taggedVersion, pagesOnly: o.pagesOnly}
 	b.end.Checksums = ChecksumsVerified
 	if checksums != "on" {
 		b.end.Checksums = ChecksumsOff
@@ -136,7 +143,13 @@ func baseBackupCommand(version int, o BackupOptions) (string, error) {
 		return "", fmt.Errorf("rate %d KiB/s: want 32 to 1048576", o.MaxRate)
 	}
 	quoted := "'" + strings.ReplaceAll(label, "'", "''") + "'"
-	words := []string{"LABEL " + quoted, "TABLESPACE_MAP", "MANIFEST 'yes'", "MANIFEST_CHECKSUMS 'CRC32C'"}
+	words := []string{"LABEL " + quoted}
+	switch {
+	case !o.pagesOnly:
+		words = append(words, "TABLESPACE_MAP", "MANIFEST 'yes'", "MANIFEST_CHECKSUMS 'CRC32C'")
+	case version >= taggedVersion:
+		words = append(words, "TARGET 'blackhole'", "MANIFEST 'no'", "VERIFY_CHECKSUMS true")
+	}
 	if !o.NoSizes {
 		words = append(words, "PROGRESS")
 	}
@@ -367,7 +380,7 @@ func (b *BaseBackup) Finish(ctx context.Context) (BackupEnd, error) {
 }
 
 func (b *BaseBackup) finish(ctx context.Context) (BackupEnd, error) {
-	if b.ahead.kind != eventEnd || b.manifest == nil {
+	if b.ahead.kind != eventEnd || b.manifest == nil && !b.pagesOnly {
 		return BackupEnd{}, errors.New("archives or manifest were not read to their end")
 	}
 	for b.conn.phase == phaseBackup {

@@ -62,9 +62,15 @@ const (
 
 // The kinds of checks. They are parts of the format; a reader shows one that it does not know as it is.
 const (
-	CheckPages   = "pages"   // every page checksum, as pg_checksums says
+	CheckPages   = "pages"   // every page checksum, as pg_checksums or the server says
 	CheckAmcheck = "amcheck" // tables and indexes, as pg_amcheck says
 	CheckSQL     = "sql"     // a query of the user's and what it must answer
+)
+
+// What checked pages. They are parts of the format.
+const (
+	ByChecksums  = "pg_checksums" // the program, on the files of the stopped server
+	ByBaseBackup = "base_backup"  // the running server, as it does for a base backup
 )
 
 // Objective names what a drill is judged by.
@@ -194,6 +200,9 @@ type DrillCheck struct {
 	Result CheckResult `json:"result"`
 	// Count is how much was checked, of the unit that the kind has: pages, relations.
 	Count int64 `json:"count,omitzero"`
+	// By says what checked pages, and Bytes how many bytes of files it read where it does not count pages.
+	By    string `json:"by,omitzero"`
+	Bytes int64  `json:"bytes,omitzero"`
 	// Database, Want and Got are of SQL checks.
 	Database string `json:"database,omitzero"`
 	Want     string `json:"want,omitzero"`
@@ -265,7 +274,7 @@ func (d *Drill) Validate() error {
 func (d *Drill) texts() []string {
 	list := append([]string{d.Host, d.Writer, d.Repository, string(d.Phase), d.Failure, d.Target.Asked, d.Backup, d.ServerVersion}, d.Notes...)
 	for _, c := range d.Checks {
-		list = append(list, c.Kind, c.Name, string(c.Result), c.Database, c.Want, c.Got, c.Detail)
+		list = append(list, c.Kind, c.Name, string(c.Result), c.By, c.Database, c.Want, c.Got, c.Detail)
 	}
 	return list
 }

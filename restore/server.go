@@ -31,7 +31,7 @@ type Server struct {
 // ConnString returns how to reach it as user in database.
 func (s *Server) ConnString(user, database string) string {
 	quote := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace
-	return fmt.Sprintf("host='%s' port=%d user='%s' dbname='%s' sslmode=disable connect_timeout=5",
+	return fmt.Sprintf("host='%s' port=%d user='%s' dbname='%s' sslmode=disable target_session_attrs=any connect_timeout=5",
 		quote(s.SocketDir), s.Port, quote(user), quote(database))
 }
 
@@ -112,7 +112,7 @@ func majorOf(version string) int {
 // restored ones.
 func launch(ctx context.Context, s *Server, o RecoverOptions) error {
 	hba, ident := filepath.Join(s.SocketDir, "pg_hba.conf"), filepath.Join(s.SocketDir, "pg_ident.conf")
-	for path, text := range map[string]string{hba: "local all all trust\n", ident: ""} {
+	for path, text := range map[string]string{hba: "local all all trust\nlocal replication all trust\n", ident: ""} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			return fmt.Errorf("start server: %w", err)
 		}

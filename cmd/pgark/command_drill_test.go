@@ -52,6 +52,15 @@ PASS   RTO 3m 41s (target 15m, ok)   data loss at target 0.0 s
   replay    ✗ server ended: no such file
 FAIL
 `},
+		{"pages by the server", func(d *repository.Drill) {
+			d.Checks = []repository.DrillCheck{{Kind: repository.CheckPages, Result: repository.CheckPassed, By: repository.ByBaseBackup, Bytes: 411_000_000_000}}
+		}, `Drill 20261120T104500Z   target 2026-11-17 16:22:41Z (random)   from dr
+  fetch     ✓ base 20261116T020000Z, 411 GB                                     2m 41s
+  replay    ✓ 21 GB WAL, last commit 2026-11-17 16:22:40.990Z xid 88120077        54 s
+  open      ✓ PostgreSQL 17.6 accepts connections                                6.0 s
+  verify    ✓ page checksums right in 411 GB that the server read (no pg_checksums here)
+PASS   RTO 3m 41s (target 15m, ok)   data loss at target 0.0 s
+`},
 		{"no plan", func(d *repository.Drill) {
 			*d = repository.Drill{ID: d.ID, Result: repository.DrillFailed, Phase: repository.DrillPlan, Failure: "no backup", Target: d.Target, Repository: "primary"}
 		}, `Drill 20261120T104500Z   target 2026-11-17 16:22:41Z (random)   from primary
