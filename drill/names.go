@@ -21,7 +21,7 @@ const relationsSQL = `select c.oid, coalesce(pg_relation_filenode(c.oid), 0), co
 
 // gatherNames reads what the relations of all databases of the running server are called.
 func gatherNames(ctx context.Context, s *Sandbox) (*repository.Names, error) {
-	rows, err := postgres.LongQuery(ctx, s.ConnString("postgres"), databasesSQL)
+	rows, err := postgres.LongQuery(ctx, s.ConnString(s.database), databasesSQL)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ func TestPagesWithoutChecksums(t *testing.T) {
 	for _, without := range []bool{true, false} {
 		c := postgrestest.Start(t, postgrestest.Need(t, 14), postgrestest.Options{NoChecksums: without})
 		c.Exec(t, "create role plain login")
-		opened := &drill.Opened{Server: &restore.Server{SocketDir: c.SocketDir, Port: c.Port, BinDir: c.Version.BinDir}, User: "plain"}
+		opened := &drill.Opened{Server: &restore.Server{SocketDir: c.SocketDir, Port: c.Port, BinDir: c.Version.BinDir}, User: "plain", Database: "postgres"}
 		got, err := opened.Pages(t.Context())
 		if err != nil {
 			t.Fatal(err)

@@ -226,6 +226,9 @@ func (d *running) recover(ctx context.Context) error {
 		return err
 	}
 	d.restored = got
+	for _, name := range got.Invalid {
+		d.report.Notes = append(d.report.Notes, repository.DrillText(fmt.Sprintf("database %s is invalid: DROP DATABASE was at work on it at this instant", name)))
+	}
 	d.report.Replay.Seconds = repository.InSeconds(got.Replay)
 	d.report.Open.Seconds = repository.InSeconds(got.Open)
 	d.report.RTO = repository.InSeconds(time.Since(d.began))

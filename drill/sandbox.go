@@ -61,8 +61,9 @@ type Sandbox struct {
 	bin     string
 	version string
 	server  *restore.Server
-	user    string
 	port    int
+	// user and database are those that the server let in.
+	user, database string
 	// settings are those that the server was given.
 	settings []postgres.Setting
 }
@@ -180,7 +181,7 @@ func (s *Sandbox) Recover(ctx context.Context, cluster *repository.Cluster, plan
 	if err != nil {
 		return nil, err
 	}
-	s.server, s.user, s.port = got.Server, got.User, got.Server.Port
+	s.server, s.user, s.database, s.port = got.Server, got.User, got.Database, got.Server.Port
 	return got, nil
 }
 
@@ -219,7 +220,7 @@ func (s *Sandbox) Program(ctx context.Context, name string, args ...string) (*ex
 
 // opened is the running server.
 func (s *Sandbox) opened() *Opened {
-	return &Opened{Server: s.server, User: s.user, Owner: s.place.Owner}
+	return &Opened{Server: s.server, User: s.user, Database: s.database, Owner: s.place.Owner}
 }
 
 // toolbox is where PostgreSQL's programs are, where they run, and as whom.

@@ -19,11 +19,13 @@ import (
 // Exit codes of pg_amcheck ("pg_amcheck" in PostgreSQL's documentation; src/bin/pg_amcheck/pg_amcheck.c).
 const amcheckFound = 2
 
-// Opened is a restored server that runs and lets User in over its socket.
+// Opened is a restored server that runs and lets User into Database over its socket.
 type Opened struct {
 	Server *restore.Server
 	User   string
-	Owner  *restore.Owner // that runs its programs, which takes root; nil is ours
+	// Database is any that takes connections.
+	Database string
+	Owner    *restore.Owner // that runs its programs, which takes root; nil is ours
 }
 
 func (o *Opened) connString(database string) string { return o.Server.ConnString(o.User, database) }
@@ -39,7 +41,7 @@ func (o *Opened) program(ctx context.Context, name string, args ...string) (*exe
 
 // amcheck checks tables and B-tree indexes of all databases. It installs the extension where it is missing: the cluster is thrown away.
 func (o *Opened) amcheck(ctx context.Context) (repository.DrillCheck, error) {
-	cmd, err := o.program(ctx, "pg_amcheck", "--all", "--install-missing", "--no-password", "--progress")
+	cmd, err := o.program(ctx, "pg_amcheck", "--all", "--maintenance-db="+o.Database, "--install-missing", "--no-password", "--progress")
 	if errors.Is(err, exec.ErrNotFound) {
 		return repository.DrillCheck{Result: repository.CheckSkipped, Detail: "pg_amcheck is not in " + o.Server.BinDir}, nil
 	}
@@ -118,7 +120,7 @@ func noChecksums() repository.DrillCheck {
 
 // hasChecksums reports whether the cluster's pages have checksums.
 func (o *Opened) hasChecksums(ctx context.Context) (bool, error) {
-	rows, err := postgres.Query(ctx, o.connString("postgres"), "show data_checksums")
+	rows, err := postgres.Query(ctx, o.connString(o.Database), "show data_checksums")
 	return err == nil && len(rows) == 1 && rows[0][0] == "on", err
 }
 
@@ -131,7 +133,7 @@ func (o *Opened) pages(ctx context.Context) (repository.DrillCheck, error) {
 	if err != nil || !on {
 		return noChecksums(), err
 	}
-	roles, err := postgres.Query(ctx, o.connString("postgres"), replicatorSQL)
+	roles, err := postgres.Query(ctx, o.connString(o.Database), replicatorSQL)
 	if err != nil {
 		return repository.DrillCheck{}, err
 	}
@@ -139,7 +141,7 @@ func (o *Opened) pages(ctx context.Context) (repository.DrillCheck, error) {
 	if len(roles) == 1 {
 		user = roles[0][0]
 	}
-	config, err := postgres.ParseConfig(o.Server.ConnString(user, "postgres"))
+	config, err := postgres.ParseConfig(o.Server.ConnString(user, o.Database))
 	if err != nil {
 		return repository.DrillCheck{}, err
 	}

@@ -44,7 +44,7 @@ type drills struct {
 
 func newDrills(t *testing.T, major int) *drills {
 	t.Helper()
-	d := &drills{site: newSite(t, postgrestest.Need(t, major), onFile, postgrestest.Options{})}
+	d := &drills{site: newSite(t, postgrestest.Need(t, major), onFile, postgrestest.Options{Superuser: "dba"})}
 	d.near, d.dir = filepath.Join(postgrestest.TempDir(t), "near"), filepath.Join(postgrestest.TempDir(t), "drill")
 	d.tool = d.tool.with("PGARK_REPO="+d.url, "PGARK_COPIES=near=file://"+d.near, "PGARK_REQUIRED=all", "PGARK_DRILL_DIR="+d.dir)
 	return d
@@ -431,7 +431,7 @@ func TestExport(t *testing.T) {
 			"select count(*) || ' ' || md5(string_agg(o::text, ',' order by n)) from orders o")
 	}
 	psql := func(database string, args ...string) {
-		args = append([]string{"-X", "-v", "ON_ERROR_STOP=1", "-h", d.server.SocketDir, "-p", strconv.Itoa(d.server.Port), "-U", "postgres", "-d", database}, args...)
+		args = append([]string{"-X", "-v", "ON_ERROR_STOP=1", "-h", d.server.SocketDir, "-p", strconv.Itoa(d.server.Port), "-U", d.server.Superuser, "-d", database}, args...)
 		cmd := exec.CommandContext(t.Context(), filepath.Join(d.server.Version.BinDir, "psql"), args...)
 		if out, err := postgrestest.AsServer(t, cmd).CombinedOutput(); err != nil {
 			t.Fatalf("psql %v: %v\n%s", args, err, out)

@@ -54,9 +54,25 @@ func TestDroppedTableInTwoCommands(t *testing.T) {
 			if got := query(t, strings.Replace(dir, "dbname=postgres", "dbname=shop", 1), "select current_database()::text"); got != "shop" {
 				t.Errorf("connected to %q", got)
 			}
+			if kind == onS3 {
+				s.halfDropped(t, regexp.MustCompile(`(?m)^\S+ +(\d+) .*dropped database`).FindStringSubmatch(out)[1])
+			}
 			s.logTells(t, xid)
 			agent.stop(t)
 		})
+	}
+}
+
+// halfDropped restores to right before the commit of DROP DATABASE shop: the database is marked and its files are gone. The restore says so, and how to find the
+// place before that.
+func (s *site) halfDropped(t *testing.T, xid string) {
+	t.Helper()
+	dir := filepath.Join(postgrestest.TempDir(t), "restored")
+	o := s.tool.run(t.Context(), "restore", "--to-xid", xid, "--before", "--into", dir, "--start", "--bin-dir", s.server.Version.BinDir, "--yes", s.url)
+	t.Cleanup(func() { restored{dir: dir}.stop(t) })
+	if said := strings.Join(strings.Fields(o.stdout), " "); o.code != 3 || !strings.Contains(said, "INVALID database shop: DROP DATABASE was at work on it") ||
+		!strings.Contains(said, "pgark log --drops --around ") {
+		t.Errorf("restore into the middle of DROP DATABASE: exit %d, want 3\n%s%s", o.code, o.stdout, o.stderr)
 	}
 }
 

@@ -73,7 +73,7 @@ func newSite(t testing.TB, v postgrestest.Version, kind storeKind, o postgrestes
 	var env []string
 	s.url, s.folder, s.s3, env = newRepository(t, kind)
 	s.tool = newTool(t, append(env,
-		"PGHOST="+s.server.SocketDir, fmt.Sprintf("PGPORT=%d", s.server.Port), "PGUSER=postgres")...)
+		"PGHOST="+s.server.SocketDir, fmt.Sprintf("PGPORT=%d", s.server.Port), "PGUSER="+s.server.Superuser)...)
 	return s
 }
 

@@ -2,10 +2,12 @@ package postgres_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -105,6 +107,56 @@ func FuzzParseControl(f *testing.F) {
 			t.Errorf("accepted %+v", c)
 		}
 	})
+}
+
+// catalogOf is a data directory with a page of pg_authid, and a row of role 10 at offset 120.
+func catalogOf() (relationMap, heap []byte) {
+	relationMap = binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, 0x592717), 1)
+	relationMap = binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(relationMap, 1260), 1260)
+	heap = make([]byte, 1024)
+	heap[12], heap[18], heap[19] = 28, 4, 4 // one line pointer; a page of 1024 bytes, layout 4
+	binary.LittleEndian.PutUint32(heap[24:], 120|1<<15|200<<17)
+	heap[120+22] = 24
+	copy(heap[144:], "\x0a\x00\x00\x00dba")
+	heap[144+68], heap[144+72] = 1, 1
+	return relationMap, heap
+}
+
+func FuzzRoles(f *testing.F) {
+	relationMap, heap := catalogOf()
+	f.Add(relationMap, heap)
+	f.Fuzz(func(t *testing.T, relationMap, heap []byte) {
+		data := fstest.MapFS{"global/pg_filenode.map": {Data: relationMap}, "global/1260": {Data: heap}, "global/1262": {Data: heap}}
+		roles, err := postgres.Roles(data)
+		if err == nil && len(roles) > len(heap)/4 {
+			t.Errorf("%d roles in %d bytes", len(roles), len(heap))
+		}
+		_, _ = postgres.Databases(data)
+	})
+}
+
+// TestRolesOfNonsense: what is no catalog is an error, and nothing is read beyond what is there.
+func TestRolesOfNonsense(t *testing.T) {
+	relationMap, heap := catalogOf()
+	files := func(m, h []byte) fstest.MapFS {
+		return fstest.MapFS{"global/pg_filenode.map": {Data: m}, "global/1260": {Data: h}}
+	}
+	got, err := postgres.Roles(files(relationMap, heap))
+	if want := (postgres.Role{OID: postgres.BootstrapRole, Name: "dba", Super: true, Login: true}); err != nil || len(got) != 1 || got[0] != want {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	for name, data := range map[string]fstest.MapFS{
+		"no map": {}, "an empty map": files(nil, heap), "a cut map": files(relationMap[:12], heap),
+		"another catalog": files(append(slices.Clone(relationMap[:8]), relationMap[4:12]...), heap),
+		"no file":         {"global/pg_filenode.map": {Data: relationMap}},
+		"a cut page":      files(relationMap, heap[:500]), "a cut header": files(relationMap, heap[:20]),
+		"a row past the page": files(relationMap, append(append(slices.Clone(heap[:24]), 0xff, 0xff, 0xfe, 0xff), heap[28:]...)),
+		"a row cut short":     files(relationMap, append(append(slices.Clone(heap[:24]), 120, 0x80, 8, 0), heap[28:]...)),
+	} {
+		if got, err := postgres.Roles(data); err == nil {
+			t.Errorf("%s: got %+v and no error", name, got)
+		}
+	}
 }
 
 func FuzzRewriteAutoConf(f *testing.F) {

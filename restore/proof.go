@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/user"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/wal"
@@ -35,7 +32,8 @@ const pageHeaders = 40
 const proofSQL = `select pg_is_in_recovery(), coalesce(pg_last_wal_replay_lsn()::text, ''),
 	coalesce((extract(epoch from pg_last_xact_replay_timestamp()) * 1000000)::bigint::text, ''),
 	case when pg_is_in_recovery() then '' else substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end,
-	case when pg_is_in_recovery() then '' else pg_snapshot_xmax(pg_current_snapshot())::text end`
+	case when pg_is_in_recovery() then '' else pg_snapshot_xmax(pg_current_snapshot())::text end,
+	current_setting('is_superuser'), current_database()`
 
 // answered is what the server said to proofSQL.
 type answered struct {
@@ -44,22 +42,22 @@ type answered struct {
 	last       wal.Time // 0 if none
 	timeline   wal.TimelineID
 	next       uint64 // full xid; 0 in recovery
+	database   string // that was asked
 }
 
 // prove asks the server where it stopped and compares that with the plan.
 func prove(ctx context.Context, s *Server, plan *Plan, o RecoverOptions) (*Recovered, error) {
-	rows, name, err := ask(ctx, s, o)
-	if err != nil {
-		return nil, fmt.Errorf("prove stop: %w", err)
-	}
-	a, err := parseAnswer(rows)
+	a, err := knock(ctx, s, o)
 	if err != nil {
 		return nil, fmt.Errorf("prove stop: %w", err)
 	}
 	if err := errors.Join(plan.checkReplayed(a.replayed), plan.checkLast(a.last)); err != nil {
 		return nil, err
 	}
-	r := &Recovered{Server: s, User: name, Timeline: a.timeline, InRecovery: a.inRecovery, Replayed: a.replayed, LastTime: a.last, LastCommit: plan.LastCommit}
+	r := &Recovered{
+		Server: s, User: a.user, Database: a.database,
+		Timeline: a.timeline, InRecovery: a.inRecovery, Replayed: a.replayed, LastTime: a.last, LastCommit: plan.LastCommit,
+	}
 	if a.inRecovery {
 		r.Timeline = plan.Timeline
 	}
@@ -69,68 +67,34 @@ func prove(ctx context.Context, s *Server, plan *Plan, o RecoverOptions) (*Recov
 	if a.inRecovery != (o.Action == ActionPause) {
 		return nil, &ProofError{What: "in recovery", Got: strconv.FormatBool(a.inRecovery), Want: strconv.FormatBool(!a.inRecovery)}
 	}
-	if a.inRecovery {
-		return r, nil
+	conn := s.ConnString(r.User, r.Database)
+	if r.Invalid, err = invalidDatabases(ctx, conn); err != nil || a.inRecovery {
+		return r, err
 	}
-	if r.Later, r.LaterChecked, err = countLater(ctx, s.ConnString(name, proofDatabase), plan, a.next); err != nil {
+	if r.Later, r.LaterChecked, err = countLater(ctx, conn, plan, a.next); err != nil {
 		return nil, err
 	}
 	return r, nil
 }
 
-// proofDatabase is in every cluster.
+// proofDatabase is in almost every cluster, and takes connections.
 const proofDatabase = "template1"
-
-// ask runs proofSQL as the first user that is let in, and returns who that
-// is. A server that has just opened may still turn connections away.
-func ask(ctx context.Context, s *Server, o RecoverOptions) (rows [][]string, name string, err error) {
-	users := o.users()
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		for _, name = range users {
-			if rows, err = postgres.Query(ctx, s.ConnString(name, proofDatabase), proofSQL); err == nil {
-				return rows, name, nil
-			}
-		}
-		var e *postgres.ServerError
-		if errors.As(err, &e) && !errors.Is(err, postgres.ErrShuttingDown) {
-			return nil, "", err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, "", errors.Join(err, ctx.Err())
-		case <-tick.C:
-		}
-	}
-}
-
-// users returns the database users to try. One of them was named at initdb.
-func (o RecoverOptions) users() []string {
-	if len(o.Users) > 0 {
-		return o.Users
-	}
-	uid := os.Geteuid()
-	if o.Owner != nil {
-		uid = o.Owner.UID
-	}
-	list := []string{"postgres"}
-	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil && u.Username != "postgres" {
-		list = append(list, u.Username)
-	}
-	return list
-}
 
 // unixEpoch is 1970-01-01 in PostgreSQL's time, in microseconds.
 const unixEpoch = -946684800 * 1_000_000
 
-func parseAnswer(rows [][]string) (answered, error) {
-	if len(rows) != 1 || len(rows[0]) != 5 {
-		return answered{}, fmt.Errorf("%d rows, want one of 5 columns", len(rows))
+// parseAnswer reads the answer to proofSQL, and whether a superuser got it.
+func parseAnswer(rows [][]string) (a answered, super bool, err error) {
+	if len(rows) != 1 || len(rows[0]) != 7 {
+		return a, false, fmt.Errorf("%d rows, want one of 7 columns", len(rows))
 	}
 	row := rows[0]
+	a, err = parsePosition(row)
+	a.database = row[6]
+	return a, row[5] == "on", err
+}
+
+func parsePosition(row []string) (answered, error) {
 	a := answered{inRecovery: row[0] == "t"}
 	var err error
 	if a.replayed, err = wal.ParseLSN(row[1]); err != nil {
@@ -173,6 +137,22 @@ func (p *Plan) checkLast(got wal.Time) error {
 		return nil
 	}
 	return &ProofError{What: "time of the last transaction", Got: got.String(), Want: want.String()}
+}
+
+// invalidSQL finds databases whose DROP was under way at the stop: it marks the database first, in place, then removes its files, and then commits (dropdb in
+// src/backend/commands/dbcommands.c, since 2023: 16, 15.4, 14.9). What is marked admits nobody and can only be dropped.
+const invalidSQL = `select datname from pg_database where datconnlimit = -2 order by datname`
+
+func invalidDatabases(ctx context.Context, conn string) ([]string, error) {
+	rows, err := postgres.Query(ctx, conn, invalidSQL)
+	if err != nil {
+		return nil, fmt.Errorf("look for databases that are half dropped: %w", err)
+	}
+	var names []string
+	for _, row := range rows {
+		names = append(names, row[0])
+	}
+	return names, nil
 }
 
 // countLater asks for the last commit, which must be there, and for commits

@@ -15,8 +15,8 @@ import (
 )
 
 // TestRealContents restores what is special about a cluster: tablespaces,
-// large objects, unlogged tables, prepared transactions, other databases, and
-// segments of other sizes.
+// large objects, unlogged tables, prepared transactions, other databases,
+// segments of other sizes, and a superuser whose name is nobody's guess.
 func TestRealContents(t *testing.T) {
 	t.Parallel()
 	sizes := map[int]wal.SegmentSize{14: 1 << 20, 15: 64 << 20, 17: 1 << 20}
@@ -29,7 +29,7 @@ func TestRealContents(t *testing.T) {
 }
 
 func testRealContents(t *testing.T, v postgrestest.Version, size wal.SegmentSize) {
-	s := newSite(t, v, postgrestest.Options{SegmentSize: size, Settings: map[string]string{"max_prepared_transactions": "10", "max_connections": "37"}})
+	s := newSite(t, v, postgrestest.Options{Superuser: "dba", SegmentSize: size, Settings: map[string]string{"max_prepared_transactions": "10", "max_connections": "37"}})
 	space := filepath.Join(postgrestest.TempDir(t), "space one")
 	if err := os.Mkdir(space, 0o700); err != nil {
 		t.Fatal(err)
@@ -48,6 +48,8 @@ func testRealContents(t *testing.T, v postgrestest.Version, size wal.SegmentSize
 	s.server.Exec(t, "select lo_from_bytea(4711, decode(repeat('0a0b', 50000), 'hex'))")
 	s.server.Exec(t, "create database other")
 	s.server.Exec(t, "begin; insert into spaced values (0, 'prepared'); prepare transaction 'p'")
+	s.server.Exec(t, "create role postgres login") // which is no superuser
+	s.server.Exec(t, "update pg_database set datallowconn = false where datname = 'template1'")
 	s.server.Exec(t, "begin; insert into spaced values (-1, 'done'); prepare transaction 'q'")
 	s.server.Exec(t, "commit prepared 'q'")
 	target := s.now(t)
@@ -59,6 +61,9 @@ func testRealContents(t *testing.T, v postgrestest.Version, size wal.SegmentSize
 	r := s.restore(t, restore.Target{Kind: restore.TargetTime, Time: target}, func(lay *restore.LayOptions, _ *restore.RecoverOptions) {
 		lay.Tablespaces = map[string]string{"space one": moved}
 	})
+	if r.result.User != "dba" || r.result.Database != "postgres" {
+		t.Errorf("asked %s as %s", r.result.Database, r.result.User)
+	}
 	for sql, want := range map[string]string{
 		"select count(*), sum(n), min(n) from spaced":                                 "40001|400019999|-1",
 		"select md5(lo_get(4711))":                                                    s.server.Text(t, "select md5(lo_get(4711))"),

@@ -26,9 +26,6 @@ type RecoverOptions struct {
 	Port      int
 	// Action must be that of the cluster's LayOptions.
 	Action Action
-	// Users are the database users to try for the proof, in order; empty:
-	// postgres and the user the server runs as.
-	Users []string
 	// Owner is the user to run the server as, which takes root; nil is ours.
 	Owner *Owner
 	// Settings are given to the server on its command line, after what every restored server gets.
@@ -62,7 +59,8 @@ type Progress struct {
 // Recovered is what the server itself proved after recovery.
 type Recovered struct {
 	Server     *Server // nil with ActionShutdown: it has ended
-	User       string  // database user that the server let in; empty with ActionShutdown
+	User       string  // database user that the server let in, a superuser where there is one; empty with ActionShutdown
+	Database   string  // that it let the user into
 	Timeline   wal.TimelineID
 	InRecovery bool     // paused at the stop
 	Replayed   wal.LSN  // end of the last record applied
@@ -71,7 +69,9 @@ type Recovered struct {
 	// Later is how many of the LaterChecked transactions that committed behind
 	// the stop are there: 0.
 	Later, LaterChecked int
-	Took                time.Duration
+	// Invalid are the databases of which a part may be gone, since DROP DATABASE was at work on them at the stop. Not looked up with ActionShutdown.
+	Invalid []string
+	Took    time.Duration
 	// Replay is the part of Took until recovery reached its stop, Open from there until the server accepted connections, or paused; to a tenth of a
 	// second. Both are 0 with ActionShutdown.
 	Replay, Open time.Duration

@@ -159,6 +159,9 @@ func launch(ctx context.Context, s *Server, o RecoverOptions) error {
 	if o.major >= 15 {
 		args = append(args, "-c", "log_startup_progress_interval=1s")
 	}
+	if o.major < 17 {
+		args = append(args, "-c", "db_user_namespace=off") // a role is who it says
+	}
 	for _, set := range o.Settings {
 		args = append(args, "-c", set.Name+"="+set.Value)
 	}

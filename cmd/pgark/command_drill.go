@@ -257,7 +257,7 @@ func (d *drilling) printHeld(held *drill.Held, filed []agent.Filed) {
 	if held.Kept != "" {
 		d.row("kept", "%s", held.Kept)
 		d.row("look", "%s", d.as(d.binariesDir()+"/pg_ctl", "-D", held.Kept+"/data", "start"))
-		d.row("", "%s", d.as("psql", "-h", held.Kept+"/s", "-p", fmt.Sprint(held.Restored.Server.Port), "-U", held.Restored.User, "-d", "postgres"))
+		d.row("", "%s", d.as("psql", "-h", held.Kept+"/s", "-p", fmt.Sprint(held.Restored.Server.Port), "-U", held.Restored.User, "-d", held.Restored.Database))
 		d.wrapped("", "it listens there only, and starts nothing by itself; rm -r "+held.Kept+" afterwards")
 	}
 	var there []string

@@ -149,7 +149,11 @@ func explainRestore(err error, f *failure) bool {
 	var proof *restore.ProofError
 	var gap *restore.GapError
 	var damage *restore.DamageError
+	var access *restore.AccessError
 	switch {
+	case errors.As(err, &access):
+		f.Cause = "no role that the restored cluster knows may log in, so that nobody can ask it where recovery stopped; it was stopped again"
+		f.Fix = "give one LOGIN in single-user mode (postgres --single -D DIR postgres), or restore without --start"
 	case errors.As(err, &damage):
 		f.Code, f.Cause = exitNotRecoverable, "WAL that the target needs is not what was written, in every repository that was asked"
 		f.Fix = "restore to a target before it: --to-lsn " + damage.Range.Start.String() + " --before; or behind the end of a newer base backup\n" +

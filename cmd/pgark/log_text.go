@@ -273,25 +273,7 @@ func (v *logView) hint(e commitlog.Entry) string {
 	if flags == nil {
 		return "    before it: it began before what was read; --within further, or --xid " + fmt.Sprint(uint32(e.XID)) + ", finds where"
 	}
-	words := []string{"pgark", "restore"}
-	for _, flag := range []string{"config", "cluster", "repo"} {
-		if value := innermost(v.cli, flag); value.IsSet(flag) && value.String(flag) != "" {
-			words = append(words, "--"+flag, value.String(flag))
-		}
-	}
-	for _, flag := range []string{"from", "system-id"} {
-		if v.cli.IsSet(flag) {
-			words = append(words, "--"+flag, v.cli.String(flag))
-		}
-	}
-	words = append(append(words, flags...), "--into", "DIR", "--start")
-	if url := v.argument(); url != "" {
-		words = append(words, url)
-	}
-	for i, word := range words {
-		words[i] = quoteWord(word)
-	}
-	return "    before it: " + strings.Join(words, " ")
+	return "    before it: " + v.sameArchive("restore", append(flags, "--into", "DIR", "--start")...)
 }
 
 // restoreFlags are the flags of the restore that stops just before a removal; nil if that is not known.

@@ -405,8 +405,15 @@ func (r *restoring) printLaid(laid *restore.Laid) error {
 
 // printRecovered says what the server proved, and how to reach it.
 func (r *restoring) printRecovered(laid *restore.Laid, got *restore.Recovered, took time.Duration) error {
+	var degraded error
+	if len(got.Invalid) > 0 {
+		degraded = &codeError{code: exitDegraded}
+	}
 	if r.json {
-		return r.printJSON(map[string]any{"plan": r.planJSON(), "result": r.resultJSON(laid, got, took)})
+		if err := r.printJSON(map[string]any{"plan": r.planJSON(), "result": r.resultJSON(laid, got, took)}); err != nil {
+			return err
+		}
+		return degraded
 	}
 	last := "No commit after the base backup is applied."
 	if c := got.LastCommit; c != nil {
@@ -430,7 +437,24 @@ func (r *restoring) printRecovered(laid *restore.Laid, got *restore.Recovered, t
 		r.wrapped("note", note)
 	}
 	r.printSubstitutes()
-	return nil
+	r.printInvalid(got)
+	return degraded
+}
+
+// printInvalid tells of databases that the target left half dropped.
+func (r *restoring) printInvalid(got *restore.Recovered) {
+	if len(got.Invalid) == 0 {
+		return
+	}
+	for _, name := range got.Invalid {
+		r.wrapped("INVALID", "database "+name+": DROP DATABASE was at work on it at this instant, or had been broken off; it admits nobody, files of it may be gone")
+	}
+	flags := []string{"--drops"}
+	if c := r.plan.LastCommit; c != nil {
+		flags = append(flags, "--around", exact(c.Time.Go()))
+	}
+	r.row("fix", "%s", r.sameArchive("log", flags...))
+	r.wrapped("", "names the place right before the drop began; restore to that")
 }
 
 // printReused says how much was there already.
@@ -450,7 +474,7 @@ func (r *restoring) printAdopt() {
 // printRunning says how to look into the server, and how to end it.
 func (r *restoring) printRunning(got *restore.Recovered) {
 	s := got.Server
-	psql := []string{"psql", "-h", s.SocketDir, "-p", fmt.Sprint(s.Port), "-U", got.User, "-d", "postgres"}
+	psql := []string{"psql", "-h", s.SocketDir, "-p", fmt.Sprint(s.Port), "-U", got.User, "-d", got.Database}
 	state := "read-write"
 	if got.InRecovery {
 		state = "read-only, paused at the target"
@@ -470,11 +494,12 @@ func (r *restoring) resultJSON(laid *restore.Laid, got *restore.Recovered, took 
 		"reused_files": laid.ReusedFiles, "reused_bytes": laid.ReusedBytes,
 		"substitutes": r.substitutesJSON(),
 		"timeline":    got.Timeline, "in_recovery": got.InRecovery, "replayed_lsn": got.Replayed,
-		"last_transaction": commitJSON(got.LastCommit), "later_applied": got.Later, "later_checked": got.LaterChecked,
+		"invalid_databases": listJSON(got.Invalid),
+		"last_transaction":  commitJSON(got.LastCommit), "later_applied": got.Later, "later_checked": got.LaterChecked,
 	}
 	if s := got.Server; s != nil {
 		document["socket"], document["port"], document["pid"], document["log"] = s.SocketDir, s.Port, s.PID, s.Log
-		document["user"] = got.User
+		document["user"], document["database"] = got.User, got.Database
 	}
 	return document
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"os"
 	"strings"
@@ -280,20 +281,32 @@ func TestEndReport(t *testing.T) {
 		got   restore.Recovered
 		want  string
 	}{
-		{"promoted", nil, restore.Recovered{Server: server, User: "postgres", Timeline: 5, Replayed: 0x1A3_8E90F300, LaterChecked: 2}, `Restored in 3m 44s. Last commit applied: xid 4288213401 at 2026-11-20 10:30:59.870412Z. Later commits applied: 0.
+		{"promoted", nil, restore.Recovered{Server: server, User: "postgres", Database: "postgres", Timeline: 5, Replayed: 0x1A3_8E90F300, LaterChecked: 2}, `Restored in 3m 44s. Last commit applied: xid 4288213401 at 2026-11-20 10:30:59.870412Z. Later commits applied: 0.
   proved    the server replayed to 1A3/8E90F300 and no further; 2 transactions that committed right
             behind it looked up, none is there
   running   socket /srv/my data/pgark-socket, port 5433   timeline 5   read-write   archiving OFF
   look      psql -h '/srv/my data/pgark-socket' -p 5433 -U postgres -d postgres
   stop      /usr/lib/postgresql/17/bin/pg_ctl -D '/srv/my data' stop
 `},
-		{"paused, by root", &restore.Owner{UID: 101}, restore.Recovered{Server: server, User: "dba", Timeline: 4, InRecovery: true, Replayed: 0x1A3_8E90F300}, `Restored in 3m 44s. Last commit applied: xid 4288213401 at 2026-11-20 10:30:59.870412Z. Later commits applied: 0.
+		{"paused, by root", &restore.Owner{UID: 101}, restore.Recovered{Server: server, User: "dba", Database: "template1", Timeline: 4, InRecovery: true, Replayed: 0x1A3_8E90F300}, `Restored in 3m 44s. Last commit applied: xid 4288213401 at 2026-11-20 10:30:59.870412Z. Later commits applied: 0.
   proved    the server replayed to 1A3/8E90F300 and no further
   running   socket /srv/my data/pgark-socket, port 5433   timeline 4
             read-only, paused at the target   archiving OFF
-  look      runuser -u postgres -- psql -h '/srv/my data/pgark-socket' -p 5433 -U dba -d postgres
-  open      runuser -u postgres -- psql -h '/srv/my data/pgark-socket' -p 5433 -U dba -d postgres -c 'select pg_wal_replay_resume()'
+  look      runuser -u postgres -- psql -h '/srv/my data/pgark-socket' -p 5433 -U dba -d template1
+  open      runuser -u postgres -- psql -h '/srv/my data/pgark-socket' -p 5433 -U dba -d template1 -c 'select pg_wal_replay_resume()'
   stop      runuser -u postgres -- /usr/lib/postgresql/17/bin/pg_ctl -D '/srv/my data' stop
+`},
+		{"half dropped", nil, restore.Recovered{
+			Server: server, User: "postgres", Database: "postgres", Timeline: 5, Replayed: 0x1A3_8E90F300, Invalid: []string{"shop"},
+		}, `Restored in 3m 44s. Last commit applied: xid 4288213401 at 2026-11-20 10:30:59.870412Z. Later commits applied: 0.
+  proved    the server replayed to 1A3/8E90F300 and no further
+  running   socket /srv/my data/pgark-socket, port 5433   timeline 5   read-write   archiving OFF
+  look      psql -h '/srv/my data/pgark-socket' -p 5433 -U postgres -d postgres
+  stop      /usr/lib/postgresql/17/bin/pg_ctl -D '/srv/my data' stop
+  INVALID   database shop: DROP DATABASE was at work on it at this instant, or had been broken off;
+            it admits nobody, files of it may be gone
+  fix       pgark log --drops --around 2026-11-20T10:30:59.870412Z
+            names the place right before the drop began; restore to that
 `},
 		{"shut down", nil, restore.Recovered{InRecovery: true, Replayed: 0x1A3_8E90F300}, `Restored in 3m 44s. Last commit applied: xid 4288213401 at 2026-11-20 10:30:59.870412Z. Later commits applied: 0.
   proved    the server shut down at the target; its pg_control asks for WAL up to 1A3/8E90F300 and
@@ -305,8 +318,10 @@ func TestEndReport(t *testing.T) {
 		r, out := planned(t, "--start")
 		r.owner = test.owner
 		test.got.LastCommit = r.plan.LastCommit
-		if err := r.printRecovered(&restore.Laid{Dir: "/srv/my data"}, &test.got, 224*time.Second); err != nil {
-			t.Fatal(err)
+		err := r.printRecovered(&restore.Laid{Dir: "/srv/my data"}, &test.got, 224*time.Second)
+		var coded *codeError
+		if degraded := errors.As(err, &coded) && coded.code == exitDegraded; degraded != (len(test.got.Invalid) > 0) || err != nil && !degraded {
+			t.Errorf("%s: got error %v", test.name, err)
 		}
 		if out.String() != test.want {
 			t.Errorf("%s: got\n%swant\n%s", test.name, out, test.want)

@@ -139,6 +139,29 @@ func (s *session) ask(question string) (bool, error) {
 	return slices.Contains([]string{"y", "yes"}, strings.ToLower(word)), err
 }
 
+// sameArchive is a command line for another look at what this command read, to be pasted.
+func (s *session) sameArchive(command string, flags ...string) string {
+	words := []string{"pgark", command}
+	for _, flag := range []string{"config", "cluster", "repo"} {
+		if value := innermost(s.cli, flag); value.IsSet(flag) && value.String(flag) != "" {
+			words = append(words, "--"+flag, value.String(flag))
+		}
+	}
+	for _, flag := range []string{"from", "system-id"} {
+		if s.cli.IsSet(flag) {
+			words = append(words, "--"+flag, s.cli.String(flag))
+		}
+	}
+	words = append(words, flags...)
+	if url := s.argument(); url != "" {
+		words = append(words, url)
+	}
+	for i, word := range words {
+		words[i] = quoteWord(word)
+	}
+	return strings.Join(words, " ")
+}
+
 // readWord reads a word from the terminal, or ends with the context. The reading goroutine cannot be
 // stopped; it ends with the process, which ends next.
 func (s *session) readWord() (string, error) {

@@ -2,6 +2,7 @@ package postgrestest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ import (
 type Options struct {
 	SegmentSize wal.SegmentSize // 0 is wal.DefaultSegmentSize
 	NoChecksums bool            // no page checksums
+	Superuser   string          // the one that initdb makes; "" is postgres
 	// Settings go into postgresql.conf after ours; the values are quoted for it.
 	Settings map[string]string
 	// NoStart leaves the cluster stopped.
@@ -41,19 +43,23 @@ const (
 	Immediate StopMode = "immediate" // a crash
 )
 
+// superuser is what initdb is told to call it, where a test does not say.
+const superuser = "postgres"
+
 const (
 	startTimeout = 60 * time.Second
 	stopTimeout  = 60 * time.Second
 )
 
-// Cluster is a real server with a data directory of its own. Its user is
-// "postgres" and needs no password. It is stopped and removed with the test.
+// Cluster is a real server with a data directory of its own. Its superuser
+// needs no password. It is stopped and removed with the test.
 type Cluster struct {
 	Version Version
 	DataDir string
 	// SocketDir holds its socket; it also listens on 127.0.0.1.
 	SocketDir string
 	Port      int
+	Superuser string
 
 	server *exec.Cmd
 	exited chan struct{}
@@ -69,7 +75,7 @@ func Start(t testing.TB, v Version, o Options) *Cluster {
 	dir := TempDir(t)
 	data := filepath.Join(dir, "data")
 	args := []string{
-		"-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions",
+		"-U", cmp.Or(o.Superuser, superuser), "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions",
 		"--wal-segsize=" + strconv.Itoa(int(o.SegmentSize>>20)),
 	}
 	switch {
@@ -80,6 +86,7 @@ func Start(t testing.TB, v Version, o Options) *Cluster {
 	}
 	makeCluster(t, v, data, args)
 	c := attach(t, v, data)
+	c.Superuser = cmp.Or(o.Superuser, superuser)
 	c.Configure(t, map[string]string{
 		"fsync": "off", "full_page_writes": "on", "max_wal_senders": "10", "log_line_prefix": "%m [%p] ",
 		"log_checkpoints": "off", "max_prepared_transactions": "10", "shared_buffers": "64MB",
@@ -113,7 +120,7 @@ func StartFrom(t testing.TB, v Version, dataDir string) *Cluster {
 // attach prepares what a server on the data directory needs beside it.
 func attach(t testing.TB, v Version, dataDir string) *Cluster {
 	t.Helper()
-	c := &Cluster{Version: v, DataDir: dataDir, SocketDir: TempDir(t), Port: freePort(t)}
+	c := &Cluster{Version: v, DataDir: dataDir, SocketDir: TempDir(t), Port: freePort(t), Superuser: superuser}
 	c.log = filepath.Join(c.SocketDir, "server.log")
 	t.Cleanup(func() {
 		c.Kill(t)
@@ -308,12 +315,12 @@ func (c *Cluster) Log() string {
 
 // ConnString returns a connection string for the socket.
 func (c *Cluster) ConnString() string {
-	return fmt.Sprintf("host=%s port=%d user=postgres dbname=postgres", c.SocketDir, c.Port)
+	return fmt.Sprintf("host=%s port=%d user=%s dbname=postgres", c.SocketDir, c.Port, c.Superuser)
 }
 
 // TCPConnString returns a connection string for 127.0.0.1.
 func (c *Cluster) TCPConnString() string {
-	return fmt.Sprintf("host=127.0.0.1 port=%d user=postgres dbname=postgres sslmode=disable", c.Port)
+	return fmt.Sprintf("host=127.0.0.1 port=%d user=%s dbname=postgres sslmode=disable", c.Port, c.Superuser)
 }
 
 // run runs a server program as the server's user and fails the test when it
