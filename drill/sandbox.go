@@ -174,9 +174,13 @@ func (s *Sandbox) LayDown(ctx context.Context, cluster *repository.Cluster, plan
 
 // Recover starts the server, which recovers to the plan's stop, opens and proves where it stopped.
 func (s *Sandbox) Recover(ctx context.Context, cluster *repository.Cluster, plan *restore.Plan) (*restore.Recovered, error) {
+	command, err := s.place.RestoreCommand(plan)
+	if err != nil {
+		return nil, err
+	}
 	s.settings = sandboxSettings(plan.Backup.PGVersionNum / 10000)
 	got, err := restore.Recover(ctx, cluster, plan, s.DataDir(), restore.RecoverOptions{
-		BinDir: s.bin, SocketDir: s.socketDir(), Owner: s.place.Owner, Progress: s.place.Recovering, Settings: s.settings,
+		BinDir: s.bin, SocketDir: s.socketDir(), Owner: s.place.Owner, Progress: s.place.Recovering, Settings: s.settings, RestoreCommand: command,
 	})
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -22,7 +23,7 @@ import (
 )
 
 // recovery lets a server replay the same 64 segments, each time from the same base backup: fed by pgark's supervised recovery, by `pgark wal fetch`
-// alone, by cp from a local folder, and by pgBackRest's asynchronous archive-get. What counts is the time between two lines of the server's own
+// alone, by cp from a local folder, by pgBackRest's asynchronous archive-get, and by nothing, with all WAL in pg_wal before the start. What counts is the time between two lines of the server's own
 // log. Then the supply alone is measured: how fast WAL is made ready for a server that takes no time.
 func (b *bench) recovery() {
 	const name = "recover"
@@ -48,7 +49,11 @@ func (b *bench) recovery() {
 	b.walPgBackRest(*rounds, first, to) // only to have them there
 	repo := fmt.Sprintf("pgbackrest-wal%d", *rounds)
 	contenders := []struct{ name, command string }{
-		{"pgark", ""}, {"cp from a local folder", "cp " + local + `/%f "%p"`}, {"pgBackRest archive-get", "pgbackrest"}, {"pgark wal fetch alone", "as it is"},
+		{"pgark", ""},
+		{"cp from a local folder", "cp " + local + `/%f "%p"`},
+		{"pgBackRest archive-get", "pgbackrest"},
+		{"pgark wal fetch alone", "as it is"},
+		{"(replay alone, WAL in pg_wal)", "exit 1"},
 	}
 	for i := range *rounds {
 		for k := range contenders { // each round begins with another
@@ -66,6 +71,11 @@ func (b *bench) recovery() {
 				b.run(b.pgark, append(args, url)...)
 				if contender.command != "as it is" {
 					setRestoreCommand(b.t, filepath.Join(dir, "postgresql.auto.conf"), contender.command)
+				}
+				if contender.command == "exit 1" {
+					for _, path := range segments {
+						b.copyTree(path, filepath.Join(dir, "pg_wal")+"/")
+					}
 				}
 				b.run("/bin/sync") // what was written before is not to be written meanwhile
 				b.replays(dir)
@@ -150,7 +160,12 @@ func (b *bench) supply(url, to string) time.Duration {
 	last := plan.Until - 1
 	for at := inventory.SegmentSize.Floor(plan.Backup.StartLSN); at <= last; at += wal.LSN(inventory.SegmentSize) {
 		name := inventory.SegmentSize.FileName(inventory.SegmentSize.Segment(plan.Timeline, at))
-		result, err := restore.Fetch(ctx, open, name, filepath.Join(dir, "pg_wal", "RECOVERYXLOG"), plan.FetchOptions())
+		take := exec.CommandContext(ctx, "/bin/sh", "-c", strings.NewReplacer("%f", name, "%p", "pg_wal/"+name).Replace(restore.TakeCommand(plan, "exit 1")))
+		take.Dir = dir
+		if take.Run() == nil {
+			continue
+		}
+		result, err := restore.Fetch(ctx, open, name, filepath.Join(dir, "pg_wal", name), plan.FetchOptions())
 		if err != nil || result != restore.FetchFound {
 			b.t.Fatalf("%s: %v, %v", name, result, err)
 		}

@@ -48,7 +48,7 @@ func (c *Cluster) readAgreeing(ctx context.Context, objects []Entry) ([]byte, er
 		if e.Range.Start > have {
 			break
 		}
-		_, p, err := c.readObject(ctx, e)
+		_, p, err := c.readObject(ctx, e, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -43,8 +43,9 @@ func BenchmarkReadSegment(b *testing.B) {
 	}
 	b.SetBytes(int64(len(plain)))
 	b.ReportAllocs()
+	var reader repository.SegmentReader
 	for b.Loop() {
-		if _, err := c.ReadSegment(context.Background(), 16*mib, wal.SegmentID{Timeline: 1, Number: 1}); err != nil {
+		if _, err := reader.Read(context.Background(), c, 16*mib, wal.SegmentID{Timeline: 1, Number: 1}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -36,7 +36,7 @@ func (c *Cluster) PutWAL(ctx context.Context, e *EncodedWAL) error {
 // compareWAL returns nil if the object that exists has the content of e.
 func (c *Cluster) compareWAL(ctx context.Context, e *EncodedWAL) error {
 	h := &e.Header
-	found, theirs, err := c.readObject(ctx, Entry{Key: e.Key, Kind: h.Kind, Timeline: h.Timeline, Range: h.Range})
+	found, theirs, err := c.readObject(ctx, Entry{Key: e.Key, Kind: h.Kind, Timeline: h.Timeline, Range: h.Range}, nil)
 	if err != nil {
 		return fmt.Errorf("compare with the one that exists: %w", err)
 	}

@@ -197,9 +197,10 @@ func (f *fetcher) segment(ctx context.Context, id wal.SegmentID) (FetchResult, e
 
 // reader reads segments as a server may see them.
 type reader struct {
-	cluster *repository.Cluster
-	size    wal.SegmentSize
-	options FetchOptions
+	cluster  *repository.Cluster
+	size     wal.SegmentSize
+	options  FetchOptions
+	segments *repository.SegmentReader // nil: each segment has memory of its own
 }
 
 // pastEnd reports whether the segment lies past the end that was planned.
@@ -211,13 +212,17 @@ func (r reader) pastEnd(id wal.SegmentID) bool {
 // while it was read.
 const readAgain = 3
 
-// read returns the bytes of a segment up to Until. ErrNoWAL is not yet proof
-// that recovery may end. The error is a *GapError if bytes are missing that
+// read returns the bytes of a segment up to Until, valid until r.segments reads
+// the next. ErrNoWAL is not yet proof that recovery may end. The error is a *GapError if bytes are missing that
 // must be there.
 func (r reader) read(ctx context.Context, id wal.SegmentID) ([]byte, error) {
 	start, end := r.size.Start(id.Number), r.size.End(id.Number)
+	segments := r.segments
+	if segments == nil {
+		segments = new(repository.SegmentReader)
+	}
 	for try := 0; ; try++ {
-		plain, err := r.cluster.ReadSegment(ctx, r.size, id)
+		plain, err := segments.Read(ctx, r.cluster, r.size, id)
 		if err != nil {
 			return nil, r.damage(ctx, id, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -320,7 +321,7 @@ func TestFetchAhead(t *testing.T) {
 	}
 }
 
-// Prefetch feeds a server that asks for one segment after the other.
+// Prefetch feeds a server that asks for one segment after the other, by Fetch or by the command of a supervised one.
 func TestPrefetch(t *testing.T) {
 	store := memory.New()
 	repo, err := repository.Create(t.Context(), store)
@@ -328,31 +329,76 @@ func TestPrefetch(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := newFetched(t, repo.Cluster(fakeSystem))
-	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "pg_wal"), 0o700); err != nil {
-		t.Fatal(err)
-	}
 	plan := &restore.Plan{
 		Backup: repository.Backup{SegmentSize: mib}, Until: lsn(5.4), Timeline: 1,
 		Legs: []restore.Leg{{Timeline: 1, Range: wal.Range{Start: lsn(2), End: lsn(5.4)}, Segments: 4}},
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- restore.Prefetch(ctx, repo.Cluster(fakeSystem), plan, dir, nil) }()
-	path := filepath.Join(dir, "pg_wal", "RECOVERYXLOG")
-	for n := wal.SegmentNumber(2); n < 6; n++ {
-		if result, err := restore.Fetch(ctx, opener(store), name(1, n), path, plan.FetchOptions()); err != nil || result != restore.FetchFound {
-			t.Fatalf("segment %d: got %d, %v", n, result, err)
-		}
-		start, end := mib.Start(n)-lsn(2), min(mib.End(n), plan.Until)-lsn(2)
-		if got, _ := os.ReadFile(path); !bytes.Equal(got, padded(f.one[start:end])) {
-			t.Errorf("segment %d: got other bytes than those of the archive", n)
+	const path = "pg_wal/RECOVERYXLOG"
+	ways := map[string]func(ctx context.Context, dir, name string) error{
+		"Fetch": func(ctx context.Context, dir, name string) error {
+			result, err := restore.Fetch(ctx, opener(store), name, filepath.Join(dir, path), plan.FetchOptions())
+			if err == nil && result != restore.FetchFound {
+				err = fmt.Errorf("got %d", result)
+			}
+			return err
+		},
+		"command": func(ctx context.Context, dir, name string) error {
+			for ctx.Err() == nil { // a server's command would wait in Fetch
+				if code := shell(ctx, t, dir, take(plan, name, path, "exit 200")); code != 200 {
+					return nil
+				}
+			}
+			return ctx.Err()
+		},
+	}
+	for way, get := range ways {
+		t.Run(way, func(t *testing.T) {
+			dir := t.TempDir()
+			stale := filepath.Join(dir, "pg_wal", fmt.Sprintf("pgark-spool-%s-%s", plan.Timeline, plan.Until.Hex()), name(1, 3)+".00000000")
+			if err := errors.Join(os.MkdirAll(filepath.Dir(stale), 0o700), os.WriteFile(stale, []byte("of a restore before a crash"), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			done := make(chan error, 1)
+			go func() { done <- restore.Prefetch(ctx, repo.Cluster(fakeSystem), plan, dir, nil) }()
+			for n := wal.SegmentNumber(2); n < 6; n++ {
+				if err := get(ctx, dir, name(1, n)); err != nil {
+					t.Fatalf("segment %d: %v", n, err)
+				}
+				start, end := mib.Start(n)-lsn(2), min(mib.End(n), plan.Until)-lsn(2)
+				if got, _ := os.ReadFile(filepath.Join(dir, path)); !bytes.Equal(got, padded(f.one[start:end])) {
+					t.Errorf("segment %d: got other bytes than those of the archive", n)
+				}
+			}
+			if err := <-done; err != nil {
+				t.Errorf("got error %v", err)
+			}
+		})
+	}
+	// What is not ready is the other command's to answer, in its words (I22).
+	for _, code := range []int{0, 1, 200} {
+		if got := shell(t.Context(), t, t.TempDir(), take(plan, name(1, 3), path, fmt.Sprintf("exit %d", code))); got != code {
+			t.Errorf("got exit code %d, want %d", got, code)
 		}
 	}
-	if err := <-done; err != nil {
-		t.Errorf("got error %v", err)
+}
+
+// take is the restore_command of a supervised server for one file.
+func take(plan *restore.Plan, name, path, otherwise string) string {
+	return strings.NewReplacer("%f", name, "%p", path).Replace(restore.TakeCommand(plan, otherwise))
+}
+
+// shell runs a restore_command as a server would whose data directory is dir, and returns its exit code.
+func shell(ctx context.Context, t testing.TB, dir, command string) int {
+	t.Helper()
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+	cmd.Dir = dir
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
 	}
+	return cmd.ProcessState.ExitCode()
 }
 
 // TestFetchFromS3 guards the truth table of restore_command (I22): whatever the

@@ -38,23 +38,53 @@ const (
 // judges it; the first *DamageError is returned. It gives the files to owner, if
 // that is not nil.
 func Prefetch(ctx context.Context, cluster *repository.Cluster, plan *Plan, dataDir string, owner *Owner) error {
-	o := plan.FetchOptions()
-	s := newSpool(filepath.Join(dataDir, "pg_wal"), o)
+	s, err := prepareSpool(plan, dataDir, owner)
+	if err != nil {
+		return err
+	}
+	return s.prefetch(ctx, cluster, plan)
+}
+
+// prepareSpool makes the plan's spool below dataDir, empty: what an earlier
+// restore left there may not be whole, and TakeCommand does not look.
+func prepareSpool(plan *Plan, dataDir string, owner *Owner) (*spool, error) {
+	s := newSpool(filepath.Join(dataDir, walFolder), plan.FetchOptions())
 	s.owner = owner
-	_ = os.RemoveAll(s.dir) // what an earlier restore left; a Fetch may be at work already, and is verified
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return fmt.Errorf("prefetch WAL: %w", err)
+	err := errors.Join(os.RemoveAll(s.dir), os.MkdirAll(s.dir, 0o700))
+	if err == nil {
+		err = s.give(s.dir)
 	}
-	if err := s.give(s.dir); err != nil {
-		return fmt.Errorf("prefetch WAL: %w", err)
+	if err != nil {
+		return nil, fmt.Errorf("prefetch WAL: %w", err)
 	}
-	r := reader{cluster: cluster, size: o.SegmentSize, options: o}
+	return s, nil
+}
+
+// TakeCommand returns a restore_command that takes what Prefetch has ready and
+// calls otherwise, which is a restore_command itself, for all else. It costs the
+// server a rename, less than cp of the segment would; otherwise costs a process
+// that checks 16 MiB again. It may only be given to a server that Prefetch
+// feeds from before its start, on its command line and not in a file: the
+// content is not checked again, and only a crash of the host could make another
+// of it than what was written, which no such server survives.
+func TakeCommand(plan *Plan, otherwise string) string {
+	dir := newSpool(walFolder, plan.FetchOptions()).dir // the server's working directory is its data directory
+	return fmt.Sprintf(`mv -f %s/%%f.%s "%%p" 2>/dev/null || %s`, dir, strings.Repeat("?", crcDigits), otherwise)
+}
+
+// prefetch fills the spool.
+func (s *spool) prefetch(ctx context.Context, cluster *repository.Cluster, plan *Plan) error {
+	r := reader{cluster: cluster, size: s.options.SegmentSize, options: s.options}
 	segments := plan.segments()
 	keep := max(1, min(prefetchBytes/int(r.size), len(segments)))
+	atOnce := min(prefetchAtOnce, keep)
+	readers := make(chan *repository.SegmentReader, atOnce)
+	for range atOnce {
+		readers <- new(repository.SegmentReader)
+	}
 	var g errgroup.Group
 	var once sync.Once
 	var damaged error
-	g.SetLimit(min(prefetchAtOnce, keep))
 	tick := time.NewTicker(prefetchTick)
 	defer tick.Stop()
 	for next := 0; next < len(segments) && ctx.Err() == nil; {
@@ -62,24 +92,44 @@ func Prefetch(ctx context.Context, cluster *repository.Cluster, plan *Plan, data
 			next++
 			continue
 		}
-		id := segments[next]
-		if s.ready() < keep && g.TryGo(func() error {
-			var damage *DamageError
-			if err := s.fill(ctx, r, id); errors.As(err, &damage) {
-				once.Do(func() { damaged = err })
+		if s.ready() >= keep {
+			select {
+			case <-ctx.Done():
+			case <-tick.C:
 			}
-			return nil // Fetch reads it itself, and judges
-		}) {
-			next++
 			continue
 		}
-		select {
-		case <-ctx.Done():
-		case <-tick.C:
-		}
+		r, id := r, segments[next]
+		r.segments = <-readers
+		g.Go(func() error {
+			var damage *DamageError
+			err := s.fill(ctx, r, id)
+			readers <- r.segments
+			if errors.As(err, &damage) {
+				once.Do(func() { damaged = err })
+			}
+			s.sync(r.size.FileName(id))
+			return nil // Fetch reads it itself, and judges
+		})
+		next++
 	}
 	_ = g.Wait() // fills fail one by one
 	return errors.Join(damaged, ctx.Err())
+}
+
+// sync writes a file that is ready to disk, if the server has not taken it yet.
+// It would do so before replaying it (durable_rename in KeepFileRestoredFromArchive,
+// src/backend/access/transam/xlogarchive.c), and the disk is idle now.
+func (s *spool) sync(name string) {
+	path, _, ok := s.find(name)
+	if !ok {
+		return
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return
+	}
+	_ = errors.Join(f.Sync(), f.Close()) // the server's own tells of a failure
 }
 
 // segments lists the segment files that recovery asks for, in order.

@@ -190,7 +190,7 @@ func (s *site) restore(t *testing.T, target restore.Target, change func(*restore
 	plan := s.plan(t, target)
 	dir := filepath.Join(postgrestest.TempDir(t), "restored")
 	lay := restore.LayOptions{Dir: dir, RestoreCommand: command(t, s.repo, plan), Owner: owner(t)}
-	run := restore.RecoverOptions{BinDir: s.server.Version.BinDir, Owner: lay.Owner, SocketDir: filepath.Join(postgrestest.TempDir(t), "s")}
+	run := restore.RecoverOptions{BinDir: s.server.Version.BinDir, Owner: lay.Owner, SocketDir: filepath.Join(postgrestest.TempDir(t), "s"), RestoreCommand: lay.RestoreCommand}
 	if change != nil {
 		change(&lay, &run)
 	}

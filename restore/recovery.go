@@ -24,8 +24,10 @@ type RecoverOptions struct {
 	// temporary one. Port is that in the socket's name, 0 for 5433.
 	SocketDir string
 	Port      int
-	// Action must be that of the cluster's LayOptions.
-	Action Action
+	// Action and RestoreCommand must be those of the cluster's LayOptions. The server gets a RestoreCommand that first takes what was read
+	// ahead; empty: it uses the one of its configuration alone, which is slower.
+	Action         Action
+	RestoreCommand string
 	// Owner is the user to run the server as, which takes root; nil is ours.
 	Owner *Owner
 	// Settings are given to the server on its command line, after what every restored server gets.
@@ -113,16 +115,23 @@ func Recover(ctx context.Context, cluster *repository.Cluster, plan *Plan, dataD
 		return nil, fmt.Errorf("recover: %w", err)
 	}
 	started := time.Now()
+	spool, err := prepareSpool(plan, s.DataDir, o.Owner) // before the server looks there
+	if err != nil {
+		return nil, fmt.Errorf("recover: %w", errors.Join(err, s.forget(o)))
+	}
 	ahead, stopAhead := context.WithCancel(ctx)
 	var g errgroup.Group
-	g.Go(func() error { return Prefetch(ahead, cluster, plan, s.DataDir, o.Owner) })
+	g.Go(func() error { return spool.prefetch(ahead, cluster, plan) })
+	if o.RestoreCommand != "" {
+		o.RestoreCommand = TakeCommand(plan, o.RestoreCommand)
+	}
 	result, err := supervise(ctx, s, plan, o)
 	stopAhead()
 	var damage *DamageError
 	if why := g.Wait(); errors.As(why, &damage) && err != nil && ctx.Err() == nil {
 		err = errors.Join(err, damage) // recovery only gets slower without what else was not read ahead
 	}
-	newSpool(filepath.Join(s.DataDir, "pg_wal"), plan.FetchOptions()).remove()
+	spool.remove()
 	if err != nil {
 		clean := context.WithoutCancel(ctx)
 		if s.PID > 0 {

@@ -162,6 +162,9 @@ func launch(ctx context.Context, s *Server, o RecoverOptions) error {
 	if o.major < 17 {
 		args = append(args, "-c", "db_user_namespace=off") // a role is who it says
 	}
+	if o.RestoreCommand != "" {
+		args = append(args, "-c", "restore_command="+o.RestoreCommand)
+	}
 	for _, set := range o.Settings {
 		args = append(args, "-c", set.Name+"="+set.Value)
 	}

@@ -23,6 +23,8 @@ const (
 	// askedName is a file there that holds the name the server asked for last.
 	askedName  = "asked"
 	lockSuffix = ".lock"
+	// crcDigits is how many hexadecimal digits end the name of a whole file.
+	crcDigits = 8
 
 	spoolBytes = 64 << 20 // read ahead by one call, at most
 )
@@ -63,12 +65,12 @@ func (s *spool) remove() {
 
 // find returns the path of a file that was read ahead, and its checksum.
 func (s *spool) find(name string) (path string, crc uint32, ok bool) {
-	found, err := filepath.Glob(filepath.Join(s.dir, name+".????????"))
+	found, err := filepath.Glob(filepath.Join(s.dir, name+"."+strings.Repeat("?", crcDigits)))
 	if err != nil {
 		return "", 0, false
 	}
 	for _, path := range found {
-		digits := path[len(path)-8:]
+		digits := path[len(path)-crcDigits:]
 		if _, err := fmt.Sscanf(digits, "%08x", &crc); err == nil && fmt.Sprintf("%08x", crc) == digits {
 			return path, crc, true
 		}

@@ -273,7 +273,7 @@ func (r *restoring) act() error {
 		return r.printLaid(laid)
 	}
 	recovered, err := restore.Recover(r.ctx, r.cluster, r.plan, laid.Dir, restore.RecoverOptions{
-		BinDir: r.binaries.dir, Port: r.cli.Int("port"), Action: r.action, Owner: r.owner,
+		BinDir: r.binaries.dir, Port: r.cli.Int("port"), Action: r.action, RestoreCommand: r.command, Owner: r.owner,
 		Progress: r.showRecovery,
 	})
 	if err != nil {
