@@ -111,6 +111,10 @@ func (b *run) store(ctx context.Context, w *repository.BackupWriter) (repository
 	if err != nil {
 		return repository.Backup{}, fmt.Errorf("end backup: %w", err)
 	}
+	if stop.Time.IsZero() {
+		b.options.Logger.WarnContext(ctx, "the server did not tell its clock: the end of the backup is by this host's",
+			"system_id", b.start.SystemID.String(), "backup", w.ID())
+	}
 	found, err := b.verify(p, stop)
 	if err != nil {
 		return repository.Backup{}, fmt.Errorf("verify: %w", err)
@@ -127,14 +131,20 @@ func (b *run) store(ctx context.Context, w *repository.BackupWriter) (repository
 	return w.Commit(ctx, b.record(found, stop), stop.Manifest)
 }
 
-// ended is the millisecond at or after now, and not before the start by the server's clock, which may be ahead. Were it before the end of the backup,
-// that would serve for instants whose later transactions it holds, and what is restored would not be of that instant.
-func ended(started, now time.Time) time.Time {
-	now = now.UTC().Add(time.Millisecond - 1).Truncate(time.Millisecond)
-	if now.Before(started) {
-		return started
+// ended is when a backup was over, by the server's clock: the times of transactions are of that clock. Were it before the end, the backup would serve for
+// instants whose later transactions it holds, and what is restored would not be of that instant. So it is rounded up to a millisecond, and never before the
+// start. Where the server did not tell, it is now by our clock, which may be behind, but not before the end of the second in which the server says that it
+// began: the WAL from there on is looked through for later transactions when the backup is chosen.
+func ended(started, server, now time.Time) time.Time {
+	least := started
+	if server.IsZero() {
+		server, least = now, started.Add(time.Second)
 	}
-	return now
+	server = server.UTC().Add(time.Millisecond - 1).Truncate(time.Millisecond)
+	if server.Before(least) {
+		return least
+	}
+	return server
 }
 
 // record is the backup record but for the fields that the repository knows.
@@ -148,7 +158,7 @@ func (b *run) record(found findings, stop Stop) repository.Backup {
 		CatalogVersion:   uint32(found.control.CatalogVersion),
 		StopLSN:          stop.LSN,
 		Started:          started,
-		Stopped:          ended(started, time.Now()),
+		Stopped:          ended(started, stop.Time, time.Now()),
 		Label:            found.label.Label,
 		Tablespaces:      b.start.Tablespaces,
 		Checksums:        stop.Checksums,

@@ -123,6 +123,12 @@ func TestRunRecord(t *testing.T) {
 	if b.Stopped.Before(called) || b.Stopped.After(time.Now().Add(time.Millisecond)) || b.Stopped.Before(b.Started) || b.Stored == 0 {
 		t.Errorf("record: started %v, stopped %v, stored %d", b.Started, b.Stopped, b.Stored)
 	}
+	// Nor is it one by the server's clock, of which the times of transactions are; ours may be behind.
+	src = newSource(files("base/5", 100, 200)...)
+	src.stop.Time = called.Add(time.Hour).Truncate(time.Millisecond)
+	if b, err = backup.Run(t.Context(), src, c, backup.Options{WaitDurable: durable}); err != nil || !b.Stopped.Equal(src.stop.Time) {
+		t.Errorf("record: stopped %v, %v, the server says %v", b.Stopped, err, src.stop.Time)
+	}
 }
 
 // The server's log_timezone may be any; its abbreviation tells the two hours of an autumn night apart.

@@ -17,7 +17,7 @@ type Source interface {
 	Begin(ctx context.Context) (Start, error)
 	// NextArchive returns the next archive, or io.EOF after the last.
 	NextArchive(ctx context.Context) (Archive, error)
-	// Finish ends backup mode. It is called after the last archive only.
+	// Finish ends backup mode. It is called after the last archive only, and nothing after it.
 	Finish(ctx context.Context) (Stop, error)
 }
 
@@ -88,6 +88,8 @@ type Stop struct {
 	// Timeline and LSN are where the backup becomes consistent.
 	Timeline wal.TimelineID
 	LSN      wal.LSN
+	// Time is the server's clock at or after that; zero where it did not tell.
+	Time time.Time
 	// Manifest is the server's backup_manifest, byte for byte.
 	Manifest []byte
 	// Checksums is the server's verdict on the page checksums of what it read, and ChecksumFailures the

@@ -34,7 +34,7 @@ type StreamOptions struct {
 }
 
 // Stream returns the source that reads BASE_BACKUP from conn, a connection that does nothing else
-// meanwhile. The caller closes conn after Run has returned; after an error that is what ends backup mode
+// meanwhile, nor afterwards. The caller closes conn after Run has returned; after an error that is what ends backup mode
 // on the server.
 func Stream(conn *postgres.Conn, o StreamOptions) Source {
 	return &streamSource{conn: conn, options: o}
@@ -125,8 +125,12 @@ func (s *streamSource) Finish(ctx context.Context) (Stop, error) {
 	if err != nil {
 		return Stop{}, fmt.Errorf("end backup: %w", err)
 	}
+	var now time.Time
+	if t, err := s.conn.Clock(ctx); err == nil { // a backup is whole without it
+		now = t.Go()
+	}
 	return Stop{
-		Timeline: end.Timeline, LSN: end.Stop, Manifest: s.backup.Manifest(),
+		Time: now, Timeline: end.Timeline, LSN: end.Stop, Manifest: s.backup.Manifest(),
 		Checksums: repository.Checksums(end.Checksums), ChecksumFailures: end.ChecksumFailures,
 	}, nil
 }
