@@ -66,10 +66,12 @@ func holdDrill(ctx context.Context, command []string) (repository.Drill, error) 
 
 // tellDrill logs what a drill came to.
 func tellDrill(ctx context.Context, logger *slog.Logger, d repository.Drill) {
-	logger = logger.With("drill", d.ID, "elapsed", d.RTO.Duration())
+	logger = logger.With("drill", d.ID, "repo", d.Repository, "elapsed", d.RTO.Duration())
 	switch {
 	case d.Result != repository.DrillPassed:
 		logger.ErrorContext(ctx, "drill failed: the archive did not restore as it should", "phase", d.Phase, "error", d.Failure)
+	case d.Substituted > 0:
+		logger.WarnContext(ctx, "drill passed, with objects that one repository holds damaged or not at all", "objects", d.Substituted, "missed", d.Missed)
 	case len(d.Missed) > 0:
 		logger.WarnContext(ctx, "drill passed, and missed an objective", "missed", d.Missed)
 	default:

@@ -90,6 +90,7 @@ func TestFaultsOfCopies(t *testing.T) {
 		`copies: file:///b`: "want a list",
 		`copies: [{name: dr, url: "file:///b"}, {name: dr, url: "file:///c"}]`: "two copies are named dr",
 		`copies: [{name: primary, url: "file:///b"}]`:                          "not primary",
+		`copies: [{name: each, url: "file:///b"}]`:                             "not primary, each or any",
 		`copies: [{name: Dr, url: "file:///b"}]`:                               "lower-case",
 		`copies: [{name: dr, url: "file:///a"}]`:                               "same place as the primary repository",
 		`copies: [{name: dr, url: "ftp://a"}]`:                                 "unknown scheme",

@@ -50,7 +50,7 @@ func copiesKey() Key {
 	}
 }
 
-var errCopyName = errors.New("a copy's name is 1 to 40 lower-case letters, digits, - and _, beginning with a letter, and not primary")
+var errCopyName = errors.New("a copy's name is 1 to 40 lower-case letters, digits, - and _, beginning with a letter, and not primary, each or any")
 
 // addCopy adds a copy that by, agent where it is empty, makes.
 func (c *Cluster) addCopy(one Copy, by string) error {
@@ -58,7 +58,7 @@ func (c *Cluster) addCopy(one Copy, by string) error {
 	switch {
 	case by != "" && by != byAgent && by != byBucket:
 		return fmt.Errorf("copy %s is made by %q: want agent, or bucket where the primary's bucket replicates itself", one.Name, by)
-	case !validName(one.Name) || one.Name == Primary:
+	case !validName(one.Name) || slices.Contains([]string{Primary, DrillEach, DrillAny}, one.Name):
 		return errCopyName
 	case slices.ContainsFunc(c.Copies, func(other Copy) bool { return other.Name == one.Name }):
 		return fmt.Errorf("two copies are named %s", one.Name)

@@ -16,7 +16,7 @@ type Drill struct {
 	Schedule string
 	// Target is DrillRandom or DrillLatest.
 	Target string
-	// From is the name of the repository that is restored from.
+	// From is what is restored from: DrillEach, DrillAny, or the name of one repository.
 	From string
 	// Amcheck has tables and indexes checked.
 	Amcheck bool
@@ -30,11 +30,19 @@ const (
 	DrillLatest = "latest"
 )
 
+// What drills restore from, where it is not one repository's name. No copy has such a name.
+const (
+	// DrillEach is one repository alone, each in its turn.
+	DrillEach = "each"
+	// DrillAny is all of them read as one, as a restore reads them.
+	DrillAny = "any"
+)
+
 // Objectives are what a cluster is judged by; 0 is none.
 type Objectives struct{ RPO, RTO time.Duration }
 
 func defaultDrill() Drill {
-	return Drill{Schedule: "0 3 * * *", Target: DrillRandom, From: Primary, Amcheck: true}
+	return Drill{Schedule: "0 3 * * *", Target: DrillRandom, From: DrillEach, Amcheck: true}
 }
 
 func drillKeys() []Key {
@@ -67,7 +75,7 @@ func drillKeys() []Key {
 			get: func(_ Config, c Cluster) string { return c.Drill.Target },
 		},
 		{
-			Path: "drill.from", Env: "PGARK_DRILL_FROM", Doc: "repository that drills restore from: primary (default) or a copy's name",
+			Path: "drill.from", Env: "PGARK_DRILL_FROM", Doc: "what drills restore from: each (default): the agent's from one repository alone, each in its turn; any: from all of them, as a restore does; or primary, or a copy's name: from it alone",
 			set: func(_ *Config, c *Cluster, v string) error { c.Drill.From = v; return nil },
 			get: func(_ Config, c Cluster) string { return c.Drill.From },
 		},

@@ -2,6 +2,7 @@ package drill
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/pgark/pgark/repository"
@@ -66,6 +67,20 @@ func coveredUntil(plan *restore.Plan, beat *repository.Beat) time.Time {
 		until = beat.Time
 	}
 	return until.UTC()
+}
+
+// Turn returns the repositories that names lists in the order in which they are to be proved by drills that read one of them alone: those first of which held has
+// none, then by how long ago the last one was, whatever it found; else as names has them.
+func Turn(names []string, held []repository.Drill) []string {
+	last := map[string]time.Time{}
+	for _, d := range held {
+		if d.Started.After(last[d.Repository]) {
+			last[d.Repository] = d.Started
+		}
+	}
+	turn := slices.Clone(names)
+	slices.SortStableFunc(turn, func(a, b string) int { return last[a].Compare(last[b]) })
+	return turn
 }
 
 // Objectives are what a drill is judged by; 0 is none.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -133,6 +134,32 @@ func TestEnough(t *testing.T) {
 		var space *restore.SpaceError
 		if (err == nil) != test.ok || err != nil && (!errors.As(err, &space) || space.Dir != "/x") {
 			t.Errorf("%d of %d: got %v", test.needed, test.free, err)
+		}
+	}
+}
+
+// TestTurn: every repository is proved alone in its turn, whatever else was drilled in between.
+func TestTurn(t *testing.T) {
+	at := func(hour int, from string, result repository.DrillResult) repository.Drill {
+		return repository.Drill{Started: time.Date(2026, 11, 21, hour, 0, 0, 0, time.UTC), Repository: from, Result: result}
+	}
+	names := []string{"primary", "dr", "far"}
+	for _, test := range []struct {
+		name string
+		held []repository.Drill
+		want string
+	}{
+		{"none yet", nil, "primary dr far"},
+		{"the first", []repository.Drill{at(1, "primary", repository.DrillPassed)}, "dr far primary"},
+		{"a failed one was its turn", []repository.Drill{at(1, "primary", repository.DrillPassed), at(2, "dr", repository.DrillFailed)}, "far primary dr"},
+		{"all", []repository.Drill{at(1, "primary", repository.DrillPassed), at(2, "dr", repository.DrillFailed), at(3, "far", repository.DrillPassed)}, "primary dr far"},
+		{"by hand out of turn", []repository.Drill{at(1, "primary", repository.DrillPassed), at(2, "dr", repository.DrillPassed), at(3, "far", repository.DrillPassed), at(4, "primary", repository.DrillPassed)}, "dr far primary"},
+		{"in any order", []repository.Drill{at(5, "dr", repository.DrillPassed), at(2, "dr", repository.DrillPassed), at(3, "primary", repository.DrillPassed)}, "far primary dr"},
+		{"several as one prove none alone", []repository.Drill{at(1, "primary+dr+far", repository.DrillPassed), at(2, "url", repository.DrillPassed)}, "primary dr far"},
+		{"one that is configured no more", []repository.Drill{at(1, "old", repository.DrillPassed), at(2, "primary", repository.DrillPassed)}, "dr far primary"},
+	} {
+		if got := strings.Join(drill.Turn(names, test.held), " "); got != test.want {
+			t.Errorf("%s: got %s, want %s", test.name, got, test.want)
 		}
 	}
 }

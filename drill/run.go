@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/pgark/pgark/repository"
@@ -19,8 +21,11 @@ type Options struct {
 	Time   restore.Target
 	Window []Interval
 	Random *rand.Rand
-	// Repository is the name of the one that is restored from.
-	Repository string
+	// Repositories are the names of those that are restored from: one, or those that Sources reads as one, in their order.
+	Repositories []string
+	Sources      *repository.Sources
+	// Notes are put into the report.
+	Notes []string
 	// Checks are the user's; Amcheck has tables and indexes checked where pg_amcheck is there.
 	Checks     []Check
 	Amcheck    bool
@@ -83,6 +88,7 @@ func Run(ctx context.Context, cluster *repository.Cluster, o Options) (held *Hel
 	if d.restored == nil { // what is in it was not seen
 		d.report.CoveredUntil, d.report.DataLoss = time.Time{}, nil
 	}
+	d.describeSources()
 	judge(&d.report, o.Objectives)
 	d.report.Ended = time.Now().UTC().Truncate(time.Millisecond)
 	return &Held{Report: d.report, Names: d.names, Failure: failure, Restored: d.restored}, nil
@@ -94,8 +100,8 @@ func (d *running) begin() {
 	d.report = repository.Drill{
 		ID: repository.NewDrillID(d.began), SystemID: d.cluster.SystemID(), Format: repository.Format,
 		Started: d.began.UTC().Truncate(time.Millisecond), Host: repository.DrillText(d.options.Host), Writer: d.options.Writer,
-		Repository: d.options.Repository,
-		Target:     repository.DrillTarget{Asked: string(d.options.Asked), Time: d.began.UTC().Truncate(time.Microsecond)},
+		Repository: strings.Join(d.options.Repositories, "+"), Notes: slices.Clone(d.options.Notes),
+		Target: repository.DrillTarget{Asked: string(d.options.Asked), Time: d.began.UTC().Truncate(time.Microsecond)},
 	}
 }
 
@@ -197,6 +203,18 @@ func (d *running) describe(beat *repository.Beat) {
 	r.CoveredUntil = coveredUntil(p, beat)
 	loss := repository.InSeconds(max(0, r.Target.Time.Sub(r.CoveredUntil)))
 	r.DataLoss = &loss
+}
+
+// describeSources writes into the report which repositories were read, and what did not come from the first.
+func (d *running) describeSources() {
+	if len(d.options.Repositories) < 2 {
+		return
+	}
+	d.report.Sources = d.options.Repositories
+	d.report.NoteSubstitutes(d.options.Sources.Substitutes())
+	for _, f := range d.options.Sources.Away() {
+		d.report.Notes = append(d.report.Notes, repository.DrillText(f.Source+" was left out: "+f.Err.Error()))
+	}
 }
 
 func (d *running) fetch(ctx context.Context) error {

@@ -133,7 +133,7 @@ select current_setting('archive_mode'), current_setting('listen_addresses'), cur
 	d.filed(t, r, before)
 
 	d.tool = d.tool.with("PGARK_DRILL_AMCHECK=false")
-	second := d.hold(t, 1, "--to", "random", "--sql", d.checks(t, "-- check: more\n-- expect: t\nselect count(*) < 5 from pg_class\n-- check: absent\n-- database: nowhere\nselect true\n"))
+	second := d.hold(t, 1, "--to", "random", "--from", "each", "--sql", d.checks(t, "-- check: more\n-- expect: t\nselect count(*) < 5 from pg_class\n-- check: absent\n-- database: nowhere\nselect true\n"))
 	failed := second.Report
 	if e := second.Estimate; e == nil || e.Drills != 1 || e.Seconds <= 0 {
 		t.Errorf("the estimate by the first drill: got %+v", e)
@@ -145,7 +145,7 @@ select current_setting('archive_mode'), current_setting('listen_addresses'), cur
 	if c := checkOf(t, failed, repository.CheckSQL, "absent"); c.Result != repository.CheckFailed || !strings.Contains(c.Detail, "nowhere") {
 		t.Errorf("a check in a database that is not there: got %+v", c)
 	}
-	d.isSaid(t, r, failed)
+	d.isSaid(t, r, failed) // near was proved alone, then it was the turn of the other
 	d.brokenOff(t)
 	d.server.Exec(t, "drop table orders")
 	d.byItself(t)
@@ -260,8 +260,10 @@ func (d *drills) brokenOff(t *testing.T) {
 	if now, _ := filepath.Glob(filepath.Join(d.folder, "*", "drills", "*.json")); len(now) != len(reports) {
 		t.Errorf("drills that were broken off have reports: %v", now)
 	}
-	o := d.tool.run(t.Context(), "drill", "run", "--to", "latest", "--keep", "--bin-dir", d.server.Version.BinDir)
-	if o.code != 0 || !strings.Contains(o.stdout, "PASS") || !strings.Contains(o.stdout, "  kept ") {
+	// A repository that was never proved is the first in turn, and passed over if it cannot be.
+	gone := d.tool.with("PGARK_COPIES=near=file://"+d.near+" gone=file://"+filepath.Join(d.near, "gone"), "PGARK_REQUIRED=primary")
+	o := gone.run(t.Context(), "drill", "run", "--to", "latest", "--from", "each", "--keep", "--bin-dir", d.server.Version.BinDir)
+	if o.code != 0 || !strings.Contains(o.stdout, "PASS") || !strings.Contains(o.stdout, "  kept ") || !strings.Contains(o.stdout, "from near ") || !strings.Contains(o.stdout, "it was the turn of gone: ") {
 		t.Errorf("after a killed one: exit %d\n%s%s", o.code, o.stdout, o.stderr)
 	}
 	d.isKept(t)
@@ -316,6 +318,10 @@ func (d *drills) byItself(t *testing.T) {
 	eventually(t, time.Minute, "the agent to hold a drill", func() bool { return count() > before && strings.Contains(agent.output(), "drill passed") })
 	agent.stop(t)
 	d.isClean(t)
+	newest := objects(t, d.near, "drills/*.json")
+	if text, err := os.ReadFile(newest[before]); err != nil || !strings.Contains(string(text), `"repository": "primary"`) {
+		t.Errorf("it was the turn of the primary: %v\n%s", err, text)
+	}
 }
 
 // estimated is the long form: as many drills of random instants in a cluster of almost a gigabyte. What was said before each of how long it will take holds; the first ones, which it
@@ -346,28 +352,26 @@ func (d *drills) estimated(t *testing.T, n int) {
 	}
 }
 
-// damaged: a drill finds what was damaged in the one repository it reads, and says so also where its report is not taken.
+// damaged: a drill finds what was damaged in the one repository it reads, and says so also where its report is not taken. One that reads several restores, and says what of them is
+// damaged.
 func (d *drills) damaged(t *testing.T) {
 	t.Helper()
-	packs, err := filepath.Glob(filepath.Join(d.near, "*", "backups", "*", "base-*.tar.zst"))
-	if err != nil || len(packs) == 0 {
-		t.Fatal(packs, err)
+	bad := objects(t, d.folder, "backups/*/base-*.tar.zst")
+	spoil(t, bad[len(bad)-1], flipped)
+	r := d.hold(t, 3, "--to", "latest").Report
+	if s := r.Substitutes; r.Result != repository.DrillPassed || r.Repository != "primary+near" || !slices.Equal(r.Sources, []string{"primary", "near"}) || r.Substituted != 1 || len(s) != 1 ||
+		filepath.Base(s[0].Object) != filepath.Base(bad[len(bad)-1]) || s[0].From != "near" || !strings.Contains(s[0].Reason, "primary: ") {
+		t.Errorf("a pack that is whole in one repository only: got %+v", r)
 	}
-	raw, err := os.ReadFile(packs[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw[len(raw)/2] ^= 1
-	if err := os.WriteFile(packs[0], raw, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	packs := objects(t, d.near, "backups/*/base-*.tar.zst")
+	spoil(t, packs[len(packs)-1], flipped)
 	folder := filepath.Dir(filepath.Dir(filepath.Dir(packs[0]))) + "/drills"
 	if err := os.Chmod(folder, 0o500); err != nil {
 		t.Fatal(err)
 	}
 	alone := d.tool.with("PGARK_COPIES=", "PGARK_REQUIRED=primary", "PGARK_REPO=file://"+d.near)
 	o := alone.run(t.Context(), "drill", "run", "--to", "latest", "--bin-dir", d.server.Version.BinDir)
-	if o.code != 1 || !strings.Contains(o.stdout, "FAIL") || !strings.Contains(o.stdout, filepath.Base(packs[0])) || !strings.Contains(o.stdout, "not in primary") {
+	if o.code != 1 || !strings.Contains(o.stdout, "FAIL") || !strings.Contains(o.stdout, filepath.Base(packs[len(packs)-1])) || !strings.Contains(o.stdout, "not in primary") {
 		t.Errorf("a damaged pack: exit %d\n%s%s", o.code, o.stdout, o.stderr)
 	}
 	d.isClean(t)
@@ -457,8 +461,11 @@ func TestExport(t *testing.T) {
 	if n := query(t, strings.Replace(d.server.ConnString(), "dbname=postgres", "dbname=back", 1), "select count(*)::text from pg_class where relname = 'other'"); n != "0" {
 		t.Error("the dump holds another table")
 	}
+	pack := objects(t, d.folder, "backups/*/base-*.tar.zst")[0]
+	spoil(t, pack, flipped) // whole in the copy
 	whole := d.tool.must(t.Context(), t, "export", "-o", "json", "--to-xid", xid, "--database", "shop", "--into", filepath.Join(out, "shop.dump"), "--bin-dir", d.server.Version.BinDir, "--", "--format=custom", "--no-owner")
-	if raw, err := os.ReadFile(filepath.Join(out, "shop.dump")); err != nil || !bytes.HasPrefix(raw, []byte("PGDMP")) || !bytes.Contains(raw, []byte("orders_pkey")) || !strings.Contains(whole, `"database": "shop"`) {
+	if raw, err := os.ReadFile(filepath.Join(out, "shop.dump")); err != nil || !bytes.HasPrefix(raw, []byte("PGDMP")) || !bytes.Contains(raw, []byte("orders_pkey")) || !strings.Contains(whole, `"database": "shop"`) ||
+		!strings.Contains(whole, `"from": "near"`) || !strings.Contains(whole, filepath.Base(pack)) {
 		t.Errorf("in custom format: %v, %.20q\n%s", err, raw, whole)
 	}
 	before := tree(t, out)

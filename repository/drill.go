@@ -103,8 +103,13 @@ type Drill struct {
 	Ended    time.Time    `json:"ended"`
 	Host     string       `json:"host"`
 	Writer   string       `json:"writer"` // version of pgark
-	// Repository is the name of the one that was restored from: "primary" or a copy's.
+	// Repository is the name of the one that was restored from: "primary" or a copy's. Where several were read as one it is all their names with + between.
 	Repository string `json:"repository"`
+	// Sources are the repositories that were read as one, in the order in which they were asked; nil where one was read alone. Substitutes
+	// are objects that one of them gave after others that hold it damaged or not at all: some of Substituted.
+	Sources     []string          `json:"sources,omitempty"`
+	Substitutes []DrillSubstitute `json:"substitutes,omitempty"`
+	Substituted int               `json:"substituted,omitzero"`
 
 	Result DrillResult `json:"result"`
 	// Phase and Failure say where and why a drill failed, Failure for a person.
@@ -142,6 +147,24 @@ type Drill struct {
 	Notes []string `json:"notes,omitempty"`
 	// Names is the object with the names of relations, beside the report; nil if there is none.
 	Names *NamesObject `json:"names,omitempty"`
+}
+
+// DrillSubstitute is an object that did not come from the first repository asked.
+type DrillSubstitute struct {
+	Object string `json:"object"` // its key
+	From   string `json:"from"`   // the repository that gave it
+	Reason string `json:"reason"` // what the others hold of it, for a person
+}
+
+// mostSubstitutes is how many a report names.
+const mostSubstitutes = 50
+
+// NoteSubstitutes writes into the report what came from elsewhere than the repository asked first.
+func (d *Drill) NoteSubstitutes(list []Substitute, all int) {
+	d.Substitutes, d.Substituted = nil, all
+	for _, one := range list[:min(len(list), mostSubstitutes)] {
+		d.Substitutes = append(d.Substitutes, DrillSubstitute{Object: string(one.Key), From: one.Source, Reason: DrillText(one.Reason())})
+	}
 }
 
 // NamesObject is what the report says of the object with the names.
@@ -257,6 +280,8 @@ func (d *Drill) Validate() error {
 		return bad("system identifier", 0)
 	case d.Result != DrillPassed && d.Result != DrillFailed:
 		return bad("result", fmt.Sprintf("%q", d.Result))
+	case len(d.Sources) > mostDrillItems || len(d.Substitutes) > mostDrillItems || d.Substituted < len(d.Substitutes):
+		return bad("number of substitutes", len(d.Substitutes))
 	case len(d.Checks) > mostDrillItems || len(d.Notes) > mostDrillItems || len(d.Missed) > mostDrillItems:
 		return bad("number of checks or notes", max(len(d.Checks), len(d.Notes)))
 	case d.Names != nil && !d.Names.valid():
@@ -273,6 +298,10 @@ func (d *Drill) Validate() error {
 // texts returns all that is free text.
 func (d *Drill) texts() []string {
 	list := append([]string{d.Host, d.Writer, d.Repository, string(d.Phase), d.Failure, d.Target.Asked, d.Backup, d.ServerVersion}, d.Notes...)
+	list = append(list, d.Sources...)
+	for _, s := range d.Substitutes {
+		list = append(list, s.Object, s.From, s.Reason)
+	}
 	for _, c := range d.Checks {
 		list = append(list, c.Kind, c.Name, string(c.Result), c.By, c.Database, c.Want, c.Got, c.Detail)
 	}

@@ -2,6 +2,7 @@ package repository_test
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -134,6 +135,35 @@ func TestDrills(t *testing.T) {
 	}
 	if _, err := c.DrillNames(t.Context(), d); !errors.Is(err, repository.ErrNoDrill) {
 		t.Errorf("no names: got %v", err)
+	}
+}
+
+// TestDrillSubstitutes: a report says what came from elsewhere and why, some of it where it was a great deal.
+func TestDrillSubstitutes(t *testing.T) {
+	c, _ := cluster(t)
+	var list []repository.Substitute
+	for i := range 60 {
+		list = append(list, repository.Substitute{Key: storage.Key(fmt.Sprint(i)), Source: "dr", Faults: []repository.Fault{
+			{Source: "primary", Err: fmt.Errorf("get: %w", &repository.CorruptError{Key: "k", Reason: "hash differs"})}, {Source: "far", Err: storage.ErrNotFound},
+		}})
+	}
+	d := frozenDrill()
+	d.Repository, d.Sources = "primary+far+dr", []string{"primary", "far", "dr"}
+	d.NoteSubstitutes(list, 70)
+	put, err := c.PutDrill(t.Context(), d, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.Drill(t.Context(), d.ID)
+	if err != nil || !reflect.DeepEqual(got, put) || len(got.Substitutes) != 50 || got.Substituted != 70 || len(got.Sources) != 3 {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	if want := (repository.DrillSubstitute{Object: "0", From: "dr", Reason: "primary: hash differs; far: not there"}); got.Substitutes[0] != want {
+		t.Errorf("got %+v, want %+v", got.Substitutes[0], want)
+	}
+	d.Substituted = 49
+	if err := d.Validate(); err == nil {
+		t.Error("fewer than it names")
 	}
 }
 

@@ -61,19 +61,6 @@ const (
 	substitutesKept = 10_000
 )
 
-// Fault is why a source did not give an object, or is not read at all.
-type Fault struct {
-	Source string
-	Err    error
-}
-
-// Substitute is an object that one source gave after others that hold it damaged or not at all.
-type Substitute struct {
-	Key    storage.Key
-	Source string // that gave it
-	Faults []Fault
-}
-
 // SourcesError says that no source gave an object. It unwraps to the error that decides: of a source that did not answer, else of one
 // that holds the object damaged.
 type SourcesError struct {

@@ -36,7 +36,8 @@ func drillCommand(p *program) *cli.Command {
 					&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "`N` requests at once; four for each processor"},
 					&cli.StringFlag{Name: "bin-dir", Usage: "PostgreSQL's programs of the same major: `DIR`", TakesFile: true},
 					&cli.StringFlag{Name: "owner", Usage: "as root: `USER` who is to run the server", Value: "postgres"},
-					systemFlag(), fromFlag(),
+					systemFlag(),
+					&cli.StringFlag{Name: "from", Usage: "restore from this `REPOSITORY` alone: primary, a copy's name, or a URL; each: from the one whose turn it is; any: from all of them, as a restore does"},
 				},
 			}, atMostOne, holdDrill),
 			p.command(&cli.Command{
@@ -60,50 +61,23 @@ type drilling struct {
 }
 
 func holdDrill(s *session) error {
-	whole, err := s.clusterWith(s.argument())
-	if err != nil {
+	d := &drilling{restoring: &restoring{session: s}}
+	var err error
+	if d.whole, err = s.clusterWith(s.argument()); err != nil {
 		return err
 	}
-	from := s.cli.String("from")
-	if from == "" && s.argument() == "" {
-		from = whole.Drill.From
-	}
-	one, err := whole.From(from)
-	if err != nil {
+	if err := d.readOptions(); err != nil {
 		return err
 	}
-	d := &drilling{restoring: &restoring{session: s, configured: one}, whole: whole}
-	if err := d.readOptions(from); err != nil {
-		return err
-	}
-	id, err := s.systemID()
-	if err != nil {
-		return err
-	}
-	r, store, err := agent.OpenRepository(s.ctx, one, s.storeOptions())
-	if err != nil {
-		return err
-	}
-	defer func() { _ = store.Close() }() // only reads were made
-	if d.cluster, err = agent.SelectCluster(s.ctx, r, id); err != nil {
-		return err
-	}
-	d.archive = r.Marker()
-	return d.hold()
+	return d.withRepository(d.hold)
 }
 
 // readOptions reads the flags and the configuration.
-func (d *drilling) readOptions(from string) error {
+func (d *drilling) readOptions() error {
 	s, c := d.session, d.whole.Drill
-	switch {
-	case from == "" || from == d.whole.Repo.URL:
-		from = config.Primary
-	case strings.Contains(from, "://"):
-		from = "url" // the report is kept where others read it
-	}
 	host, _ := os.Hostname()
 	o := drill.Options{
-		Asked: drill.Asked(c.Target), Repository: from, Amcheck: c.Amcheck, Keep: s.cli.Bool("keep"), Host: host, Writer: agent.Version(),
+		Asked: drill.Asked(c.Target), Amcheck: c.Amcheck, Keep: s.cli.Bool("keep"), Host: host, Writer: agent.Version(),
 		Objectives: drill.Objectives{RPO: d.whole.Objectives.RPO, RTO: d.whole.Objectives.RTO},
 		Planned:    d.planned,
 		Checking:   func(kind string) { d.meter.show(progress{phase: "check", text: kind}) },
@@ -212,6 +186,9 @@ func (d *drilling) redactReport(r *repository.Drill) {
 	for i := range r.Notes {
 		words = append(words, &r.Notes[i])
 	}
+	for i := range r.Substitutes {
+		words = append(words, &r.Substitutes[i].Reason)
+	}
 	for i := range r.Checks {
 		words = append(words, &r.Checks[i].Detail, &r.Checks[i].Got)
 	}
@@ -225,7 +202,7 @@ func drillCode(r repository.Drill) error {
 	switch {
 	case r.Result != repository.DrillPassed:
 		return &codeError{code: exitFailed}
-	case len(r.Missed) > 0:
+	case len(r.Missed) > 0 || r.Substituted > 0:
 		return &codeError{code: exitDegraded}
 	}
 	return nil
@@ -351,6 +328,7 @@ func (s *session) printDrill(d repository.Drill) {
 	if failed && d.Phase == repository.DrillVerify && len(d.Checks) == 0 {
 		s.wrapped(label, s.sign(agent.Bad)+" "+d.Failure)
 	}
+	s.printSubstitutes(d.Substitutes, d.Substituted)
 	for _, note := range d.Notes {
 		s.wrapped("note", note)
 	}
@@ -422,13 +400,13 @@ func (s *session) checkText(c repository.DrillCheck) string {
 	return s.sign(verdict) + " " + what
 }
 
-// drillCluster opens the repository that the flags name.
+// drillCluster opens the repositories that the flags name.
 func (s *session) drillCluster(argument string, f func(*repository.Cluster) error) error {
-	c, err := s.clusterFrom(argument)
+	c, err := s.clusterToRead(argument)
 	if err != nil {
 		return err
 	}
-	return s.withCluster(c, f)
+	return s.withSources(c, func(c *repository.Cluster, _ *agent.Sources) error { return f(c) })
 }
 
 func listDrills(s *session) error {

@@ -61,6 +61,19 @@ FAIL
   verify    ✓ page checksums right in 411 GB that the server read (no pg_checksums here)
 PASS   RTO 3m 41s (target 15m, ok)   data loss at target 0.0 s
 `},
+		{"from several", func(d *repository.Drill) {
+			d.Repository, d.Sources, d.Checks, d.Notes = "primary+dr", []string{"primary", "dr"}, nil, []string{"far was left out: no answer"}
+			d.Substituted, d.Substitutes = 1, []repository.DrillSubstitute{{Object: "7/backups/x/index.zst", From: "dr", Reason: "primary: not there"}}
+		}, `Drill 20261120T104500Z   target 2026-11-17 16:22:41Z (random)   from primary+dr
+  fetch     ✓ base 20261116T020000Z, 411 GB                                     2m 41s
+  replay    ✓ 21 GB WAL, last commit 2026-11-17 16:22:40.990Z xid 88120077        54 s
+  open      ✓ PostgreSQL 17.6 accepts connections                                6.0 s
+  DAMAGED   1 object damaged or missing in one repository, given by another:
+            7/backups/x/index.zst from dr; primary: not there
+  fix       pgark verify --deep --repair   puts them right from the other copies
+  note      far was left out: no answer
+PASS   RTO 3m 41s (target 15m, ok)   data loss at target 0.0 s
+`},
 		{"no plan", func(d *repository.Drill) {
 			*d = repository.Drill{ID: d.ID, Result: repository.DrillFailed, Phase: repository.DrillPlan, Failure: "no backup", Target: d.Target, Repository: "primary"}
 		}, `Drill 20261120T104500Z   target 2026-11-17 16:22:41Z (random)   from primary
@@ -82,16 +95,18 @@ FAIL
 // TestDrillCode: a missed objective is no failed drill.
 func TestDrillCode(t *testing.T) {
 	for _, test := range []struct {
-		result repository.DrillResult
-		missed []repository.Objective
-		want   int
+		result      repository.DrillResult
+		missed      []repository.Objective
+		substituted int
+		want        int
 	}{
-		{repository.DrillPassed, nil, exitOK},
-		{repository.DrillPassed, []repository.Objective{repository.ObjectiveRTO}, exitDegraded},
-		{repository.DrillFailed, []repository.Objective{repository.ObjectiveRTO}, exitFailed},
-		{repository.DrillFailed, nil, exitFailed},
+		{repository.DrillPassed, nil, 0, exitOK},
+		{repository.DrillPassed, []repository.Objective{repository.ObjectiveRTO}, 0, exitDegraded},
+		{repository.DrillPassed, nil, 1, exitDegraded},
+		{repository.DrillFailed, []repository.Objective{repository.ObjectiveRTO}, 1, exitFailed},
+		{repository.DrillFailed, nil, 0, exitFailed},
 	} {
-		err := drillCode(repository.Drill{Result: test.result, Missed: test.missed})
+		err := drillCode(repository.Drill{Result: test.result, Missed: test.missed, Substituted: test.substituted})
 		var coded *codeError
 		if got := errors.As(err, &coded); got != (test.want != exitOK) || got && coded.code != test.want {
 			t.Errorf("%s, missed %v: got %v, want %d", test.result, test.missed, err, test.want)

@@ -119,8 +119,10 @@ func (r *restoring) export(o drill.ExportOptions) error {
 	}
 	o.Dumping = func() { r.meter.show(progress{phase: "dump", text: "pg_dump writes " + filepath.Base(o.Into)}) }
 	done, err := drill.Export(r.ctx, r.cluster, o)
+	r.away = r.sources.Away()
 	r.meter.end()
 	if err != nil {
+		r.noteSubstitutes()
 		return explainExport(err)
 	}
 	if r.json {
@@ -130,6 +132,10 @@ func (r *restoring) export(o drill.ExportOptions) error {
 	r.fields("holds", exportedWhat(o), "as of "+exportedWhen(o, done))
 	if c := done.Plan.LastCommit; c != nil {
 		r.fields("", "last commit in it "+moment(c.Time.Go()), fmt.Sprintf("xid %d", uint32(c.XID)))
+	}
+	r.printSubstitutes(r.substitutes())
+	for _, f := range r.away {
+		r.wrapped("note", f.Source+" was left out: "+f.Err.Error())
 	}
 	for warning := range strings.Lines(done.Warnings) {
 		r.wrapped("note", warning)
@@ -160,6 +166,7 @@ func (r *restoring) exportJSON(o drill.ExportOptions, done *drill.Exported) map[
 	return map[string]any{
 		"file": done.File, "bytes": done.Bytes, "seconds": done.Took.Seconds(), "database": o.Database, "tables": listJSON(o.Tables),
 		"target": o.Target.String(), "backup": done.Plan.Backup.ID, "last_transaction": commitJSON(done.Plan.LastCommit), "warnings": done.Warnings,
+		"sources": r.sourcesJSON(), "substitutes": r.substitutesJSON(),
 	}
 }
 

@@ -66,7 +66,7 @@ func showLog(s *session) error {
 		}
 		if list, all := sources.Substitutes(); all > 0 {
 			log.Notes = append(log.Notes, fmt.Sprintf("%s damaged or missing in one repository, given by another; the first: %s from %s; %s. pgark verify finds all",
-				count(all, "object"), list[0].Key, list[0].Source, faultsText(list[0].Faults)))
+				count(all, "object"), list[0].Key, list[0].Source, list[0].Reason()))
 		}
 		v := logView{session: s, log: log, query: q, configured: configured}
 		return v.print()

@@ -62,7 +62,7 @@ func runAgents(s *session) error {
 			if len(clusters) > 1 {
 				logger = logger.With("cluster", cluster.Name)
 			}
-			drill, errDrill := s.ownWords(c, cluster, "drill", "run")
+			drill, errDrill := s.ownWords(c, cluster, "drill", "run", "--from", cluster.Drill.From)
 			verify, errVerify := s.ownWords(c, cluster, "verify", "--since", config.FormatDuration(cluster.Verify.Since))
 			if err := errors.Join(errDrill, errVerify); err != nil {
 				return err

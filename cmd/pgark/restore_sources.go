@@ -1,20 +1,18 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
-	"github.com/pgark/pgark/storage"
 )
 
 // places returns the repositories that a restore reads in the order in which it asks them: those that did not answer when the plan was made last.
 func (r *restoring) places() []config.Copy {
 	name := r.cli.String("from")
-	if name == "" || strings.Contains(name, "://") {
+	if name == "" || name == config.DrillAny || strings.Contains(name, "://") {
 		name = config.Primary
 	}
 	list := append([]config.Copy{{Name: name, URL: r.configured.Repo.URL}}, r.configured.Copies...)
@@ -80,58 +78,46 @@ func (r *restoring) sourcesJSON() []map[string]any {
 // substitutesShown is how many objects a person is shown.
 const substitutesShown = 10
 
+// substitutes returns what came from elsewhere, as a drill's report has it.
+func (r *restoring) substitutes() (list []repository.DrillSubstitute, all int) {
+	var d repository.Drill
+	d.NoteSubstitutes(r.sources.Substitutes())
+	return d.Substitutes, d.Substituted
+}
+
 // substituteLines says which objects came from elsewhere, and why.
-func (r *restoring) substituteLines() []string {
-	list, all := r.sources.Substitutes()
+func substituteLines(list []repository.DrillSubstitute, all int) []string {
 	if all == 0 {
 		return nil
 	}
 	lines := []string{count(all, "object") + " damaged or missing in one repository, given by another:"}
 	for i, one := range list {
 		if i == substitutesShown {
-			lines = append(lines, fmt.Sprintf("and %d more: -o json lists them", all-i))
 			break
 		}
-		lines = append(lines, fmt.Sprintf("%s from %s; %s", one.Key, one.Source, faultsText(one.Faults)))
+		lines = append(lines, fmt.Sprintf("%s from %s; %s", one.Object, one.From, one.Reason))
+	}
+	if all > substitutesShown {
+		lines = append(lines, fmt.Sprintf("and %d more: -o json lists them", all-substitutesShown))
 	}
 	return lines
 }
 
-// faultsText says what each repository holds of an object that was named before.
-func faultsText(faults []repository.Fault) string {
-	var said []string
-	for _, f := range faults {
-		what := f.Err.Error()
-		var corrupt *repository.CorruptError
-		switch {
-		case errors.As(f.Err, &corrupt):
-			what = corrupt.Reason
-			if corrupt.Err != nil {
-				what += ": " + corrupt.Err.Error()
-			}
-		case errors.Is(f.Err, storage.ErrNotFound):
-			what = "not there"
-		}
-		said = append(said, f.Source+": "+what)
-	}
-	return strings.Join(said, "; ")
-}
-
-// printSubstitutes is a part of the report of a restore that succeeded.
-func (r *restoring) printSubstitutes() {
+// printSubstitutes is a part of what is said of a restore or a drill.
+func (s *session) printSubstitutes(list []repository.DrillSubstitute, all int) {
 	label := "DAMAGED"
-	for _, line := range r.substituteLines() {
-		r.wrapped(label, line)
+	for _, line := range substituteLines(list, all) {
+		s.wrapped(label, line)
 		label = ""
 	}
 	if label == "" {
-		r.row("fix", "pgark verify --deep --repair   puts them right from the other copies")
+		s.row("fix", "pgark verify --deep --repair   puts them right from the other copies")
 	}
 }
 
 // noteSubstitutes tells of them when the restore did not succeed.
 func (r *restoring) noteSubstitutes() {
-	for _, line := range r.substituteLines() {
+	for _, line := range substituteLines(r.substitutes()) {
 		r.note("%s", line)
 	}
 }

@@ -399,7 +399,7 @@ func (r *restoring) printLaid(laid *restore.Laid) error {
 	for _, note := range laid.Notes {
 		r.wrapped("note", note)
 	}
-	r.printSubstitutes()
+	r.printSubstitutes(r.substitutes())
 	return nil
 }
 
@@ -436,7 +436,7 @@ func (r *restoring) printRecovered(laid *restore.Laid, got *restore.Recovered, t
 	for _, note := range laid.Notes {
 		r.wrapped("note", note)
 	}
-	r.printSubstitutes()
+	r.printSubstitutes(r.substitutes())
 	r.printInvalid(got)
 	return degraded
 }
