@@ -152,7 +152,7 @@ type restored struct {
 
 func (r *restored) text(t *testing.T, sql string) string {
 	t.Helper()
-	rows, err := postgres.Query(t.Context(), r.result.Server.ConnString(r.result.User, r.result.Database), sql)
+	rows, err := postgres.Query(t.Context(), r.result.Server.ConnString(r.result.User, "postgres"), sql)
 	if err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
