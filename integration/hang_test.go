@@ -140,7 +140,7 @@ func (f figures) String() string {
 
 func (p pgbench) command(args ...string) []byte {
 	p.t.Helper()
-	args = append([]string{"-h", p.server.SocketDir, "-p", strconv.Itoa(p.server.Port), "-U", "postgres"}, args...)
+	args = append([]string{"-h", p.server.SocketDir, "-p", strconv.Itoa(p.server.Port), "-U", p.server.Superuser}, args...)
 	cmd := exec.CommandContext(p.t.Context(), postgrestest.Client(p.t, "pgbench"), append(args, "postgres")...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
