@@ -22,32 +22,56 @@ import (
 	"github.com/pgark/pgark/wal"
 )
 
-// recovery lets a server replay the same 64 segments, each time from the same base backup: fed by pgark's supervised recovery, by `pgark wal fetch`
-// alone, by cp from a local folder, by pgBackRest's asynchronous archive-get, and by nothing, with all WAL in pg_wal before the start. What counts is the time between two lines of the server's own
-// log. Then the supply alone is measured: how fast WAL is made ready for a server that takes no time.
+// recovery lets a server replay WAL of two kinds: rows that come in large batches, which replays fastest and compresses least, and many small transactions
+// at random places.
 func (b *bench) recovery() {
-	const name = "recover"
+	b.recover("recover", *rounds, b.makeWAL)
+	b.run(debianBin+"pgbench", "-i", "-q", "-s", "50")
+	b.sql("checkpoint") // every page of the tables goes to WAL whole when it is first changed
+	b.recover("recover_oltp", *rounds+1, b.makeTransactions)
+}
+
+// makeTransactions writes 64 segments of the WAL of pgbench.
+func (b *bench) makeTransactions() (first, end string) {
+	b.sql("select pg_switch_wal()")
+	first, start := b.sql("select pg_walfile_name(pg_current_wal_lsn())"), b.sql("select pg_current_wal_lsn()")
+	b.sql("alter role postgres set synchronous_commit = off") // it is the server's to be slow, not the disk's
+	for b.sql(fmt.Sprintf("select pg_current_wal_lsn() - '%s'::pg_lsn >= %d::bigint * 16777216", start, walSegments)) != "t" {
+		b.run(debianBin+"pgbench", "-n", "-c", "4", "-j", "2", "-T", "2", "-M", "prepared")
+	}
+	b.sql("alter role postgres reset synchronous_commit")
+	b.sql("select pg_switch_wal()")
+	return first, b.sql("select pg_current_wal_lsn()")
+}
+
+// recover lets a server replay the same 64 segments, each time from the same base backup: fed by pgark's supervised recovery, by `pgark wal fetch`
+// alone, by cp from a local folder, by pgBackRest's asynchronous archive-get, and by nothing, with all WAL in pg_wal before the start. What counts is
+// the time between two lines of the server's own log. Then the supply alone is measured: how fast WAL is made ready for a server that takes no time.
+func (b *bench) recover(name string, spare int, makeWAL func() (first, end string)) {
 	url := "s3://bench/" + name
+	oldest := b.sql("select pg_walfile_name(pg_current_wal_lsn())")
 	stop := b.agent(url, "--slot", name)
 	root := filepath.Join(b.dir, "s3root", "bench", name)
 	b.waitFor("the first base backup", func() bool {
 		found, _ := filepath.Glob(filepath.Join(root, "*", "backups", "*", "record.json"))
 		return len(found) > 0
 	})
-	_, to := b.makeWAL()
+	_, to := makeWAL()
 	b.waitFor("pgark to flush", func() bool {
 		return b.ask("select coalesce(max(flush_lsn) >= '" + to + "', false) from pg_stat_replication where application_name like 'pgark%'")
 	})
 	stop()
-	local := b.folder("local-wal")
+	b.sql("select pg_drop_replication_slot('" + name + "')")
+	local := b.folder("local-" + name)
 	segments, err := filepath.Glob(filepath.Join(b.dir, "pgdata", "pg_wal", strings.Repeat("[0-9A-F]", 24)))
 	b.must(err)
+	last := b.sql("select pg_walfile_name('" + to + "'::pg_lsn - 1)")
+	segments = slices.DeleteFunc(segments, func(path string) bool { return filepath.Base(path) < oldest || filepath.Base(path) > last })
 	for _, path := range segments {
 		b.copyTree(path, local+"/")
 	}
-	first := filepath.Base(slices.Min(segments))
-	b.walPgBackRest(*rounds, first, to) // only to have them there
-	repo := fmt.Sprintf("pgbackrest-wal%d", *rounds)
+	b.walPgBackRest(spare, oldest, to) // only to have them there
+	repo := fmt.Sprintf("pgbackrest-wal%d", spare)
 	contenders := []struct{ name, command string }{
 		{"pgark", ""},
 		{"cp from a local folder", "cp " + local + `/%f "%p"`},
@@ -58,9 +82,9 @@ func (b *bench) recovery() {
 	for i := range *rounds {
 		for k := range contenders { // each round begins with another
 			contender := contenders[(i+k)%len(contenders)]
-			dir := filepath.Join(b.folder("recovered"), fmt.Sprintf("%d-%s", i, strings.ReplaceAll(contender.name, " ", "-")))
+			dir := filepath.Join(b.folder("recovered"), fmt.Sprintf("%s-%d-%s", name, i, strings.ReplaceAll(contender.name, " ", "-")))
 			if contender.command == "pgbackrest" { // with a spool of its own each time
-				spool := b.folder(fmt.Sprintf("get-spool%d", i))
+				spool := b.folder(fmt.Sprintf("get-spool-%s%d", name, i))
 				contender.command = "/usr/bin/pgbackrest " + strings.Join(b.pgbackrest(repo, "--spool-path="+spool, "--pg1-path="+dir, "archive-get"), " ") + ` %f "%p"`
 			}
 			args := []string{"restore", "--into", dir, "--to-lsn", to, "--before", "--yes"}
@@ -81,12 +105,12 @@ func (b *bench) recovery() {
 				b.replays(dir)
 			}
 			b.run(debianBin+"pg_ctl", "-D", dir, "-m", "immediate", "stop")
-			b.keep("recover", contender.name, figure{wall: b.recoveryTook(dir)})
+			b.keep(name, contender.name, figure{wall: b.recoveryTook(dir)})
 			b.must(os.RemoveAll(dir))
 		}
 		took := b.supply(url, to)
-		b.t.Logf("supply: %d segments in %s, %.0f MB/s", walSegments, took, walSegments*float64(wal.DefaultSegmentSize)/1e6/took.Seconds())
-		b.keep("recover", "(supply alone)", figure{wall: took})
+		b.t.Logf("supply: %d segments in %s, %.0f MB/s", len(segments), took, float64(len(segments))*float64(wal.DefaultSegmentSize)/1e6/took.Seconds())
+		b.keep(name, "(supply alone)", figure{wall: took})
 	}
 }
 

@@ -377,7 +377,7 @@ func median[T int64 | time.Duration](fs []figure, of func(figure) T) T {
 
 // report prints the tables of docs/BENCHMARKS.md. The ratio is the other's time over pgark's, pair by pair: above 1 pgark is faster.
 func (b *bench) report() {
-	for _, scenario := range []string{"backup", "restore", "wal", "recover", "copies"} {
+	for _, scenario := range []string{"backup", "restore", "wal", "recover", "recover_oltp", "copies"} {
 		contenders := b.results[scenario]
 		if len(contenders) == 0 {
 			continue
