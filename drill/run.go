@@ -181,6 +181,7 @@ func (d *running) makePlan(ctx context.Context) error {
 		return err
 	}
 	d.report.ServerVersion = d.sandbox.version
+	d.report.Plan.Seconds = repository.InSeconds(time.Since(d.began))
 	if d.options.Planned != nil {
 		d.options.Planned(d.report, plan)
 	}

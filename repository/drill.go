@@ -128,6 +128,7 @@ type Drill struct {
 	// LastCommit is the last commit that was applied; nil if there was none after the base backup.
 	LastCommit *DrillCommit `json:"last_commit,omitempty"`
 
+	Plan   DrillPlanned  `json:"plan,omitzero"`
 	Fetch  DrillFetched  `json:"fetch"`
 	Replay DrillReplayed `json:"replay"`
 	Open   DrillOpened   `json:"open"`
@@ -196,6 +197,11 @@ type DrillCommit struct {
 	LSN  wal.LSN   `json:"lsn"`  // start of its record
 }
 
+// DrillPlanned is how long it took to decide what is restored. Reports of before this was measured have 0.
+type DrillPlanned struct {
+	Seconds Seconds `json:"seconds,omitzero"`
+}
+
 // DrillFetched is the time it took to lay a base backup down, durable.
 type DrillFetched struct {
 	Seconds Seconds `json:"seconds"`
@@ -239,7 +245,7 @@ type DrillCheck struct {
 type Rates struct {
 	Fetch  float64       // bytes of files a second, laid down and durable
 	Replay float64       // bytes of WAL a second
-	Open   time.Duration // from the stop to connections
+	Open   time.Duration // from the stop to the end of the RTO
 }
 
 // Rates returns what the drill measured. ok is false if it did not get to the open server, or took no time that could be measured.
@@ -250,7 +256,7 @@ func (d *Drill) Rates() (r Rates, ok bool) {
 	return Rates{
 		Fetch:  float64(d.Fetch.Bytes) / float64(d.Fetch.Seconds),
 		Replay: float64(d.Replay.Bytes) / float64(d.Replay.Seconds),
-		Open:   d.Open.Seconds.Duration(),
+		Open:   max(0, d.RTO-d.Plan.Seconds-d.Fetch.Seconds-d.Replay.Seconds).Duration(),
 	}, true
 }
 

@@ -171,7 +171,7 @@ func TestDrillSubstitutes(t *testing.T) {
 func TestDrillRates(t *testing.T) {
 	d := frozenDrill()
 	r, ok := d.Rates()
-	if !ok || r.Fetch != 412_000_000_000/161.25 || r.Replay != 16_050_000_000.0/54 || r.Open != 6125*time.Millisecond {
+	if !ok || r.Fetch != 412_000_000_000/161.25 || r.Replay != 16_050_000_000.0/54 || r.Open != 6250*time.Millisecond { // what of the RTO is neither
 		t.Errorf("got %+v, %t", r, ok)
 	}
 	for name, spoil := range map[string]func(*repository.Drill){

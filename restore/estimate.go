@@ -10,13 +10,15 @@ import (
 // Estimate is how long a restore will take, by what drills measured.
 type Estimate struct {
 	Fetch, Replay, Open time.Duration
+	// Plan is how long the plan has taken already, where that counts as a part of the restore, as it does in a drill; otherwise 0.
+	Plan time.Duration
 	// Drill is the newest of the drills it comes from, and Drills their number.
 	Drill  repository.Drill
 	Drills int
 }
 
-// Total is the time from the first byte to a server that accepts connections.
-func (e *Estimate) Total() time.Duration { return e.Fetch + e.Replay + e.Open }
+// Total is the time to a server that accepts connections: from the first byte, or from the beginning of the plan where Plan is known.
+func (e *Estimate) Total() time.Duration { return e.Plan + e.Fetch + e.Replay + e.Open }
 
 // EstimateDrills is how many drills an estimate goes by: enough to tell what a
 // restore takes whatever its size from what each byte takes, and few enough
@@ -43,9 +45,10 @@ func MakeEstimate(plan *Plan, drills []repository.Drill, host string) *Estimate 
 	var fetch, replay []sample
 	var open []time.Duration
 	for _, d := range measured {
+		rates, _ := d.Rates()
 		fetch = append(fetch, sample{float64(d.Fetch.Bytes), float64(d.Fetch.Seconds)})
 		replay = append(replay, sample{float64(d.Replay.Bytes), float64(d.Replay.Seconds)})
-		open = append(open, d.Open.Seconds.Duration())
+		open = append(open, rates.Open)
 	}
 	slices.Sort(open)
 	return &Estimate{

@@ -80,3 +80,16 @@ func TestEstimate(t *testing.T) {
 		t.Errorf("of many drills: got %+v, want the newest", got)
 	}
 }
+
+// An RTO holds more than its phases: the plan, which a drill's own is known for when it estimates, and the proof, which counts as opening.
+func TestEstimateOfAll(t *testing.T) {
+	d := drilled(1, took{gb, 10}, took{gb, 20}, 1)
+	d.Plan.Seconds, d.RTO = 4, 4+10+20+1+2
+	e := restore.MakeEstimate(&restore.Plan{Backup: repository.Backup{Plain: gb}, WAL: gb}, []repository.Drill{d}, "db-1")
+	if e.Total() != 33*time.Second {
+		t.Errorf("got %s, want 33 s", e.Total())
+	}
+	if e.Plan = 5 * time.Second; e.Total() != 38*time.Second {
+		t.Errorf("with a plan of 5 s: got %s, want 38 s", e.Total())
+	}
+}

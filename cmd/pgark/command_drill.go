@@ -211,6 +211,9 @@ func drillCode(r repository.Drill) error {
 // planned prints the first lines, before anything is fetched: what will be restored, and how long that will take by the drills before.
 func (d *drilling) planned(report repository.Drill, plan *restore.Plan) {
 	d.estimate = restore.MakeEstimate(plan, d.before, d.options.Host)
+	if d.estimate != nil {
+		d.estimate.Plan = report.Plan.Seconds.Duration() // the RTO of a drill begins with it
+	}
 	if !d.json {
 		d.printDrillHead(report, d.options.Place.Dir)
 		if d.estimate != nil {

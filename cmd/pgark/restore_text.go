@@ -159,7 +159,11 @@ func (r *restoring) printEstimate() {
 	if r.site != nil && r.site.Held > 0 {
 		atMost = "at most " // how much is right already is not known before it is read
 	}
-	r.fields("estimate", fmt.Sprintf("%s%s = fetch %s + replay %s + open %s", atMost, elapsed(e.Total()), elapsed(e.Fetch), elapsed(e.Replay), elapsed(e.Open)),
+	plan := ""
+	if e.Plan > 0 {
+		plan = "plan " + elapsed(e.Plan) + " + "
+	}
+	r.fields("estimate", fmt.Sprintf("%s%s = %sfetch %s + replay %s + open %s", atMost, elapsed(e.Total()), plan, elapsed(e.Fetch), elapsed(e.Replay), elapsed(e.Open)),
 		fmt.Sprintf("rates of %s, the last %s ago", count(e.Drills, "drill"), r.ago(e.Drill.Started)))
 }
 
@@ -170,7 +174,7 @@ func (r *restoring) estimateJSON() any {
 		return nil
 	}
 	return map[string]any{
-		"seconds": e.Total().Seconds(), "fetch_seconds": e.Fetch.Seconds(), "replay_seconds": e.Replay.Seconds(), "open_seconds": e.Open.Seconds(),
+		"seconds": e.Total().Seconds(), "plan_seconds": e.Plan.Seconds(), "fetch_seconds": e.Fetch.Seconds(), "replay_seconds": e.Replay.Seconds(), "open_seconds": e.Open.Seconds(),
 		"drill": e.Drill.ID, "drills": e.Drills,
 	}
 }
