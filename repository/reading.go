@@ -224,5 +224,9 @@ func (c *Cluster) readReading(ctx context.Context, key storage.Key) (Reading, er
 	if err != nil {
 		return Reading{}, &CorruptError{Key: key, Reason: "record of a verification", Err: err}
 	}
+	name := strings.TrimPrefix(string(key), string(readingPrefix(c.id)))
+	if ended, _ := parseReadingName(name); !ended.Equal(r.Ended) {
+		return Reading{}, &CorruptError{Key: key, Reason: "record of the verification that ended at " + stamp(r.Ended)}
+	}
 	return r, nil
 }

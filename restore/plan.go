@@ -97,6 +97,16 @@ func PlanRestore(inv *Inventory, target Target) (*Plan, error) {
 		return nil, fmt.Errorf("plan restore: %w", err)
 	}
 	p := planner{inv: inv, target: target}
+	plan, err := p.plan()
+	var refused *TargetError
+	if errors.As(err, &refused) {
+		refused.Notes = inv.Notes
+	}
+	return plan, err
+}
+
+// plan tries the timelines one after the other.
+func (p *planner) plan() (*Plan, error) {
 	tips, err := p.tips()
 	if err != nil {
 		return nil, err

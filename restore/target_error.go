@@ -68,6 +68,8 @@ type TargetError struct {
 	// is none or none is known.
 	NearestBefore, NearestAfter *Instant
 	Timelines                   []wal.TimelineID // of ReasonAmbiguous: those to choose from
+	// Notes are the inventory's: what of the archive could not be read, without which the target might be restored.
+	Notes []string
 }
 
 // Why says what cannot be restored, and the reason.
@@ -88,6 +90,9 @@ func (e *TargetError) Error() string {
 	}
 	if e.NearestAfter != nil {
 		s.WriteString("; nearest after: " + e.NearestAfter.String())
+	}
+	for _, note := range e.Notes {
+		s.WriteString("; " + note)
 	}
 	return s.String()
 }

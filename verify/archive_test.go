@@ -83,6 +83,12 @@ func makeArchive(t testing.TB) *memory.Store {
 	must(c.PutSyncEvent(t.Context(), repository.SyncEvent{
 		Change: repository.SyncIn, Time: epoch, Timeline: 1, LSN: 0x200000, Actor: repository.ByAgent, Names: "pgark",
 	}))
+	for i, id := range []string{"20261121T020100Z", "20261121T020200Z"} {
+		began := epoch.Add(time.Duration(i+1) * time.Minute)
+		report := repository.Drill{ID: id, Started: began, Ended: began, Host: "h", Result: repository.DrillPassed, Target: repository.DrillTarget{Time: began}}
+		_, err := c.PutDrill(t.Context(), report, &repository.Names{Databases: []repository.NamedDatabase{{}, {OID: 5, Name: strings.Repeat("x", i+1)}}})
+		must(err)
+	}
 	must(c.PutBeat(t.Context(), repository.Beat{Time: instant(0x780000), Timeline: 3, LSN: 0x780000}))
 	return store
 }

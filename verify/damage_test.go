@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/storage"
@@ -37,6 +38,8 @@ func classes() map[repository.Class][2]storage.Key {
 		repository.ClassIndex:    {backup(first, "index.zst"), backup(second, "index.zst")},
 		repository.ClassManifest: {backup(first, "backup_manifest.zst"), backup(second, "backup_manifest.zst")},
 		repository.ClassPack:     {backup(first, "base-00001.tar.zst"), backup(second, "base-00001.tar.zst")},
+		repository.ClassDrill:    {in("drills/20261121T020100Z.json"), in("drills/20261121T020200Z.json")},
+		repository.ClassNames:    {in("drills/20261121T020100Z-names.zst"), in("drills/20261121T020200Z-names.zst")},
 	}
 }
 
@@ -82,12 +85,10 @@ func TestFrozenRepositoryIsSound(t *testing.T) {
 	}
 }
 
-// TestDamage guards D1: every way of damage to an object of every class is found and named, put right from the copy, what lay there is kept, and
-// then nothing is wrong any more.
-func TestDamage(t *testing.T) {
-	sound := archive(t)
+// ways are the kinds of damage to an object, one of which takes another of its class.
+func ways() map[string]func(s *memory.Store, k, other storage.Key) {
 	flip := func(b []byte) []byte { b[len(b)/2] ^= 0x10; return b }
-	ways := map[string]func(s *memory.Store, k, other storage.Key){
+	return map[string]func(s *memory.Store, k, other storage.Key){
 		"flipped":     func(s *memory.Store, k, _ storage.Key) { s.Replace(k, flip(s.Bytes(k))) },
 		"truncated":   func(s *memory.Store, k, _ storage.Key) { s.Replace(k, s.Bytes(k)[:len(s.Bytes(k))-7]) },
 		"lengthened":  func(s *memory.Store, k, _ storage.Key) { s.Replace(k, append(s.Bytes(k), 'x')) },
@@ -101,8 +102,14 @@ func TestDamage(t *testing.T) {
 			}
 		},
 	}
+}
+
+// TestDamage guards D1: every way of damage to an object of every class is found and named, put right from the copy, what lay there is kept, and
+// then nothing is wrong any more.
+func TestDamage(t *testing.T) {
+	sound := archive(t)
 	for class, keys := range classes() {
-		for way, damage := range ways {
+		for way, damage := range ways() {
 			key, other := keys[0], keys[1]
 			if way == "swapped" && other == "" {
 				continue // the archive holds one alone
@@ -142,6 +149,41 @@ func TestDamage(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestDamagedReading: the record of an earlier verification that is damaged is believed in nothing. What it says was read is read again, and it is said why.
+func TestDamagedReading(t *testing.T) {
+	readings := func(s *memory.Store) []storage.Key {
+		return slices.DeleteFunc(s.Keys(), func(k storage.Key) bool { return !strings.Contains(string(k), "/verify/") })
+	}
+	for way, damage := range ways() {
+		t.Run(way, func(t *testing.T) {
+			store := archive(t)
+			place := two(store, nil)[:1]
+			hours := []time.Duration{2 * time.Hour, time.Hour}
+			if way != "swapped" {
+				hours = hours[:1]
+			}
+			for _, ago := range hours {
+				run(t, place, verify.Options{SystemID: system, Deep: true, Now: func() time.Time { return time.Now().Add(-ago) }})
+			}
+			keys := append(readings(store), "")
+			if len(keys) != len(hours)+1 {
+				t.Fatalf("got records %v", keys)
+			}
+			damage(store, keys[0], keys[1])
+			r := run(t, place, verify.Options{SystemID: system})
+			if r.Verdict != verify.Sound {
+				t.Errorf("got %+v", r)
+			}
+			if said := strings.Contains(strings.Join(r.Notes, "\n"), string(keys[0])); said != (way != "deleted") {
+				t.Errorf("it is said: %t, in %q", said, r.Notes)
+			}
+			if again := int64(len(objects(store))); r.Repositories[0].Read != again {
+				t.Errorf("read %d of %d objects again", r.Repositories[0].Read, again)
+			}
+		})
 	}
 }
 

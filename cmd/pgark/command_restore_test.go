@@ -39,6 +39,11 @@ func TestRefusedTarget(t *testing.T) {
 	if !strings.Contains(out.String(), "fix     nearest before: --to-lsn 1A3/8F2A1C40\n") {
 		t.Errorf("got %s, want a flag for the place whose time is not known", out)
 	}
+	out.Reset()
+	_ = r.program.report(&restore.TargetError{Reason: restore.ReasonNoBackup, Notes: []string{"a backup cannot be used: 7/backups/x/record.json is corrupt"}})
+	if !strings.Contains(out.String(), "cause   a backup cannot be used: 7/backups/x/record.json is corrupt\n") {
+		t.Errorf("got %s, want it said what cannot be read", out)
+	}
 	if _, err := restore.ParseTo("2026-11-20 10:41:06Z", newest); err != nil {
 		t.Errorf("the instant that is named cannot be asked for: %v", err)
 	}

@@ -160,6 +160,7 @@ func explainRestore(err error, f *failure) bool {
 			"docs/RUNBOOK-DAMAGE.md says where the right object may still be"
 	case errors.As(err, &target):
 		f.Message, f.Code, f.Fix = target.Why(), exitNotRecoverable, nearest(target)
+		f.Cause = strings.Join(target.Notes, "\n")
 	case errors.As(err, &space):
 		f.Code, f.Fix = exitRefused, "free space there, or restore elsewhere with --into"
 		if space.Dir != "" {
