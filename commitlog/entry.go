@@ -74,6 +74,11 @@ type Removal struct {
 	// Truncated are tables that TRUNCATE emptied: only servers with wal_level =
 	// logical tell.
 	Truncated []Relation
+	// Changed are the relations whose rows in the catalogs the transaction
+	// changed, by their OIDs: each that it dropped or gave other files is among
+	// them, but for those that it made. Nil where they are too many, and where
+	// not all of what it made was seen.
+	Changed   []Relation
 	Databases []Database
 	// Before is where to stop in order to have all of it back: just before the
 	// record that starts there. It is the end of the transaction; but for a
@@ -86,7 +91,7 @@ type Removal struct {
 // Relation is a table, index, sequence or the like. WAL knows it by number; a
 // drill that was held before may know its name.
 type Relation struct {
-	File wal.RelFile // what was removed; only the database, for one that TRUNCATE names
+	File wal.RelFile // what was removed; only the database, for one that is known by its OID alone
 	OID  uint32      // 0 if it is not known
 	Name string      // with its schema, "public.orders"; "" if it is not known
 	Kind string      // pg_class.relkind, such as "r"; "" if it is not known

@@ -106,6 +106,7 @@ type rich struct {
 	info     uint8 // xl_info without XLOG_XACT_HAS_INFO
 	subs     []wal.XID
 	rels     []uint32
+	changed  []uint32 // OIDs in database 5
 	prepared wal.XID
 }
 
@@ -122,6 +123,12 @@ func (m *walMaker) rich(xid wal.XID, t wal.Time, r rich) wal.Range {
 		info, rest = info|1<<2, append(rest, uint32(len(r.rels)))
 		for _, n := range r.rels {
 			rest = append(rest, wal.DefaultTablespace, 5, n)
+		}
+	}
+	if len(r.changed) > 0 {
+		info, rest = info|1<<3, append(rest, uint32(len(r.changed)))
+		for _, oid := range r.changed {
+			rest = append(rest, 0xfe, 5, oid, 0) // of the relation cache
 		}
 	}
 	if r.prepared != 0 {

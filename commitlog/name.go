@@ -50,10 +50,15 @@ func (r *reading) name(ctx context.Context) error {
 	}
 	for i := range r.log.Entries {
 		e := &r.log.Entries[i]
+		var last *repository.Names
 		for _, n := range list {
 			if e.Removal != nil && before(n.drill, e) {
 				e.Removal.name(n.known) // that of a later drill counts
+				last = n.known
 			}
+		}
+		if last != nil {
+			e.Removal.nameByOID(last)
 		}
 	}
 	return nil
@@ -104,6 +109,42 @@ func (r *Removal) name(known *repository.Names) {
 			r.Databases[i].Name = found
 		}
 	}
+}
+
+// nameByOID names what the transaction changed, and, where that leaves no choice, relations whose files were made after the drill. A relation whose file was
+// removed is among what the transaction changed. So where as many relations with files are left of these as files without a name, they are the same;
+// which file was whose WAL does not tell, and the names stand in the place of the files. One that the drill does not know leaves a choice: it may be a new table,
+// or a view, which has no file.
+func (r *Removal) nameByOID(known *repository.Names) {
+	taken := map[wal.RelationID]bool{}
+	unnamed := 0
+	for _, one := range r.Relations {
+		if one.Name == "" {
+			unnamed++
+		}
+		taken[wal.RelationID{Database: one.File.Database, OID: one.OID}] = true
+	}
+	var left []Relation
+	sure := r.Count == len(r.Relations)
+	for i := range r.Changed {
+		one := &r.Changed[i]
+		found, ok := known.ByOID(one.File.Database, one.OID)
+		if ok {
+			one.take(found)
+		}
+		if (!ok || found.Filenode != 0) && !taken[wal.RelationID{Database: one.File.Database, OID: one.OID}] {
+			left, sure = append(left, *one), sure && ok
+		}
+	}
+	if unnamed == 0 || !sure || len(left) != unnamed {
+		return
+	}
+	named := slices.DeleteFunc(slices.Clone(r.Relations), func(one Relation) bool { return one.Name == "" })
+	if unnamed == 1 { // then the file is known too
+		i := slices.IndexFunc(r.Relations, func(one Relation) bool { return one.Name == "" })
+		left[0].File = r.Relations[i].File
+	}
+	r.Relations = append(named, left...)
 }
 
 func (r *Relation) take(found repository.Relation) {

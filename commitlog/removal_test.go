@@ -3,6 +3,7 @@ package commitlog_test
 import (
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -51,6 +52,12 @@ func TestRemovals(t *testing.T) {
 			m.create(1002)
 			return m.rich(1001, at(2), rich{subs: []wal.XID{1002}, rels: []uint32{7}}).Start
 		}, commitlog.Removal{Means: commitlog.MeansReplace, Relations: relations(7), Count: 1, Created: 1}, commitlog.KindCommit},
+		{"truncate of an unlogged table", func(m *walMaker) wal.LSN {
+			m.record(2, 0x10, 1001, uint32s(wal.DefaultTablespace, 5, 20, 3))
+			return m.rich(1001, at(2), rich{rels: []uint32{7}, changed: []uint32{7}}).Start
+		}, commitlog.Removal{
+			Means: commitlog.MeansReplace, Relations: relations(7), Count: 1, Created: 1, Changed: truncated(7),
+		}, commitlog.KindCommit},
 		{"create rolled back beside a drop", func(m *walMaker) wal.LSN {
 			m.create(1002)
 			m.rich(1002, at(1), rich{info: 0x20, rels: []uint32{20}})
@@ -65,7 +72,7 @@ func TestRemovals(t *testing.T) {
 			return m.rich(0, at(2), rich{info: 0x30, rels: []uint32{7}, prepared: 1001}).Start
 		}, commitlog.Removal{Means: commitlog.MeansDrop, Relations: relations(7), Count: 1}, commitlog.KindCommitPrepared},
 		{"begun before what was read", func(m *walMaker) wal.LSN {
-			return m.rich(990, at(2), rich{rels: []uint32{7}}).Start
+			return m.rich(990, at(2), rich{rels: []uint32{7}, changed: []uint32{7}}).Start
 		}, commitlog.Removal{Means: commitlog.MeansUnknown, Relations: relations(7), Count: 1}, commitlog.KindCommit},
 		{"drop database", func(m *walMaker) wal.LSN {
 			stop := m.mark(0).Start
@@ -310,5 +317,69 @@ func TestNames(t *testing.T) {
 	}
 	if want := []string{"20261120T020000Z"}; !reflect.DeepEqual(log.NamesOf, want) {
 		t.Errorf("names of %v, want %v", log.NamesOf, want)
+	}
+}
+
+// TestNamesSurviveARewrite: a relation whose file was made after the drill is named by what the commit changed, where that leaves no choice, and never otherwise.
+func TestNamesSurviveARewrite(t *testing.T) {
+	t.Parallel()
+	relation := func(oid, file uint32, kind, name string) repository.Relation {
+		return repository.Relation{Tablespace: wal.DefaultTablespace, Filenode: file, OID: oid, Kind: kind, Schema: "public", Name: name}
+	}
+	names := &repository.Names{Databases: []repository.NamedDatabase{{OID: 5, Name: "shop", Relations: []repository.Relation{
+		{OID: 90, Kind: "p", Schema: "public", Name: "all_orders"}, // partitioned: no file
+		relation(70, 7, "r", "orders"), relation(71, 8, "i", "orders_pkey"), relation(80, 9, "r", "items"),
+	}}}}
+	for name, test := range map[string]struct {
+		end  rich
+		want string // names and files of what was removed
+	}{
+		"dropped":                    {rich{rels: []uint32{30}, changed: []uint32{70}}, "public.orders base/5/30"},
+		"of a partitioned table":     {rich{rels: []uint32{30}, changed: []uint32{70, 70, 90}}, "public.orders base/5/30"},
+		"with its index":             {rich{rels: []uint32{30, 31}, changed: []uint32{71, 70}}, "public.orders_pkey public.orders"},
+		"the index alone rewritten":  {rich{rels: []uint32{7, 31}, changed: []uint32{70, 71}}, "public.orders base/5/7 public.orders_pkey base/5/31"},
+		"rewritten by a helper":      {rich{rels: []uint32{30}, changed: []uint32{70, 20}}, "public.orders base/5/30"},
+		"another one changed":        {rich{rels: []uint32{30}, changed: []uint32{70, 80}}, "base/5/30"},
+		"beside one that is new":     {rich{rels: []uint32{30}, changed: []uint32{70, 99}}, "base/5/30"},
+		"new itself, another change": {rich{rels: []uint32{99}, changed: []uint32{99, 80}}, "base/5/99"},
+		"new itself":                 {rich{rels: []uint32{99}, changed: []uint32{99}}, "base/5/99"},
+		"all changed":                {rich{rels: []uint32{30}, changed: []uint32{70, 0}}, "base/5/30"},
+		"more files than changes":    {rich{rels: []uint32{30, 31}, changed: []uint32{70}}, "base/5/30 base/5/31"},
+	} {
+		_, cluster := newCluster(t)
+		m := newWALMaker(lsn(1))
+		m.running(1000)
+		m.align()
+		drill := repository.Drill{
+			ID: "20261120T010000Z", Started: at(0).Go(), Ended: at(1).Go(), Host: "h", Writer: "test", Repository: "primary", Result: repository.DrillPassed,
+			Target: repository.DrillTarget{Asked: "time", Time: at(0).Go()}, Timeline: 1, StartLSN: lsn(1), Until: m.pos(),
+		}
+		if _, err := cluster.PutDrill(t.Context(), drill, names); err != nil {
+			t.Fatal(err)
+		}
+		m.create(1001)
+		m.rich(1001, at(1), test.end)
+		m.archive(t, cluster, nil, nil)
+		log, err := commitlog.Read(t.Context(), cluster, commitlog.Query{Drops: true})
+		if err != nil || len(log.Entries) != 1 {
+			t.Fatal(name, log, err)
+		}
+		var got []string
+		for _, one := range log.Entries[0].Removal.Relations {
+			if one.Name != "" {
+				got = append(got, one.Name)
+			}
+			if one.File.Number != 0 {
+				got = append(got, one.File.String())
+			}
+		}
+		if text := strings.Join(got, " "); text != test.want {
+			t.Errorf("%s: got %s, want %s", name, text, test.want)
+		}
+		for _, one := range log.Entries[0].Removal.Changed {
+			if known := one.OID != 99; known != (one.Name != "") {
+				t.Errorf("%s: changed %+v", name, one)
+			}
+		}
 	}
 }

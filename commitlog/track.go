@@ -12,6 +12,12 @@ import (
 // one fsync (dropdb in src/backend/commands/dbcommands.c).
 const markReach = 32 << 20
 
+// Forks of a relation (src/include/common/relpath.h).
+const (
+	mainFork = 0
+	initFork = 3
+)
+
 // tracker makes entries of records. It remembers what transactions in progress
 // have done so far.
 type tracker struct {
@@ -59,7 +65,8 @@ func (t *tracker) record(r wal.Record) (Entry, bool) {
 			t.mark = r.Start
 		}
 	case *wal.RelFileCreate:
-		if x != nil && event.Fork == 0 {
+		// An unlogged relation tells of the fork that stays empty alone.
+		if x != nil && (event.Fork == mainFork || event.Fork == initFork) {
 			x.created = append(x.created, event.File)
 		}
 	case *wal.Truncate:
@@ -137,8 +144,12 @@ func (t *tracker) end(e Entry, event *wal.TransactionEnd) Entry {
 	}
 	if event.Kind == wal.Commit || event.Kind == wal.CommitPrepared {
 		e.Removal = removal(event, all, t.wholly(event.XID))
-		if e.Removal != nil && e.Removal.Means == MeansDatabase {
+		switch {
+		case e.Removal == nil:
+		case e.Removal.Means == MeansDatabase:
 			e.Removal.Before = first
+		case t.wholly(event.XID): // otherwise what it made itself is not all known
+			e.Removal.Changed = changed(event, all.created)
 		}
 	}
 	return e
@@ -175,6 +186,30 @@ func removal(event *wal.TransactionEnd, x openXact, whole bool) *Removal {
 		r.Means = MeansUnknown
 	}
 	return r
+}
+
+// changed returns the relations whose rows in the catalogs a commit changed, but for those that it made: such a one has the number of its first file
+// (GetNewRelFileNumber, src/backend/catalog/catalog.c), and so has the helper with which VACUUM FULL and its like build a table anew (make_new_heap,
+// src/backend/commands/cluster.c).
+func changed(event *wal.TransactionEnd, created []wal.RelFile) []Relation {
+	if event.ChangedCount > len(event.Changed) {
+		return nil
+	}
+	made := map[wal.RelationID]bool{}
+	for _, f := range created {
+		made[wal.RelationID{Database: f.Database, OID: f.Number}] = true
+	}
+	var list []Relation
+	for _, id := range event.Changed {
+		if id.OID == 0 { // all of them: it does not tell which
+			return nil
+		}
+		if !made[id] {
+			list = append(list, Relation{File: wal.RelFile{Database: id.Database}, OID: id.OID})
+			made[id] = true
+		}
+	}
+	return list
 }
 
 // unended returns the databases that are gone although no end of the

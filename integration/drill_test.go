@@ -147,9 +147,12 @@ select current_setting('archive_mode'), current_setting('listen_addresses'), cur
 	}
 	d.isSaid(t, r, failed) // near was proved alone, then it was the turn of the other
 	d.brokenOff(t)
-	d.server.Exec(t, "drop table orders")
+	for _, sql := range []string{"truncate orders", "vacuum full orders", "drop table orders"} {
+		d.server.Exec(t, sql)
+	}
 	d.byItself(t)
-	if out := d.tool.must(t.Context(), t, "log", "--drops"); !strings.Contains(out, "commit, dropped public.orders with 1 index or TOAST relation\n") {
+	if out := d.tool.must(t.Context(), t, "log", "--drops"); !strings.Contains(out, "commit, dropped public.orders with 1 index or TOAST relation\n") ||
+		strings.Count(out, "replaced public.orders with 1 index or TOAST relation by 2 new ones") != 2 {
 		t.Errorf("the log does not call by its name what a drill still had:\n%s", out)
 	}
 	if n := int(soakNumber(t, "DRILLS", 0)); n > 0 {

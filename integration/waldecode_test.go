@@ -368,11 +368,25 @@ func describe(rm, kind, description string) string {
 			if what, list, found := strings.Cut(p, ": "); found && (what == "rels" || what == "subxacts") {
 				items := strings.Fields(list)
 				s += fmt.Sprintf(" %s %d %s", what, len(items), items[:min(len(items), 4096)])
+			} else if found && what == "inval msgs" {
+				s += relcacheMessages(list)
 			}
 		}
 		return s
 	}
 	return ""
+}
+
+// relcacheMessages picks those of the relation cache from what standby_desc_invalidations (src/backend/access/rmgrdesc/standbydesc.c) prints.
+func relcacheMessages(list string) string {
+	var oids []string
+	for _, m := range regexp.MustCompile(`relcache (\d+)`).FindAllStringSubmatch(list, -1) {
+		oids = append(oids, m[1])
+	}
+	if len(oids) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" changed %d %s", len(oids), oids[:min(len(oids), 4096)])
 }
 
 // describeStorage brings a description of a record that is an event only with wal.StorageEvents into the form of describeStorageEvent.
@@ -447,6 +461,13 @@ func describeEvent(r wal.Record) string {
 		}
 		if e.SubxactCount > 0 {
 			s += fmt.Sprint(" subxacts ", e.SubxactCount, " ", e.Subxacts)
+		}
+		if e.ChangedCount > 0 {
+			var oids []uint32
+			for _, c := range e.Changed {
+				oids = append(oids, c.OID)
+			}
+			s += fmt.Sprint(" changed ", e.ChangedCount, " ", oids)
 		}
 		return s
 	case *wal.RestorePoint:

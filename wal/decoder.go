@@ -24,7 +24,8 @@ const (
 	CheckCRC Option = 1 << iota
 	// EventsOnly makes Next return only records with an Event.
 	EventsOnly
-	// StorageEvents makes more records events: see Record.Event.
+	// StorageEvents makes more records events, and fills more of one: see
+	// Record.Event and TransactionEnd.Changed.
 	StorageEvents
 )
 
@@ -94,6 +95,7 @@ func NewDecoder(size SegmentSize, start LSN, options ...Option) *Decoder {
 		all |= o
 	}
 	d.checkCRC, d.eventsOnly, d.storage = all&CheckCRC != 0, all&EventsOnly != 0, all&StorageEvents != 0
+	d.body.xact.whole = d.storage
 	if d.pos != d.pageEnd {
 		d.mode = passing
 	}

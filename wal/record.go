@@ -64,6 +64,13 @@ type TransactionEnd struct {
 	// was replaced by new files; of an abort, what it had made itself.
 	DroppedRels     []RelFile
 	DroppedRelCount int
+	// Changed are the relations of which a commit has the caches of all
+	// sessions forget what they know, since it changed their rows in the
+	// catalogs: those that it made, dropped, or gave other files, and others.
+	// They are at most the first 4096 of ChangedCount, and may repeat. With
+	// StorageEvents only.
+	Changed      []RelationID
+	ChangedCount int
 }
 
 // RestorePoint is made by pg_create_restore_point. Names may repeat.

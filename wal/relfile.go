@@ -15,6 +15,12 @@ type RelFile struct {
 	Number     uint32 // relfilenode
 }
 
+// RelationID names a relation for as long as it exists.
+type RelationID struct {
+	Database uint32 // OID; 0 for a relation shared by all databases
+	OID      uint32 // 0 is all relations of the database, or of all databases
+}
+
 // OIDs of the tablespaces that every cluster has
 // (src/include/catalog/pg_tablespace.dat).
 const (

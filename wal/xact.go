@@ -19,6 +19,11 @@ const (
 
 	keptSubxacts = 4096
 	keptRels     = 4096
+	keptChanged  = 4096
+
+	// A SharedInvalidationMessage, and its id where it is of the relation cache (src/include/storage/sinval.h).
+	invalSize     = 16
+	invalRelcache = -2
 )
 
 // xactStep is what a commit or abort record says next, in the order of
@@ -34,6 +39,7 @@ const (
 	stepRel
 	stepStats
 	stepInvals
+	stepInval
 	stepTwoPhase
 	stepDone
 )
@@ -44,20 +50,22 @@ const (
 type xactParser struct {
 	end   TransactionEnd
 	major int
+	whole bool  // what it changed is wanted too
 	info  uint8 // xl_info
 	xinfo uint32
 
 	step  xactStep
-	field [relFileSize]byte
+	field [invalSize]byte
 	have  int    // bytes of field
 	pass  uint64 // bytes to pass over before field
 	subs  int    // subtransactions to come
 	rels  int    // relations to come
+	inval int    // invalidation messages to come
 	bad   error
 }
 
 // open makes x ready for a record, and returns false where info is none of a
-// transaction end.
+// transaction end. With x.whole it will tell what the transaction changed.
 func (x *xactParser) open(info uint8, major int) bool {
 	var kind EndKind
 	switch info & xactOpMask {
@@ -72,7 +80,7 @@ func (x *xactParser) open(info uint8, major int) bool {
 	default:
 		return false
 	}
-	*x = xactParser{end: TransactionEnd{Kind: kind}, info: info, major: major}
+	*x = xactParser{end: TransactionEnd{Kind: kind}, info: info, major: major, whole: x.whole}
 	return true
 }
 
@@ -98,11 +106,14 @@ func (x *xactParser) write(p []byte) {
 
 // fieldSize returns the length of the current step's field, in bytes.
 func (x *xactParser) fieldSize() int {
-	if x.step == stepTime {
+	switch x.step {
+	case stepTime:
 		return 8
-	}
-	if x.step == stepRel {
+	case stepRel:
 		return relFileSize
+	case stepInval:
+		return invalSize
+	case stepInfo, stepSubxacts, stepSubxact, stepRels, stepStats, stepInvals, stepTwoPhase, stepDone:
 	}
 	return 4
 }
@@ -142,12 +153,33 @@ func (x *xactParser) take() {
 	case stepStats:
 		x.array(v, x.statsItem())
 	case stepInvals:
-		x.array(v, 16) // SharedInvalidationMessage
+		n := x.array(v, invalSize)
+		if x.whole && n > 0 {
+			x.pass, x.inval = 0, n
+		}
+	case stepInval:
+		x.inval--
+		x.changed()
+		if x.inval > 0 {
+			return
+		}
 	case stepTwoPhase:
 		x.end.XID = XID(v)
 	case stepDone:
 	}
 	for x.step++; !x.present(); x.step++ {
+	}
+}
+
+// changed takes an invalidation message.
+func (x *xactParser) changed() {
+	if int8(x.field[0]) != invalRelcache {
+		return
+	}
+	x.end.ChangedCount++
+	if len(x.end.Changed) < keptChanged {
+		le := binary.LittleEndian
+		x.end.Changed = append(x.end.Changed, RelationID{Database: le.Uint32(x.field[4:]), OID: le.Uint32(x.field[8:])})
 	}
 }
 
@@ -189,6 +221,8 @@ func (x *xactParser) present() bool {
 		return has(xactHasStats)
 	case stepInvals:
 		return commit && has(xactHasInvals)
+	case stepInval:
+		return x.inval > 0
 	case stepTwoPhase:
 		return has(xactHasTwoPhase)
 	case stepTime, stepDone:

@@ -3,7 +3,9 @@ package wal_test
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/pgark/pgark/wal"
@@ -54,7 +56,14 @@ func (f xactFields) encode() []byte {
 		}
 	}
 	array(f.stats, f.statsItem)
-	array(f.invals, 16)
+	if f.invals > 0 {
+		b = le.AppendUint32(b, uint32(f.invals))
+		for i := range f.invals {
+			id := byte(0xFE - 0x10*(i%2)) // of the relation cache, and another
+			b = le.AppendUint32(append(b, id, 0xEE, 0xEE, 0xEE), 5)
+			b = append(le.AppendUint32(b, uint32(20000+i)), 0xEE, 0xEE, 0xEE, 0xEE)
+		}
+	}
 	if f.twoPhase {
 		b = le.AppendUint32(b, 4321)
 	}
@@ -62,6 +71,27 @@ func (f xactFields) encode() []byte {
 		b = append(b, bytes.Repeat([]byte{0xDD}, 16)...)
 	}
 	return b
+}
+
+// checkChanged compares a commit that was decoded with what it changed and without.
+func (f xactFields) checkChanged(whole, without wal.Record) error {
+	e, ok := whole.Event.(*wal.TransactionEnd)
+	if !ok {
+		return fmt.Errorf("got %T", whole.Event)
+	}
+	var want []wal.RelationID
+	for i := 0; i < f.invals && len(want) < 4096; i += 2 {
+		want = append(want, wal.RelationID{Database: 5, OID: uint32(20000 + i)})
+	}
+	if got := *e; !slices.Equal(got.Changed, want) || got.ChangedCount != (f.invals+1)/2 {
+		return fmt.Errorf("changed %d: %v", got.ChangedCount, got.Changed)
+	}
+	rest := *e
+	rest.Changed, rest.ChangedCount = nil, 0
+	if !reflect.DeepEqual(&rest, without.Event) {
+		return fmt.Errorf("got %+v", rest)
+	}
+	return nil
 }
 
 func TestTransactionEnds(t *testing.T) {
@@ -113,7 +143,11 @@ func TestTransactionEnds(t *testing.T) {
 						continue
 					}
 					records, _, err := decode(t, s.start, s.bytes, step)
-					if err != nil || len(records) != 1 || !reflect.DeepEqual(records[0].Event, &want) {
+					whole, _, wholeErr := decode(t, s.start, s.bytes, step, wal.StorageEvents)
+					if err == nil && wholeErr == nil && len(whole) == 1 && len(records) == 1 {
+						err = f.checkChanged(whole[0], records[0])
+					}
+					if err != nil || wholeErr != nil || len(records) != 1 || !reflect.DeepEqual(records[0].Event, &want) {
 						t.Fatalf("%s, magic %04X, info %02X, in steps of %d bytes: %v\n got %+v\nwant %+v", name, magic, info, step, err, records, want)
 					}
 				}

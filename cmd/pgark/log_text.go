@@ -192,7 +192,7 @@ func removed(r *commitlog.Removal) string {
 	list := named(r)
 	switch r.Means {
 	case commitlog.MeansDrop:
-		return "dropped " + list
+		return "dropped " + list + changedBeside(r)
 	case commitlog.MeansDatabase:
 		var names []string
 		for _, d := range r.Databases {
@@ -204,13 +204,31 @@ func removed(r *commitlog.Removal) string {
 		}
 		return "dropped " + strings.Join(names, ", ")
 	case commitlog.MeansUnknown:
-		return "removed " + list + ": dropped or replaced, it began before what was read"
+		return "removed " + list + ": dropped or replaced, it began before what was read" + changedBeside(r)
 	case commitlog.MeansReplace:
 	}
 	if len(r.Truncated) > 0 {
 		return "truncated " + several(r.Truncated, len(r.Truncated))
 	}
-	return fmt.Sprintf("replaced %s by %s: truncated, rewritten, or dropped beside a create", list, count(r.Created, "new one"))
+	return fmt.Sprintf("replaced %s by %s: truncated, rewritten, or dropped beside a create", list, count(r.Created, "new one")) + changedBeside(r)
+}
+
+// changedBeside names the tables that a transaction changed, where not all of what it removed has a name: they got their files after the drill.
+func changedBeside(r *commitlog.Removal) string {
+	unnamed := func(one commitlog.Relation) bool { return one.Name == "" }
+	var tables []commitlog.Relation
+	for _, one := range r.Changed {
+		same := func(other commitlog.Relation) bool {
+			return other.OID == one.OID && other.File.Database == one.File.Database
+		}
+		if one.Name != "" && order(one) < orderLast && !slices.ContainsFunc(r.Relations, same) {
+			tables = append(tables, one)
+		}
+	}
+	if len(tables) == 0 || !slices.ContainsFunc(r.Relations, unnamed) {
+		return ""
+	}
+	return "; what has no name belonged to " + several(tables, len(tables)) + ", or is newer than the names"
 }
 
 // named lists the relations of a removal, tables first. Indexes and TOAST tables that went with what is listed are counted.
@@ -338,6 +356,7 @@ type removedJSON struct {
 	Created   int             `json:"created"`
 	Relations []relationJSON  `json:"relations"`
 	Truncated []relationJSON  `json:"truncated,omitempty"`
+	Changed   []relationJSON  `json:"changed,omitempty"`
 	Databases []databaseJSON  `json:"databases,omitempty"`
 	Restore   []string        `json:"restore,omitempty"`
 }
@@ -350,6 +369,14 @@ type relationJSON struct {
 	OID        uint32 `json:"oid,omitempty"`
 	Name       string `json:"name,omitempty"`
 	Kind       string `json:"relkind,omitempty"`
+}
+
+// path is where a file was, "" for one that is not known.
+func path(f wal.RelFile) string {
+	if f.Number == 0 {
+		return ""
+	}
+	return f.String()
 }
 
 type databaseJSON struct {
@@ -373,8 +400,11 @@ func (v *logView) entry(e commitlog.Entry) logEntryJSON {
 	j.Removed = &removedJSON{Means: r.Means, Count: r.Count, Created: r.Created, Relations: []relationJSON{}, Restore: v.restoreFlags(e)}
 	for _, one := range r.Relations {
 		j.Removed.Relations = append(j.Removed.Relations, relationJSON{
-			one.File.Tablespace, one.File.Database, one.File.Number, one.File.String(), one.OID, one.Name, one.Kind,
+			one.File.Tablespace, one.File.Database, one.File.Number, path(one.File), one.OID, one.Name, one.Kind,
 		})
+	}
+	for _, one := range r.Changed {
+		j.Removed.Changed = append(j.Removed.Changed, relationJSON{Database: one.File.Database, OID: one.OID, Name: one.Name, Kind: one.Kind})
 	}
 	for _, one := range r.Truncated {
 		j.Removed.Truncated = append(j.Removed.Truncated, relationJSON{Database: one.File.Database, OID: one.OID, Name: one.Name, Kind: one.Kind})

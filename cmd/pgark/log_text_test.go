@@ -61,6 +61,12 @@ func TestLogText(t *testing.T) {
 			entry(commitlog.KindTimeline, 31, commitlog.Entry{Previous: 1}),
 			entry(commitlog.KindCommitPrepared, 32, commitlog.Entry{XID: 703, Part: 704, Removal: &commitlog.Removal{
 				Means: commitlog.MeansReplace, Count: 1, Created: 2, Relations: []commitlog.Relation{file(2, "", "")}, Before: 0x20000,
+				Changed: []commitlog.Relation{
+					{File: wal.RelFile{Database: 5}, OID: 80, Name: "public.items", Kind: "r"},
+					{File: wal.RelFile{Database: 5}, OID: 81, Name: "public.items_pkey", Kind: "i"},
+					{File: wal.RelFile{Database: 5}, OID: 82},
+					{File: wal.RelFile{Database: 5}, OID: 83, Name: "public.all_items", Kind: "p"},
+				},
 			}}),
 			entry(commitlog.KindCommit, 33, commitlog.Entry{XID: 705, Removal: &commitlog.Removal{
 				Means: commitlog.MeansReplace, Count: 1, Created: 1, Before: 0x21000, Truncated: []commitlog.Relation{{File: wal.RelFile{Database: 5}, OID: 70}},
@@ -89,7 +95,7 @@ TIME (UTC)                   XID  LSN        WHAT
 2026-11-20T10:31:04.000000Z       0/4000     restore point "before release"
 2026-11-20T10:31:30.000000Z                  ▼ restore --to this time stops here
 2026-11-20T10:31:31.000000Z       0/1F000    TIMELINE 1 → 2
-2026-11-20T10:31:32.000000Z  703  0/20000    commit prepared, of subtransaction 704 too, replaced base/5/2 by 2 new ones: truncated, rewritten, or dropped beside a create
+2026-11-20T10:31:32.000000Z  703  0/20000    commit prepared, of subtransaction 704 too, replaced base/5/2 by 2 new ones: truncated, rewritten, or dropped beside a create; what has no name belonged to public.items, public.all_items, or is newer than the names
     before it: pgark restore --repo file:///srv/archive --to-xid 703 --before --timeline 2 --into DIR --start
 2026-11-20T10:31:33.000000Z  705  0/21000    commit, truncated the table with OID 70 in database 5
     before it: pgark restore --repo file:///srv/archive --to-xid 705 --before --timeline 2 --into DIR --start
@@ -125,7 +131,7 @@ exit code 3`, "\n")
 func TestLogJSON(t *testing.T) {
 	file := commitlog.Relation{File: wal.RelFile{Tablespace: 1663, Database: 5, Number: 7}, OID: 7, Name: "public.t", Kind: "r"}
 	removal := &commitlog.Removal{
-		Means: commitlog.MeansReplace, Count: 1, Created: 1, Before: 9, Relations: []commitlog.Relation{file}, Truncated: []commitlog.Relation{file},
+		Means: commitlog.MeansReplace, Count: 1, Created: 1, Before: 9, Relations: []commitlog.Relation{file}, Truncated: []commitlog.Relation{file}, Changed: []commitlog.Relation{file},
 		Databases: []commitlog.Database{{OID: 5, Name: "d"}},
 	}
 	out := logOf(t, commitlog.Log{
