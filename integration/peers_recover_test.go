@@ -4,6 +4,7 @@ package integration_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -90,7 +91,15 @@ func (b *bench) recover(name string, spare int, makeWAL func() (first, end strin
 			args := []string{"restore", "--into", dir, "--to-lsn", to, "--before", "--yes"}
 			if contender.command == "" { // it syncs the cluster itself
 				b.run("/bin/sync")
-				b.run(b.pgark, append(args, "--start", "--port", fmt.Sprint(freePort(b.t)), url)...)
+				out, err := b.command(b.pgark, append(args, "--start", "--port", fmt.Sprint(freePort(b.t)), "-o", "json", url)...).Output()
+				b.must(err)
+				var document struct {
+					Result struct {
+						Late int `json:"late_segments"`
+					} `json:"result"`
+				}
+				b.must(json.Unmarshal(out, &document))
+				b.t.Logf("the server waited for %d segments", document.Result.Late)
 			} else {
 				b.run(b.pgark, append(args, url)...)
 				if contender.command != "as it is" {
@@ -180,7 +189,10 @@ func (b *bench) supply(url, to string) time.Duration {
 	began := time.Now()
 	open := func(context.Context) (*repository.Cluster, error) { return cluster, nil }
 	var g errgroup.Group
-	g.Go(func() error { return restore.Prefetch(ctx, cluster, plan, dir, nil) })
+	g.Go(func() error {
+		_, err := restore.Prefetch(ctx, cluster, plan, dir, nil)
+		return err
+	})
 	last := plan.Until - 1
 	for at := inventory.SegmentSize.Floor(plan.Backup.StartLSN); at <= last; at += wal.LSN(inventory.SegmentSize) {
 		name := inventory.SegmentSize.FileName(inventory.SegmentSize.Segment(plan.Timeline, at))

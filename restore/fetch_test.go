@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pgark/pgark/compression"
 	"github.com/pgark/pgark/repository"
@@ -361,7 +364,10 @@ func TestPrefetch(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
 			done := make(chan error, 1)
-			go func() { done <- restore.Prefetch(ctx, repo.Cluster(fakeSystem), plan, dir, nil) }()
+			go func() {
+				_, err := restore.Prefetch(ctx, repo.Cluster(fakeSystem), plan, dir, nil)
+				done <- err
+			}()
 			for n := wal.SegmentNumber(2); n < 6; n++ {
 				if err := get(ctx, dir, name(1, n)); err != nil {
 					t.Fatalf("segment %d: %v", n, err)
@@ -381,6 +387,65 @@ func TestPrefetch(t *testing.T) {
 		if got := shell(t.Context(), t, t.TempDir(), take(plan, name(1, 3), path, fmt.Sprintf("exit %d", code))); got != code {
 			t.Errorf("got exit code %d, want %d", got, code)
 		}
+	}
+}
+
+// slowSegment is a store that gives one object only when it may.
+type slowSegment struct {
+	storage.Store
+
+	suffix string
+	may    chan struct{}
+}
+
+func (s *slowSegment) Get(ctx context.Context, key storage.Key, span storage.Span) (io.ReadCloser, error) {
+	if strings.HasSuffix(string(key), s.suffix) {
+		select {
+		case <-s.may:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return s.Store.Get(ctx, key, span)
+}
+
+// TestPrefetchLate: that the server had to wait is known (I30).
+func TestPrefetchLate(t *testing.T) {
+	store := &slowSegment{memory.New(), name(1, 3) + ".zst", make(chan struct{})}
+	repo, err := repository.Create(t.Context(), store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newFetched(t, repo.Cluster(fakeSystem))
+	plan := &restore.Plan{
+		Backup: repository.Backup{SegmentSize: mib}, Until: lsn(5), Timeline: 1,
+		Legs: []restore.Leg{{Timeline: 1, Range: wal.Range{Start: lsn(2), End: lsn(5)}, Segments: 3}},
+	}
+	dir := t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var late int
+	var g errgroup.Group
+	g.Go(func() (err error) {
+		late, err = restore.Prefetch(ctx, repo.Cluster(fakeSystem), plan, dir, nil)
+		return err
+	})
+	for shell(ctx, t, dir, take(plan, name(1, 2), "pg_wal/RECOVERYXLOG", "exit 1")) != 0 {
+		if ctx.Err() != nil {
+			t.Fatal("the first segment is not read ahead")
+		}
+	}
+	g.Go(func() error {
+		_, err := restore.Fetch(ctx, opener(store), name(1, 3), filepath.Join(dir, "pg_wal", "RECOVERYXLOG"), plan.FetchOptions())
+		return err
+	})
+	asked := filepath.Join(dir, "pg_wal", fmt.Sprintf("pgark-spool-%s-%s", plan.Timeline, plan.Until.Hex()), "asked")
+	for got := []byte(nil); string(got) != name(1, 3) && ctx.Err() == nil; {
+		got, _ = os.ReadFile(asked)
+	}
+	close(store.may)
+	if err := g.Wait(); err != nil || late != 1 {
+		t.Errorf("got %d segments late, %v, want 1", late, err)
 	}
 }
 

@@ -35,14 +35,16 @@ const (
 // Prefetch reads the plan's WAL into the folder from which Fetch takes it,
 // always some segments ahead of the server that recovers in dataDir, until
 // all of it was read or ctx ends. What it cannot read is left to Fetch, which
-// judges it; the first *DamageError is returned. It gives the files to owner, if
-// that is not nil.
-func Prefetch(ctx context.Context, cluster *repository.Cluster, plan *Plan, dataDir string, owner *Owner) error {
+// judges it; the first *DamageError is returned. late is how many segments the
+// server asked for before they were there. It gives the files to owner, if that
+// is not nil.
+func Prefetch(ctx context.Context, cluster *repository.Cluster, plan *Plan, dataDir string, owner *Owner) (late int, err error) {
 	s, err := prepareSpool(plan, dataDir, owner)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return s.prefetch(ctx, cluster, plan)
+	err = s.prefetch(ctx, cluster, plan)
+	return int(s.late.Load()), err
 }
 
 // prepareSpool makes the plan's spool below dataDir, empty: what an earlier
@@ -72,7 +74,7 @@ func TakeCommand(plan *Plan, otherwise string) string {
 	return fmt.Sprintf(`mv -f %s/%%f.%s "%%p" 2>/dev/null || %s`, dir, strings.Repeat("?", crcDigits), otherwise)
 }
 
-// prefetch fills the spool.
+// prefetch fills the spool, and counts in late what the server asked for before it was there.
 func (s *spool) prefetch(ctx context.Context, cluster *repository.Cluster, plan *Plan) error {
 	r := reader{cluster: cluster, size: s.options.SegmentSize, options: s.options}
 	segments := plan.segments()
@@ -89,6 +91,7 @@ func (s *spool) prefetch(ctx context.Context, cluster *repository.Cluster, plan 
 	defer tick.Stop()
 	for next := 0; next < len(segments) && ctx.Err() == nil; {
 		if s.passed(r.size.FileName(segments[next])) {
+			s.late.Add(1)
 			next++
 			continue
 		}
@@ -105,6 +108,9 @@ func (s *spool) prefetch(ctx context.Context, cluster *repository.Cluster, plan 
 			var damage *DamageError
 			err := s.fill(ctx, r, id)
 			readers <- r.segments
+			if s.passed(r.size.FileName(id)) {
+				s.late.Add(1)
+			}
 			if errors.As(err, &damage) {
 				once.Do(func() { damaged = err })
 			}

@@ -71,6 +71,8 @@ type Recovered struct {
 	// Later is how many of the LaterChecked transactions that committed behind
 	// the stop are there: 0.
 	Later, LaterChecked int
+	// Late is how many of the plan's segments the server asked for before they had been read: it waited for these.
+	Late int
 	// Invalid are the databases of which a part may be gone, since DROP DATABASE was at work on them at the stop. Not looked up with ActionShutdown.
 	Invalid []string
 	Took    time.Duration
@@ -139,7 +141,7 @@ func Recover(ctx context.Context, cluster *repository.Cluster, plan *Plan, dataD
 		}
 		return nil, fmt.Errorf("recover: %w", errors.Join(err, s.forget(o)))
 	}
-	result.Took = time.Since(started)
+	result.Took, result.Late = time.Since(started), int(spool.late.Load())
 	if result.Server == nil {
 		err = s.forget(o)
 	}

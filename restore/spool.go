@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -40,6 +41,7 @@ type spool struct {
 	dir     string
 	options FetchOptions
 	owner   *Owner // whose server takes the files; nil: ours
+	late    atomic.Int64
 }
 
 // give makes a file or folder the owner's.

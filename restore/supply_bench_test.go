@@ -79,7 +79,10 @@ func BenchmarkSupply(b *testing.B) {
 				}
 				b.StartTimer()
 				done := make(chan error, 1)
-				go func() { done <- restore.Prefetch(b.Context(), c, plan, dir, nil) }()
+				go func() {
+					_, err := restore.Prefetch(b.Context(), c, plan, dir, nil)
+					done <- err
+				}()
 				for n := wal.SegmentNumber(2); n < 2+segments; n++ {
 					file := size.FileName(wal.SegmentID{Timeline: 1, Number: n})
 					for shell(b.Context(), b, dir, take(plan, file, "pg_wal/"+file, "exit 1")) != 0 {

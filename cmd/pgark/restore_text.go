@@ -437,6 +437,9 @@ func (r *restoring) printRecovered(laid *restore.Laid, got *restore.Recovered, t
 		r.fields("stopped", "at the target, archiving OFF", "in "+laid.Dir)
 		r.row("open", "%s", r.pgCtl(laid.Dir, "-o", "-c recovery_target_action=promote", "start"))
 	}
+	if all := r.plan.Segments; got.Late > 2 && got.Late*10 > all { // the first ones are asked for at once
+		r.wrapped("slow", fmt.Sprintf("the server waited for %d of %s of WAL: reading them from the repository is what took the time", got.Late, count(all, "segment")))
+	}
 	for _, note := range laid.Notes {
 		r.wrapped("note", note)
 	}
@@ -499,7 +502,7 @@ func (r *restoring) resultJSON(laid *restore.Laid, got *restore.Recovered, took 
 		"substitutes": r.substitutesJSON(),
 		"timeline":    got.Timeline, "in_recovery": got.InRecovery, "replayed_lsn": got.Replayed,
 		"invalid_databases": listJSON(got.Invalid),
-		"last_transaction":  commitJSON(got.LastCommit), "later_applied": got.Later, "later_checked": got.LaterChecked,
+		"last_transaction":  commitJSON(got.LastCommit), "later_applied": got.Later, "later_checked": got.LaterChecked, "late_segments": got.Late,
 	}
 	if s := got.Server; s != nil {
 		document["socket"], document["port"], document["pid"], document["log"] = s.SocketDir, s.Port, s.PID, s.Log
