@@ -34,13 +34,14 @@ var rooms = map[string]string{
 	"backup":                "compression postgres repository wal",
 	"restore":               "postgres repository wal",
 	"verify":                "repository storage wal",
+	"retention":             "repository storage wal",
 	"drill":                 "postgres repository restore wal",
 	"commitlog":             "repository wal",
 	"status":                "repository storage syncmode wal",
 	"config":                "backup storage/copies syncmode",
-	"agent": "archiver backup compression config postgres repository restore status " +
+	"agent": "archiver backup compression config postgres repository restore retention status " +
 		"storage storage/copies storage/file storage/retry storage/s3 syncmode verify wal",
-	"cmd/pgark": "agent archiver backup commitlog config drill postgres repository restore status storage syncmode verify wal",
+	"cmd/pgark": "agent archiver backup commitlog config drill postgres repository restore retention status storage syncmode verify wal",
 }
 
 // owners names the one room that may import each outside module.
@@ -64,6 +65,7 @@ var pure = []string{
 	"restore/plan.go", "restore/estimate.go",
 	"drill/judge.go", "drill/checks.go",
 	"verify/judge.go", "verify/risk.go",
+	"retention/catalog.go", "retention/lineage.go", "retention/window.go", "retention/calendar.go", "retention/plan.go",
 	"commitlog/edge.go", "commitlog/track.go",
 	"agent/slot_watch.go", "status/slot.go",
 	"syncmode/names.go", "syncmode/state.go", "syncmode/watch.go",

@@ -22,8 +22,10 @@ type BackupOptions struct {
 	// archives.
 	Wait bool
 	// Labels go into the record.
-	Labels   map[string]string
-	Progress func(backup.Progress)
+	Labels map[string]string
+	// KeptUntil exempts the backup from retention until then; zero does not.
+	KeptUntil time.Time
+	Progress  func(backup.Progress)
 	// Lacks is told of each copy that did not get the backup, and why; nil tells nobody.
 	Lacks  func(name string, err error)
 	Logger *slog.Logger
@@ -86,7 +88,7 @@ func Backup(ctx context.Context, c config.Cluster, o BackupOptions) (repository.
 	}
 	w.whole = archiver.Position{Timeline: system.Timeline, LSN: system.Flush}
 	b, err := taker{srv, w.cluster, c}.take(ctx, atOnce, backup.Options{
-		WaitDurable: w.wait, Labels: o.Labels, Progress: o.Progress, Logger: o.Logger,
+		WaitDurable: w.wait, Labels: o.Labels, KeptUntil: o.KeptUntil, Progress: o.Progress, Logger: o.Logger,
 	})
 	if b.ID == "" {
 		return b, err

@@ -30,6 +30,8 @@ type Options struct {
 	Drill []string
 	// Verify is the command that verifies the repositories and prints its report in JSON; empty verifies nothing.
 	Verify []string
+	// Prune is the command that removes what need not be kept and prints its report in JSON; empty removes nothing.
+	Prune []string
 	// Logger gets what the agent does; nil means nobody.
 	Logger *slog.Logger
 }
@@ -56,6 +58,9 @@ func Validate(c config.Cluster) error {
 		return err
 	}
 	if _, err := parseDrills(c); err != nil {
+		return err
+	}
+	if _, err := parsePruning(c); err != nil {
 		return err
 	}
 	return checkPolicy(srv, c)
@@ -99,6 +104,10 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 	if err != nil {
 		return err
 	}
+	pruning, err := parsePruning(c)
+	if err != nil {
+		return err
+	}
 	if err := checkPolicy(srv, c); err != nil {
 		return err
 	}
@@ -114,7 +123,8 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 	return a.run(ctx, plan, func(ctx context.Context) error {
 		return a.jobs(ctx,
 			func(c *repository.Cluster) *jobSchedule { return a.drills(c, drills, o.Drill) },
-			func(c *repository.Cluster) *jobSchedule { return a.verifications(c, verifications, o.Verify) })
+			func(c *repository.Cluster) *jobSchedule { return a.verifications(c, verifications, o.Verify) },
+			func(*repository.Cluster) *jobSchedule { return a.pruning(pruning, o.Prune) })
 	})
 }
 

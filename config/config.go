@@ -59,6 +59,7 @@ type Cluster struct {
 	Objectives Objectives
 	Drill      Drill
 	Verify     Verify
+	Retain     Retain
 }
 
 // Primary is how the repository under the key repo is called beside its copies.
@@ -220,7 +221,7 @@ func defaults(name string) Cluster {
 			Schedule: "0 2 * * *",
 			Timezone: "UTC",
 		},
-		Drill: defaultDrill(), Verify: defaultVerify(),
+		Drill: defaultDrill(), Verify: defaultVerify(), Retain: defaultRetain(),
 	}
 }
 

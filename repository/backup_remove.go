@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/pgark/pgark/storage"
 )
@@ -27,7 +29,31 @@ func (w *BackupWriter) put(ctx context.Context, key storage.Key, body []byte) er
 func (w *BackupWriter) own(key storage.Key) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.created = append(w.created, key)
+	w.created, w.last = append(w.created, key), time.Now()
+}
+
+// restingTime is how long nothing may come to a backup before its writer looks whether all of it is still there. Retention takes a backup without a record for
+// one that failed after seven days.
+const restingTime = 24 * time.Hour
+
+// rested reports whether nothing was made for long.
+func (w *BackupWriter) rested() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.last.IsZero() && time.Since(w.last) > restingTime
+}
+
+// checkCreated returns ErrNotFound if an object is gone.
+func (w *BackupWriter) checkCreated(ctx context.Context) error {
+	w.mu.Lock()
+	created := slices.Clone(w.created)
+	w.mu.Unlock()
+	for _, key := range created {
+		if _, err := w.cluster.store.Stat(ctx, key); err != nil {
+			return fmt.Errorf("look again after a long wait: %w", err)
+		}
+	}
+	return nil
 }
 
 // adopt remembers an equal object that was there before.

@@ -56,6 +56,7 @@ type BackupWriter struct {
 	// Whose the objects are matters where two processes began a backup within one second and share its id.
 	created []storage.Key // this writer made them and knows it
 	adopted []storage.Key // equal ones were there: of another writer, or its own after a lost answer
+	last    time.Time     // when the last one was made
 }
 
 // writtenPack is what is kept of a closed pack.
@@ -204,6 +205,7 @@ func (w *BackupWriter) commit(ctx context.Context, rec *Backup, manifest []byte)
 			return err
 		}
 	}
+	rested := w.rested()
 	index, top, err := w.encodeIndex()
 	if err != nil {
 		return err
@@ -230,6 +232,11 @@ func (w *BackupWriter) commit(ctx context.Context, rec *Backup, manifest []byte)
 	}
 	if err := w.checkAdopted(ctx); err != nil {
 		return err
+	}
+	if rested {
+		if err := w.checkCreated(ctx); err != nil {
+			return err
+		}
 	}
 	w.mu.Lock()
 	w.sealed = true

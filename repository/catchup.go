@@ -27,7 +27,8 @@ const catchUpJobs = 4
 // backup after the WAL that makes it consistent, its record last, a coverage beat, and a record of synchronous mode, after the WAL that it
 // speaks of, the report of a drill last. Objects with a hash are verified on their way; one that is corrupt
 // is not copied, nor what needs it, the others are, and the error is a *CorruptError then. It returns an error that wraps storage.ErrConflict if to is
-// another repository. What was deleted in from stays in to.
+// another repository. What was deleted in from stays in to. What one of the two let go by its retention is not copied, even while it lies in from; pins come
+// before the backups that they keep. Of the beats the newest is copied, and no piece whose segment is complete in to.
 func CatchUp(ctx context.Context, from, to storage.Store) error {
 	c := copier{from: from, to: to}
 	if err := c.marker(ctx); err != nil {
@@ -51,7 +52,12 @@ func CatchUp(ctx context.Context, from, to storage.Store) error {
 // CopyBackup copies one visible backup that to lacks, verified and its record last. The WAL that makes it consistent must be in to: the error is a
 // *CorruptError otherwise. A backup that from does not have is no error.
 func CopyBackup(ctx context.Context, from, to storage.Store, id wal.SystemID, backup string) error {
-	if err := (copier{from: from, to: to}).backup(ctx, id, backup); err != nil {
+	c := copier{from: from, to: to}
+	expired, err := c.letGo(ctx, id)
+	if err == nil && !expired.HasBackup(backup) {
+		err = c.backup(ctx, id, backup)
+	}
+	if err != nil {
 		return fmt.Errorf("copy backup %s: %w", backup, err)
 	}
 	return nil
@@ -81,6 +87,10 @@ func CopyUnfinished(ctx context.Context, from, to storage.Store) error {
 func (c copier) unfinished(ctx context.Context, id wal.SystemID, backup string) error {
 	objects, err := c.missing(ctx, backupPrefix(id, backup))
 	if err != nil || len(objects) == 0 {
+		return err
+	}
+	expired, err := c.letGo(ctx, id)
+	if err != nil || expired.HasBackup(backup) {
 		return err
 	}
 	if _, err := c.from.Stat(ctx, recordKey(id, backup)); !errors.Is(err, storage.ErrNotFound) {
@@ -171,6 +181,7 @@ func (c copier) cluster(ctx context.Context, id wal.SystemID) error {
 	if err != nil {
 		return err
 	}
+	beats = beats[max(0, len(beats)-1):] // the others are only there because who wrote them may not delete
 	events, err := c.missing(ctx, syncPrefix(id))
 	if err != nil {
 		return err
@@ -181,6 +192,16 @@ func (c copier) cluster(ctx context.Context, id wal.SystemID) error {
 	}
 	segments, err := c.missing(ctx, clusterPrefix(id)+walFolder)
 	if err != nil {
+		return err
+	}
+	expired, err := c.letGo(ctx, id)
+	if err != nil {
+		return err
+	}
+	if segments, err = c.unexpired(ctx, id, &expired, segments); err != nil {
+		return err
+	}
+	if err := c.pins(ctx, id, &expired); err != nil {
 		return err
 	}
 	// Listed after the WAL: a gap that lies before any of it is among them.
@@ -194,6 +215,9 @@ func (c copier) cluster(ctx context.Context, id wal.SystemID) error {
 	}
 	corrupt = errors.Join(unread, corrupt)
 	for _, backup := range backups {
+		if expired.HasBackup(backup) {
+			continue
+		}
 		if err := c.backup(ctx, id, backup); err != nil && !isCorrupt(err) {
 			return fmt.Errorf("backup %s: %w", backup, err)
 		} else if err != nil {
@@ -213,7 +237,7 @@ func (c copier) cluster(ctx context.Context, id wal.SystemID) error {
 			return err
 		}
 	}
-	return c.drills(ctx, id)
+	return errors.Join(c.drills(ctx, id, &expired), c.inherit(ctx, id))
 }
 
 // missing lists what from has below the prefix and to lacks.

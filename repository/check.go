@@ -138,7 +138,7 @@ func (c *Cluster) checkNames(ctx context.Context, o Object) ([]byte, error) {
 func recordSize(class Class) int64 {
 	sizes := map[Class]int64{
 		ClassMarker: markerLimit, ClassHistory: historyLimit, ClassBeat: beatLimit, ClassGap: gapLimit, ClassSync: syncLimit, ClassDrill: drillLimit,
-		ClassRecord: recordLimit,
+		ClassRecord: recordLimit, ClassPin: pinLimit,
 	}
 	return sizes[class]
 }
@@ -171,7 +171,9 @@ func (c *Cluster) judge(o Object, body []byte) error {
 		_, err = c.checkDrill(o.Key, o.Drill, body)
 	case ClassRecord:
 		_, err = c.checkBackup(o.Key, o.Backup, body)
-	case ClassSegment, ClassPiece, ClassIndex, ClassManifest, ClassPack, ClassNames:
+	case ClassPin:
+		err = verifyPin(o.Key, body)
+	case ClassSegment, ClassPiece, ClassIndex, ClassManifest, ClassPack, ClassNames, ClassReading, ClassExpiry, ClassHold:
 		err = fmt.Errorf("check %s: a %s is no record", o.Key, o.Class)
 	}
 	return err

@@ -477,7 +477,7 @@ func parseDrillName(name string) (string, bool) {
 }
 
 // drills copies the reports that to lacks, each after the names it speaks of, both verified. Corrupt ones are left out and told at the end.
-func (c copier) drills(ctx context.Context, id wal.SystemID) error {
+func (c copier) drills(ctx context.Context, id wal.SystemID, expired *Expiry) error {
 	lacks, err := c.missing(ctx, drillPrefix(id))
 	if err != nil {
 		return err
@@ -485,7 +485,7 @@ func (c copier) drills(ctx context.Context, id wal.SystemID) error {
 	var corrupt error
 	for _, info := range lacks {
 		drill, ours := parseDrillName(strings.TrimPrefix(string(info.Key), string(drillPrefix(id))))
-		if !ours {
+		if !ours || expired.HasDrill(drill) {
 			continue // the names of a report come with it
 		}
 		if err := c.drill(ctx, &Cluster{store: c.from, id: id}, drill); err != nil && !isCorrupt(err) {

@@ -58,9 +58,9 @@ func (c *Cluster) readSound(ctx context.Context, o Object, b Backup) ([]byte, er
 		return body, nil
 	case ClassNames:
 		return c.checkNames(ctx, o)
-	case ClassPack:
-		return nil, fmt.Errorf("%w: a pack", errNoPart)
-	case ClassMarker, ClassHistory, ClassBeat, ClassSync, ClassGap, ClassRecord, ClassDrill:
+	case ClassPack, ClassReading, ClassExpiry, ClassHold:
+		return nil, fmt.Errorf("%w: a %s", errNoPart, o.Class)
+	case ClassMarker, ClassHistory, ClassBeat, ClassSync, ClassGap, ClassRecord, ClassDrill, ClassPin:
 	}
 	body, err := storage.ReadSettled(ctx, c.store, o.Key, recordSize(o.Class))
 	if err != nil {

@@ -31,6 +31,11 @@ const (
 	ClassPack     Class = "backup pack"
 	ClassDrill    Class = "drill report"
 	ClassNames    Class = "drill names"
+	ClassPin      Class = "pin"
+	// The rest are of one repository alone; its copies have others.
+	ClassReading Class = "verification record"
+	ClassExpiry  Class = "expiry record"
+	ClassHold    Class = "hold"
 )
 
 // Object is one object of a cluster. What it says comes from the key alone.
@@ -41,7 +46,7 @@ type Object struct {
 	Modified time.Time // the store's clock; informative
 	Timeline wal.TimelineID
 	Range    wal.Range // of WAL and of a gap record
-	Backup   string    // id; of the objects of a base backup
+	Backup   string    // id; of the objects of a base backup and its pins
 	Drill    string    // id; of the objects of a drill
 }
 
@@ -123,7 +128,7 @@ func (c *Cluster) BackupFolder(ctx context.Context, id string) (map[storage.Key]
 	return there, nil
 }
 
-// Records lists the small objects that a cluster has beside WAL and backups: histories, gap records, records of synchronous mode, drills. Of the beats
+// Records lists the small objects that a cluster has beside WAL and backups: histories, gap records, records of synchronous mode, drills, pins. Of the beats
 // the newest alone counts, see NewestBeatObject. It ends after the first error.
 func (c *Cluster) Records(ctx context.Context) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
@@ -132,7 +137,7 @@ func (c *Cluster) Records(ctx context.Context) iter.Seq2[Object, error] {
 			yield(Object{}, err)
 			return
 		}
-		prefixes := []storage.Key{gapPrefix(c.id), syncPrefix(c.id), drillPrefix(c.id)}
+		prefixes := []storage.Key{gapPrefix(c.id), syncPrefix(c.id), drillPrefix(c.id), pinPrefix(c.id)}
 		for _, tli := range timelines {
 			prefixes = append(prefixes, historyKey(c.id, tli))
 		}
@@ -178,6 +183,9 @@ func (c *Cluster) recordOf(info storage.Info) (Object, bool) {
 			o.Class, o.Drill = ClassNames, strings.TrimSuffix(name, namesSuffix)
 			ours = o.Key == namesKey(c.id, o.Drill)
 		}
+	case pinsFolder:
+		o.Class = ClassPin
+		o.Backup, _, ours = parsePinName(name)
 	}
 	return o, ours
 }

@@ -160,9 +160,11 @@ type Backup struct {
 	// Restorable is false when WAL that makes the backup consistent is missing.
 	Restorable bool `json:"restorable"`
 	// Drill is the newest drill that passed with it; absent where there is none among the newest.
-	Drill     *BackupDrill      `json:"drill,omitempty"`
-	KeptUntil *time.Time        `json:"kept_until,omitempty"`
-	Labels    map[string]string `json:"labels,omitempty"`
+	Drill     *BackupDrill `json:"drill,omitempty"`
+	KeptUntil *time.Time   `json:"kept_until,omitempty"`
+	// Pinned says that it is exempt from retention: until KeptUntil, or until it is unpinned.
+	Pinned bool              `json:"pinned,omitempty"`
+	Labels map[string]string `json:"labels,omitempty"`
 }
 
 // Span is a run of WAL without a hole: [Start, End) on Timeline.
@@ -216,8 +218,10 @@ type Facts struct {
 	Backups   []repository.Backup
 	Spans     []Span
 	Histories map[wal.TimelineID]wal.History
-	// Lost are the gap records.
+	// Lost are the gap records, and what retention let go.
 	Lost []repository.Gap
+	// Pins are those that count, by backup.
+	Pins map[string]repository.Pin
 	// Beat is the newest coverage beat, or nil.
 	Beat *repository.Beat
 	// Sync is the newest record of synchronous mode, or nil.

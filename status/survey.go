@@ -48,6 +48,16 @@ func Survey(ctx context.Context, c *repository.Cluster) (Facts, error) {
 	if f.Lost, err = c.Gaps(ctx); err != nil && !unreadable(err) {
 		return f, fmt.Errorf("list gap records: %w", err)
 	}
+	expiry, err := c.Expiry(ctx)
+	if err != nil && !unreadable(err) {
+		return f, fmt.Errorf("list expiry records: %w", err)
+	}
+	f.Lost = append(f.Lost, expiry.Gaps()...)
+	pins, err := c.Pins(ctx)
+	if err != nil && !unreadable(err) {
+		return f, fmt.Errorf("list pins: %w", err)
+	}
+	f.Pins = pins
 	beat, ok, err := c.NewestBeat(ctx)
 	if err != nil && !unreadable(err) {
 		return f, fmt.Errorf("read the newest beat: %w", err)

@@ -28,7 +28,13 @@ func Make(f Facts, now time.Time) Report {
 	var reaches []reach
 	for _, b := range f.Backups {
 		reached, restorable := f.follow(b)
-		r.Backups = append(r.Backups, describe(b, restorable))
+		described := describe(b, restorable)
+		if pin, pinned := f.Pins[b.ID]; pinned && pin.Holds(now) {
+			described.pin(pin)
+		} else if now.Before(b.KeptUntil) {
+			described.Pinned = true
+		}
+		r.Backups = append(r.Backups, described)
 		r.Stored.Backups += b.Stored
 		if restorable {
 			reaches = append(reaches, reached)
@@ -185,6 +191,18 @@ func describe(b repository.Backup, restorable bool) Backup {
 		d.KeptUntil = &kept
 	}
 	return d
+}
+
+// pin adds what a pin says. Without an end it is stronger than the one in the record.
+func (b *Backup) pin(p repository.Pin) {
+	b.Pinned = true
+	until := p.Until.UTC()
+	switch {
+	case p.Until.IsZero():
+		b.KeptUntil = nil
+	case b.KeptUntil == nil || b.KeptUntil.Before(until):
+		b.KeptUntil = &until
+	}
 }
 
 // openGap returns the gap behind the newest instant that can be restored, if WAL was archived behind it or its loss is

@@ -135,6 +135,9 @@ func (v *verification) harmless(d Damage) bool {
 // usable returns why a place alone cannot restore a backup; nothing if it can.
 func (v *verification) reasons(p *place, b *copied) []string {
 	reasons := slices.Clone(p.usable[b.record.ID])
+	if p.expiry.HasBackup(b.record.ID) {
+		reasons = append(reasons, "it was let go")
+	}
 	for _, d := range v.damage {
 		if d.Backup == b.record.ID && d.Repository == p.Name && !d.Healed && d.Class != repository.ClassManifest {
 			reasons = append(reasons, string(d.Key)+": "+d.Reason)
@@ -153,6 +156,7 @@ func (v *verification) judgeBackups(r *Report) {
 		bad := map[*place][]string{}
 		for _, p := range v.alive() {
 			switch reasons := v.reasons(p, b); {
+			case p.expiry.HasBackup(b.record.ID): // nobody misses it there
 			case len(reasons) > 0:
 				bad[p] = reasons
 			case !b.late[p.index]:
@@ -191,13 +195,12 @@ func (v *verification) judgeRisks(ctx context.Context, r *Report) {
 	for _, b := range v.backups {
 		ideal.backups = append(ideal.backups, b.record)
 	}
-	want := ideal.reachable()
 	reached := map[*place]map[wal.TimelineID]*repository.Coverage{}
 	for _, p := range v.alive() {
 		reached[p] = v.holdingsOf(p).reachable()
 	}
 	for _, p := range v.alive() {
-		for _, s := range without(want, reached[p]) {
+		for _, s := range without(p.should(ideal).reachable(), reached[p]) {
 			risk := Risk{Repository: p.Name, Timeline: s.timeline, Start: s.Start, End: s.End, Elsewhere: []string{}}
 			for _, q := range v.alive() {
 				if c := reached[q][s.timeline]; c != nil && c.Covers(s.Range) {

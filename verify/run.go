@@ -99,6 +99,7 @@ type place struct {
 	known    map[repository.Fingerprint]bool // read within the period
 	baseline *repository.Reading             // the last one
 	marker   repository.Sum                  // of pgark.json, if it is right
+	expiry   repository.Expiry               // what it let go
 
 	mu        sync.Mutex
 	err       error // why it is used no more
@@ -160,7 +161,7 @@ func newVerification(places []Place, o Options) *verification {
 
 // all runs the steps: records before the data that they name (docs/FORMAT.md, section 8).
 func (v *verification) all(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{v.openAll, v.findRecords, v.findBackups, v.judgeRecords, v.readBackups, v.readWAL, v.findHoles} {
+	for _, step := range []func(context.Context) error{v.openAll, v.findRecords, v.findBackups, v.judgeRecords, v.readBackups, v.readWAL, v.recallExpiry, v.findHoles} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -168,6 +169,7 @@ func (v *verification) all(ctx context.Context) error {
 			return v.places[0].err
 		}
 	}
+	v.forgive()
 	inOrder(v.damage)
 	if v.Repair {
 		return v.heal(ctx)

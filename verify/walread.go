@@ -270,8 +270,10 @@ func (v *verification) findHoles(ctx context.Context) error {
 	}
 	for _, p := range v.alive() {
 		for _, lack := range without(union, p.there) {
-			if err := v.findLack(ctx, p, lack); err != nil {
-				return err
+			for _, rest := range p.unexpired(lack) {
+				if err := v.findLack(ctx, p, rest); err != nil {
+					return err
+				}
 			}
 		}
 	}

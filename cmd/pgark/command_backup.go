@@ -19,6 +19,7 @@ func backupCommand(p *program) *cli.Command {
 		ArgsUsage: "[URL]",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "wait", Usage: "wait for the agent to archive the WAL however long it takes"},
+			&cli.StringFlag{Name: "keep", Usage: "exempt it from retention until `TIME`, or for a duration like 1y"},
 			&cli.StringSliceFlag{Name: "label", Usage: "put `KEY=VALUE` into the record; may be repeated"},
 		},
 	}, atMostOne, takeBackup)
@@ -37,11 +38,17 @@ func takeBackup(s *session) error {
 		}
 		labels[k] = v
 	}
+	var kept time.Time
+	if keep := s.cli.String("keep"); keep != "" {
+		if kept, err = s.later("keep", keep); err != nil {
+			return err
+		}
+	}
 	var lack []string
 	meter := s.newMeter()
 	began := time.Now()
 	b, err := agent.Backup(s.ctx, c, agent.BackupOptions{
-		Wait: s.cli.Bool("wait"), Labels: labels, Logger: s.log,
+		Wait: s.cli.Bool("wait"), Labels: labels, KeptUntil: kept, Logger: s.log,
 		Progress: func(p backup.Progress) {
 			meter.show(backupProgress(p))
 		},

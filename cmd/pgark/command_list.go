@@ -89,8 +89,10 @@ func (s *session) backupState(b status.Backup) string {
 		return broken + "not restorable: WAL up to " + b.StopLSN.String() + " is missing"
 	case b.Checksums == "failed":
 		return broken + "pages with wrong checksums"
-	case b.KeptUntil != nil:
+	case b.Pinned && b.KeptUntil != nil:
 		return base + "kept until " + b.KeptUntil.Format("2006-01-02")
+	case b.Pinned:
+		return base + "kept until it is unpinned"
 	case b.Drill != nil:
 		return drilled + "drill " + b.Drill.ID + ", RTO " + elapsed(time.Duration(b.Drill.RTO*float64(time.Second)))
 	case b.Checksums == "off":

@@ -64,10 +64,11 @@ func runAgents(s *session) error {
 			}
 			drill, errDrill := s.ownWords(c, cluster, "drill", "run", "--from", cluster.Drill.From)
 			verify, errVerify := s.ownWords(c, cluster, "verify", "--since", config.FormatDuration(cluster.Verify.Since))
-			if err := errors.Join(errDrill, errVerify); err != nil {
+			prune, errPrune := s.ownWords(c, cluster, "prune", "--yes")
+			if err := errors.Join(errDrill, errVerify, errPrune); err != nil {
 				return err
 			}
-			return runAgent(ctx, cluster, agent.Options{Logger: logger, Adopt: adopt, Drill: drill, Verify: verify})
+			return runAgent(ctx, cluster, agent.Options{Logger: logger, Adopt: adopt, Drill: drill, Verify: verify, Prune: prune})
 		})
 	}
 	err = group.Wait()

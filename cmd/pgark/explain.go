@@ -12,6 +12,7 @@ import (
 	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/restore"
+	"github.com/pgark/pgark/retention"
 	"github.com/pgark/pgark/storage"
 )
 
@@ -68,6 +69,13 @@ func conditions() []condition {
 		{postgres.ErrNotInHistory, exitLocked, "the server's history is not the archived one", "docs/FAILURES.md says how to tell which is right"},
 		{postgres.ErrWALRemoved, exitFailed, "the server has removed WAL that was not archived", "pgark run records what is lost, and takes a new base backup"},
 		{repository.ErrNoRepository, exitNoRepository, "nothing was archived there yet, or the URL is not right", "pgark run --repo URL makes one; pgark check tests it"},
+		{
+			retention.ErrChanged, exitRefused, "what was to go is needed by now: it was pinned, or somebody reads", "pgark prune again makes a new plan",
+		},
+		{
+			retention.ErrIncomplete, exitRefused, "the store does not list all that it holds: nothing can be decided by that",
+			"pgark prune again later; if that stays so, the store is faulty",
+		},
 		{repository.ErrNoBackup, exitNotRecoverable, "", "pgark list shows the backups"},
 	}
 }

@@ -85,6 +85,8 @@ func (p *program) app() *cli.App {
 			drillCommand(p),
 			exportCommand(p),
 			backupCommand(p),
+			keepCommand(p),
+			pruneCommand(p),
 			verifyCommand(p),
 			repoCommand(p),
 			walCommand(p),

@@ -1,0 +1,117 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/pgark/pgark/config"
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
+)
+
+const (
+	// holdTime is how long a hold lasts that nobody ends: as long as a reader that was killed keeps what it needed.
+	holdTime = 3 * 24 * time.Hour
+	// holdAgain is how often it is renewed, by one more.
+	holdAgain = 24 * time.Hour
+	// holdPatience is how long a repository may take for one.
+	holdPatience = 10 * time.Second
+)
+
+// Hold calls f while the repositories of a cluster are told that somebody reads there, so that nothing that is kept now is let go before f returns. It is
+// said of every PostgreSQL cluster in them. Where the credential may not write, or the store does not answer, the grace of the retention must do (docs/FORMAT.md, section 15).
+func Hold(ctx context.Context, c config.Cluster, why string, so StoreOptions, f func() error) error {
+	stores, err := openPlaces(ctx, c, so)
+	if err != nil {
+		return f() // whoever reads says why it cannot be opened
+	}
+	defer func() { _ = stores.Close() }() // the holds are durable, or are not
+	h := holder{stores: stores, why: why, options: so}
+	h.put(ctx)
+	renewing, stop := context.WithCancel(ctx)
+	var renewed sync.WaitGroup
+	renewed.Go(func() {
+		again := time.NewTicker(holdAgain)
+		defer again.Stop()
+		for {
+			select {
+			case <-renewing.Done():
+				return
+			case <-again.C:
+				h.put(renewing)
+			}
+		}
+	})
+	defer func() {
+		stop()
+		renewed.Wait()
+		h.end(context.WithoutCancel(ctx))
+	}()
+	return f()
+}
+
+// holder keeps holds.
+type holder struct {
+	stores  *places
+	why     string
+	options StoreOptions
+	made    []madeHold
+	since   time.Time // of the first
+}
+
+type madeHold struct {
+	cluster *repository.Cluster
+	hold    repository.Hold
+}
+
+// put puts a hold in each repository that takes one. The later ones say when reading began, too.
+func (h *holder) put(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, holdPatience)
+	defer cancel()
+	now := time.Now()
+	if h.since.IsZero() {
+		h.since = now
+	}
+	for _, one := range h.stores.all {
+		if one.byBucket {
+			continue
+		}
+		if err := h.putIn(ctx, one, now); err != nil && !errors.Is(err, storage.ErrDenied) && h.options.Logger != nil {
+			h.options.Logger.WarnContext(ctx, "the repository is not told that it is read: the grace of its retention must do", "repo", one.name, "error", err)
+		}
+	}
+}
+
+func (h *holder) putIn(ctx context.Context, one place, now time.Time) error {
+	r, err := repository.Open(ctx, one.store)
+	if errors.Is(err, repository.ErrNoRepository) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	ids, err := r.Clusters(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		cluster := r.Cluster(id)
+		hold, err := cluster.PutHold(ctx, repository.Hold{From: h.since, Until: now.Add(holdTime)}, h.why)
+		if err != nil {
+			return err
+		}
+		h.made = append(h.made, madeHold{cluster, hold})
+	}
+	return nil
+}
+
+// end deletes the holds as far as it may. Those that stay end by themselves.
+func (h *holder) end(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, holdPatience)
+	defer cancel()
+	for _, one := range h.made {
+		_ = one.cluster.EndHold(ctx, one.hold)
+	}
+}

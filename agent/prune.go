@@ -1,0 +1,141 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/pgark/pgark/backup"
+	"github.com/pgark/pgark/config"
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/retention"
+)
+
+// PruneOptions say how repositories are pruned.
+type PruneOptions struct {
+	// Remove carries the plans out; without it nothing is written.
+	Remove bool
+	// Show, if not nil, is given the plan of each repository before anything is deleted there.
+	Show func(retention.RepositoryReport)
+	// Progress, if not nil, is called after each deletion in a repository.
+	Progress func(name string, r retention.Removed)
+}
+
+// errNoAgreement says that a copy is not one.
+var errNoAgreement = errors.New("it holds another repository than the primary")
+
+// Prune plans for each repository of a cluster, by what that one holds, what need not be kept, and removes it if o says so. One that fails keeps no other from
+// being pruned: its error is in the report. A copy that the primary's bucket makes is left out. The error is that of a configuration that cannot be used, or the end of ctx.
+func Prune(ctx context.Context, c config.Cluster, so StoreOptions, o PruneOptions) (retention.Report, error) {
+	report := retention.Report{
+		Cluster: c.Name, Removed: o.Remove, Window: int64(c.Retain.Window.Seconds()), Grace: int64(c.Retain.Grace.Seconds()), Repositories: []retention.RepositoryReport{},
+	}
+	policy, err := policyFor(c)
+	if err != nil {
+		return report, err
+	}
+	stores, err := openPlaces(ctx, c, so)
+	if err != nil {
+		return report, err
+	}
+	defer func() { _ = stores.Close() }() // all writes were confirmed before
+	found, errs := stores.look(ctx)
+	for i, one := range stores.all {
+		if one.byBucket {
+			continue
+		}
+		err := errs[i]
+		if err == nil && found[0] != nil && found[i].Marker().RepositoryID != found[0].Marker().RepositoryID {
+			err = errNoAgreement
+		}
+		r := retention.RepositoryReport{Name: one.name, Repository: one.url, Clusters: []retention.ClusterReport{}}
+		if err == nil {
+			r, err = pruneOne(ctx, one, found[i], policy, o)
+		} else {
+			err = opening(one.url, err)
+		}
+		if ctx.Err() != nil {
+			return report, context.Cause(ctx)
+		}
+		if err != nil {
+			r.Error, r.Err = err.Error(), err
+		}
+		report.Repositories = append(report.Repositories, r)
+	}
+	return report, nil
+}
+
+// policyFor returns the policy of the configuration.
+func policyFor(c config.Cluster) (retention.Policy, error) {
+	zone, err := time.LoadLocation(c.Backup.Timezone)
+	if err != nil {
+		return retention.Policy{}, fmt.Errorf("timezone %s: %w", c.Backup.Timezone, err)
+	}
+	r := c.Retain
+	return retention.Policy{
+		Window: r.Window, Daily: r.Daily, Weekly: r.Weekly, Monthly: r.Monthly, Yearly: r.Yearly, MinBackups: r.MinBackups, Grace: r.Grace, Zone: zone,
+	}, nil
+}
+
+func pruneOne(ctx context.Context, one place, r *repository.Repository, policy retention.Policy, o PruneOptions) (retention.RepositoryReport, error) {
+	now := time.Now()
+	plan, removed, err := retention.Prune(ctx, r, retention.Options{
+		Policy: policy, Now: now, Remove: o.Remove,
+		Show: func(p retention.Plan) {
+			if o.Show != nil {
+				o.Show(retention.Describe(one.name, one.url, p))
+			}
+		},
+		Progress: func(sum retention.Removed) {
+			if o.Progress != nil {
+				o.Progress(one.name, sum)
+			}
+		},
+	})
+	report := retention.Describe(one.name, one.url, plan)
+	report.DeletedObjects, report.DeletedBytes = removed.Objects, removed.Bytes
+	return report, err
+}
+
+// parsePruning returns the schedule at which a cluster's repositories are pruned, nil where the agent never does.
+func parsePruning(c config.Cluster) (*backup.Schedule, error) {
+	if c.Retain.Schedule == config.Off || c.Retain.Schedule == "" || c.Retain.Window == 0 {
+		return nil, nil //nolint:nilnil // nil is a schedule that names no time
+	}
+	plan, err := backup.ParseSchedule(c.Retain.Schedule, c.Backup.Timezone)
+	return &plan, err
+}
+
+// pruning returns the schedule at which the repositories of a cluster that is archived are pruned.
+func (a *running) pruning(plan *backup.Schedule, command []string) *jobSchedule {
+	return &jobSchedule{
+		plan: plan, command: command,
+		tell: func(ctx context.Context, err error) {
+			a.logger.ErrorContext(ctx, "repositories could not be pruned", "error", err)
+		},
+		look: func(context.Context) (time.Time, bool, error) { return time.Time{}, true, nil },
+		do: func(ctx context.Context) error {
+			var report retention.Report
+			if err := runJob(ctx, command, &report); err != nil {
+				return fmt.Errorf("prune: %w", err)
+			}
+			tellPruned(ctx, a.logger, report)
+			return nil
+		},
+	}
+}
+
+// tellPruned logs what became of each repository.
+func tellPruned(ctx context.Context, logger *slog.Logger, r retention.Report) {
+	for _, one := range r.Repositories {
+		logger := logger.With("repo", one.Name, "objects", one.DeletedObjects, "bytes", one.DeletedBytes)
+		switch {
+		case one.Error != "":
+			logger.ErrorContext(ctx, "repository was not pruned", "error", one.Error)
+		case one.DeletedObjects > 0:
+			logger.InfoContext(ctx, "repository was pruned")
+		}
+	}
+}

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/pgark/pgark/agent"
+	"github.com/pgark/pgark/config"
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/retention"
+)
+
+func pruneCommand(p *program) *cli.Command {
+	return p.command(&cli.Command{
+		Name: "prune", Usage: "show what retain: does not keep; with --yes remove it",
+		Description: "Each repository is judged by what it holds itself. Nothing goes that an instant of retain.window needs, a pin, retain.keep_*, the last base\n" +
+			"backup that a drill proved, or somebody who reads just now; and nothing at all if anything could not be read.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "from", Usage: "prune this `REPOSITORY` alone: primary, a copy's name, or a URL"},
+		},
+	}, noArguments, prune)
+}
+
+func prune(s *session) error {
+	c, err := s.clusterWith("")
+	if err == nil && s.cli.String("from") != "" {
+		c, err = s.clusterFrom("")
+	}
+	if err != nil {
+		return err
+	}
+	meter := s.newMeter()
+	o := agent.PruneOptions{Remove: s.yes, Progress: func(name string, r retention.Removed) {
+		meter.show(progress{phase: "prune", done: r.Bytes, text: name + ", " + count(int(r.Objects), "object")})
+	}}
+	if !s.json {
+		o.Show = func(r retention.RepositoryReport) { s.printPlanned(c, r) }
+	}
+	report, err := agent.Prune(s.ctx, c, s.storeOptions(), o)
+	meter.end()
+	if err != nil {
+		return err
+	}
+	if s.json {
+		err = s.printJSON(report)
+	} else {
+		s.printPruned(report)
+	}
+	var failed []error
+	for _, r := range report.Repositories {
+		if r.Err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", r.Name, r.Err))
+		}
+	}
+	if err == nil && len(failed) > 0 {
+		err = errors.Join(failed...)
+		if len(failed) < len(report.Repositories) {
+			return &codeError{code: exitDegraded, cause: err, fix: "pgark prune again when the repository answers; what was not removed is kept until then"}
+		}
+	}
+	return err
+}
+
+// printPlanned prints the plan for one repository.
+func (s *session) printPlanned(c config.Cluster, r retention.RepositoryReport) {
+	s.printf("%s   %s   %s\n", s.paint(r.Name, "1"), r.Repository, windowText(c, r))
+	for _, one := range r.Clusters {
+		if len(r.Clusters) > 1 {
+			s.printf("  cluster %s%s\n", one.SystemID, retiredText(one))
+		}
+		if len(one.Unknown) > 0 {
+			s.printf("  nothing of this cluster goes: the ancestry of timelines %v is not known; pgark verify says what is missing\n", one.Unknown)
+		}
+		rows := [][]string{}
+		for _, b := range one.Backups {
+			why := "keep    " + reasonText(b.Keep)
+			if len(b.Keep) == 0 {
+				why = s.paint("REMOVE", "1;33") + "  " + string(b.Remove)
+			}
+			rows = append(rows, []string{"  " + b.ID, b.Started.Format("2006-01-02 15:04"), size(b.Bytes), why})
+		}
+		s.table(rows)
+		s.printf("  WAL     keeps %s, %s; removes %s, %s\n", size(one.WAL.KeptBytes), count(one.WAL.KeptObjects, "object"),
+			size(one.WAL.RemovedBytes), count(one.WAL.RemovedObjects, "object"))
+		if one.OtherObjects > 0 {
+			s.printf("  others  removes %s, %s: old reports and beats, replaced pieces, what failed backups left\n", size(one.OtherBytes), count(int(one.OtherObjects), "object"))
+		}
+	}
+	s.printf("  total   removes %s, %s\n", size(r.PlannedBytes), count(int(r.PlannedObjects), "object"))
+}
+
+func windowText(c config.Cluster, r retention.RepositoryReport) string {
+	if c.Retain.Window == 0 || r.From == nil {
+		return "retain.window is not set: everything is kept"
+	}
+	return fmt.Sprintf("window %s: since %s, until %s", config.FormatDuration(c.Retain.Window), instant(*r.From), instant(*r.Until))
+}
+
+func retiredText(c retention.ClusterReport) string {
+	if c.Retired {
+		return ": another took over before the window began"
+	}
+	return ""
+}
+
+// reasonText says why a backup is kept.
+func reasonText(reasons []retention.Reason) string {
+	words := map[retention.Reason]string{
+		retention.KeptWindow: "window", retention.KeptPin: "pinned", retention.KeptProof: "the last one that a drill proved", retention.KeptLeast: "min_backups",
+		retention.KeptDaily: "first of its day", retention.KeptWeekly: "first of its week", retention.KeptMonthly: "first of its month",
+		retention.KeptYearly: "first of its year", retention.KeptReader: "somebody reads", retention.KeptGrace: "grace", retention.KeptUnknown: "unknown ancestry",
+	}
+	var said []string
+	for _, r := range reasons {
+		said = append(said, words[r])
+	}
+	return strings.Join(said, ", ")
+}
+
+func (s *session) printPruned(r retention.Report) {
+	planned := int64(0)
+	for _, one := range r.Repositories {
+		planned += one.PlannedObjects
+		switch {
+		case one.Error != "":
+			s.printf("%s   %s: %s\n", one.Name, s.paint("not pruned to the end", "1;31"), one.Error)
+		case r.Removed && one.PlannedObjects > 0:
+			s.printf("%s   removed %s, %s\n", one.Name, size(one.DeletedBytes), count(int(one.DeletedObjects), "object"))
+		}
+	}
+	if !r.Removed && planned > 0 {
+		s.printf("Nothing was removed. pgark prune --yes removes it.\n")
+	}
+}
+
+func keepCommand(p *program) *cli.Command {
+	return p.group(&cli.Command{
+		Name: "keep", Usage: "exempt a base backup from retention, or end that",
+		Subcommands: []*cli.Command{
+			p.command(&cli.Command{
+				Name: "pin", Usage: "keep a base backup, with just the WAL that makes it consistent, whatever retain: says", ArgsUsage: "BACKUP",
+				Flags: []cli.Flag{
+					&cli.StringFlag{Name: "until", Usage: "keep it until `TIME`, or for a duration like 1y; without it, until it is unpinned"},
+					&cli.StringFlag{Name: "note", Usage: "say `WHY`, for a person"},
+				},
+			}, oneArgument("BACKUP"), func(s *session) error { return s.pin(repository.Pinned) }),
+			p.command(&cli.Command{
+				Name: "unpin", Usage: "leave a base backup to retain: again", ArgsUsage: "BACKUP",
+				Flags: []cli.Flag{&cli.StringFlag{Name: "note", Usage: "say `WHY`, for a person"}},
+			}, oneArgument("BACKUP"), func(s *session) error { return s.pin(repository.Unpinned) }),
+		},
+	})
+}
+
+// pinnedJSON is what keep prints with -o json.
+type pinnedJSON struct {
+	Backup       string               `json:"backup"`
+	Change       repository.PinChange `json:"change"`
+	Until        *time.Time           `json:"until,omitempty"`
+	Repositories []pinnedInJSON       `json:"repositories"`
+}
+
+type pinnedInJSON struct {
+	Name  string `json:"name"`
+	Error string `json:"error,omitempty"`
+}
+
+func (s *session) pin(change repository.PinChange) error {
+	c, err := s.clusterWith("")
+	if err != nil {
+		return err
+	}
+	host, _ := os.Hostname() // for people
+	pin := repository.Pin{Backup: s.args[0], Change: change, Time: s.program.now(), Host: host, Note: s.cli.String("note")}
+	out := pinnedJSON{Backup: pin.Backup, Change: change, Repositories: []pinnedInJSON{}}
+	if until := s.cli.String("until"); until != "" {
+		if pin.Until, err = s.later("until", until); err != nil {
+			return err
+		}
+		out.Until = &pin.Until
+	}
+	pinned, err := agent.Pin(s.ctx, c, pin, s.storeOptions())
+	if err != nil {
+		return err
+	}
+	var lack []string
+	for _, one := range pinned {
+		told := pinnedInJSON{Name: one.Name}
+		if one.Err != nil {
+			told.Error = one.Err.Error()
+			lack = append(lack, one.Name+": "+told.Error)
+		}
+		out.Repositories = append(out.Repositories, told)
+	}
+	if s.json {
+		err = s.printJSON(out)
+	} else {
+		text := "kept until it is unpinned"
+		switch {
+		case change == repository.Unpinned:
+			text = "left to retain: again"
+		case out.Until != nil:
+			text = "kept until " + instant(pin.Until)
+		}
+		s.printf("%s is %s in %d of %s.\n", pin.Backup, text, len(pinned)-len(lack), map[bool]string{true: "1 repository", false: fmt.Sprintf("%d repositories", len(pinned))}[len(pinned) == 1])
+	}
+	if err == nil && len(lack) > 0 {
+		return &codeError{code: exitDegraded, cause: errors.New(strings.Join(lack, "; ")), fix: "the same command again when the repository answers; the agent brings a copy up to date by itself"}
+	}
+	return err
+}
+
+// later reads a time to come, or a duration from now on.
+func (s *session) later(flag, v string) (time.Time, error) {
+	if d, err := config.ParseDuration(v); err == nil && d > 0 {
+		return s.program.now().Add(d).UTC().Truncate(time.Second), nil
+	}
+	target, err := s.timeTarget(flag, v)
+	if err != nil {
+		return time.Time{}, err
+	}
+	at := target.Time.Go()
+	if !at.After(s.program.now()) {
+		return time.Time{}, usagef("%s %q: that is past", flag, v)
+	}
+	return at.UTC(), nil
+}

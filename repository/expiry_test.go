@@ -1,0 +1,157 @@
+package repository_test
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/storage/memory"
+)
+
+const pinned = "20261121T024000Z"
+
+func expiry() repository.Expiry {
+	return repository.Expiry{
+		Time: time.Date(2026, 11, 21, 5, 0, 0, 0, time.UTC), WAL: []repository.Stretch{{Timeline: 1, Range: r(mib, 3*mib)}},
+		Backups: []string{pinned}, Drills: []string{"20261121T030000Z"},
+	}
+}
+
+// TestExpiry: each record repeats the ones before it and replaces them, and only where it may not delete do they stay.
+func TestExpiry(t *testing.T) {
+	t.Parallel()
+	store := memory.New()
+	c := openCluster(t, store)
+	if err := c.PutExpiry(t.Context(), repository.Expiry{}, expiry()); err != nil {
+		t.Fatal(err)
+	}
+	first, err := c.Expiry(t.Context())
+	if err != nil || !first.Contains(expiry()) || !first.HasBackup(pinned) || first.HasBackup("20261121T024001Z") || !first.HasDrill("20261121T030000Z") ||
+		!first.Covers(1, r(2*mib, 3*mib)) || first.Covers(1, r(2*mib, 4*mib)) || first.Covers(2, r(2*mib, 3*mib)) {
+		t.Errorf("got %+v, %v", first, err)
+	}
+	more := repository.Expiry{Time: first.Time.Add(time.Hour), WAL: []repository.Stretch{{Timeline: 1, Range: r(3*mib, 4*mib)}, {Timeline: 2, Range: r(0, mib)}}}
+	store.Fail(memory.Delete, "", 1, storage.ErrDenied)
+	for range 2 { // the second time nothing forbids to delete both
+		if err := c.PutExpiry(t.Context(), first, more); err != nil {
+			t.Fatal(err)
+		}
+		if first, err = c.Expiry(t.Context()); err != nil || len(first.WAL) != 2 || first.WAL[0].Range != r(mib, 4*mib) || !first.Contains(expiry()) || !first.Time.Equal(more.Time) {
+			t.Errorf("got %+v, %v", first, err)
+		}
+	}
+	if n := len(slices.DeleteFunc(store.Keys(), func(k storage.Key) bool { return !strings.Contains(string(k), "/expired/") })); n != 1 {
+		t.Errorf("%d records are left", n)
+	}
+	if gaps := first.Gaps(); len(gaps) != 2 || gaps[0].Cause != repository.CauseExpired || gaps[0].Cause.Words() != "expired" {
+		t.Errorf("got %+v", gaps)
+	}
+}
+
+// TestPins: the record with the greatest number counts, whatever a list leaves out, and a number has one winner.
+func TestPins(t *testing.T) {
+	t.Parallel()
+	store := memory.New()
+	c := openCluster(t, store)
+	now := time.Date(2026, 11, 21, 5, 0, 0, 0, time.UTC)
+	pins := []repository.Pin{
+		{Backup: pinned, Number: 1, Change: repository.Pinned, Time: now, Host: "a", Note: "before the release"},
+		{Backup: pinned, Number: 2, Change: repository.Unpinned, Time: now, Host: "a"},
+		{Backup: pinned, Number: 3, Change: repository.Pinned, Until: now.Add(time.Hour), Time: now, Host: "b"},
+	}
+	for _, p := range pins {
+		if err := c.PutPin(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.PutPin(t.Context(), p); err != nil {
+			t.Errorf("again: %v", err)
+		}
+	}
+	other := pins[2]
+	other.Host = "c"
+	if err := c.PutPin(t.Context(), other); !errors.Is(err, storage.ErrExists) {
+		t.Errorf("a number that is taken: %v", err)
+	}
+	if got, err := c.Pins(t.Context()); err != nil || len(got) != 1 || got[pinned] != pins[2] || !got[pinned].Holds(now) || got[pinned].Holds(now.Add(time.Hour)) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	store.Hide("*/pins/*")
+	if got, err := c.NewestPin(t.Context(), pinned, 0); err != nil || got != pins[2] {
+		t.Errorf("without a list: got %+v, %v", got, err)
+	}
+	if got, err := c.NewestPin(t.Context(), "20261121T024001Z", 0); err != nil || got.Number != 0 {
+		t.Errorf("of one that was never pinned: got %+v, %v", got, err)
+	}
+	store.Reset()
+	store.Alter("*/pins/*", 0, func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+	var corrupt *repository.CorruptError
+	if _, err := c.Pins(t.Context()); !errors.As(err, &corrupt) {
+		t.Errorf("of a damaged one: %v", err)
+	}
+	for _, wrong := range []repository.Pin{{Backup: "x", Number: 1, Change: repository.Pinned}, {Backup: pinned, Change: repository.Pinned}, {Backup: pinned, Number: 1, Change: "hold"}} {
+		if err := c.PutPin(t.Context(), wrong); err == nil {
+			t.Errorf("%+v was put", wrong)
+		}
+	}
+}
+
+// TestStock: each object of a repository has its class, and what is not ours has none.
+func TestStock(t *testing.T) {
+	t.Parallel()
+	store := frozenStore(t)
+	c := openCluster(t, store)
+	if err := c.PutPin(t.Context(), repository.Pin{Backup: pinned, Number: 1, Change: repository.Pinned}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.PutExpiry(t.Context(), repository.Expiry{}, expiry()); err != nil {
+		t.Fatal(err)
+	}
+	from := time.Date(2026, 11, 21, 5, 0, 0, 0, time.UTC)
+	hold, err := c.PutHold(t.Context(), repository.Hold{From: from, Until: from.Add(time.Hour)}, "restore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	prefix := storage.Key(c.SystemID().String() + "/")
+	for _, foreign := range []storage.Key{"notes", "wal/00000001/readme", "backups/" + pinned + "/base-1.tar.zst", "backups/" + pinned + "/.", "pins/x.json", "holds/x", "expired/nothing"} {
+		if foreign.Validate() == nil {
+			store.Replace(prefix+foreign, []byte("x"))
+		}
+	}
+	classes := map[repository.Class]int{}
+	listed := 0
+	for o, err := range c.Stock(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		listed++
+		classes[o.Class]++
+		if bytes.Contains([]byte(o.Key), []byte("nothing")) || o.Modified.IsZero() {
+			t.Errorf("got %+v", o)
+		}
+		if h, ok := repository.HoldOf(o); ok != (o.Class == repository.ClassHold) || ok && (h.From != hold.From || h.Until != hold.Until) {
+			t.Errorf("got %+v, %t", h, ok)
+		}
+	}
+	for _, class := range []repository.Class{
+		repository.ClassHistory, repository.ClassSegment, repository.ClassPiece, repository.ClassBeat, repository.ClassSync, repository.ClassGap, repository.ClassRecord,
+		repository.ClassIndex, repository.ClassManifest, repository.ClassPack, repository.ClassDrill, repository.ClassNames, repository.ClassPin, repository.ClassExpiry, repository.ClassHold,
+	} {
+		if classes[class] == 0 {
+			t.Errorf("no %s in %v", class, classes)
+		}
+	}
+	mine := 0
+	for _, key := range store.Keys() {
+		if strings.HasPrefix(string(key), string(prefix)) {
+			mine++
+		}
+	}
+	if foreign := mine - listed; foreign != 6 {
+		t.Errorf("%d keys are not ours", foreign)
+	}
+}

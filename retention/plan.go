@@ -1,0 +1,471 @@
+package retention
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/wal"
+)
+
+// Reason says why something is kept, or why it goes.
+type Reason string
+
+// The reasons to keep a backup, the strongest first, and those to let something go.
+const (
+	KeptWindow  Reason = "window"       // an instant of the window may need it
+	KeptPin     Reason = "pin"          // somebody pinned it
+	KeptProof   Reason = "proof"        // it is the last one that a drill proved
+	KeptLeast   Reason = "min_backups"  // there would be too few
+	KeptDaily   Reason = "keep_daily"   // it is the first of its day
+	KeptWeekly  Reason = "keep_weekly"  // of its week
+	KeptMonthly Reason = "keep_monthly" // of its month
+	KeptYearly  Reason = "keep_yearly"  // of its year
+	KeptReader  Reason = "reader"       // somebody reads who began when it was still kept
+	KeptGrace   Reason = "grace"        // it was kept until a moment ago
+	KeptUnknown Reason = "unknown"      // the ancestry of a timeline is not known, so nothing of the cluster goes
+
+	GoneWindow   Reason = "older than the window"
+	GoneUnsound  Reason = "older than the window, and not whole"
+	GoneReplaced Reason = "replaced by its complete segment"
+	GoneLeftover Reason = "left over from a backup that has no record"
+	GoneRetired  Reason = "of a cluster of which nothing is left"
+)
+
+const (
+	// abandoned is how long nothing must have come to a backup without a record before it is one that failed.
+	abandoned = 7 * 24 * time.Hour
+	// readingsKept is how long the records of verifications are kept at least: what they say was read is not read again for so long.
+	readingsKept = 31 * 24 * time.Hour
+)
+
+// Plan is what goes and what stays, and why.
+type Plan struct {
+	// Now is the present, and Since the start of the window, by what was stored when.
+	Now, Since time.Time
+	Clusters   []ClusterPlan
+}
+
+// ClusterPlan is the part of a plan that speaks of one cluster.
+type ClusterPlan struct {
+	SystemID wal.SystemID
+	// Retired says that another cluster took over before the window began, so that no instant of it needs this one.
+	Retired bool
+	// Unknown are the timelines whose ancestry is not known: nothing goes then.
+	Unknown []wal.TimelineID
+	Backups []BackupPlan // by the time they were taken
+	// Keep is the WAL that is needed.
+	Keep     []repository.Stretch
+	KeptWAL  int64 // bytes
+	Segments int   // WAL objects that stay
+
+	// What goes, each in the order in which it does.
+	WAL        []repository.Entry
+	Pieces     []repository.Entry // that their complete segments replaced
+	Unfinished []Unfinished
+	Drills     []Drill
+	Objects    []repository.Object
+	// Expiry is what the record of it adds.
+	Expiry repository.Expiry
+}
+
+// BackupPlan says of one backup whether it stays.
+type BackupPlan struct {
+	*Backup
+
+	Keep []Reason // empty if it goes
+	Gone Reason   // why it goes
+}
+
+// Make decides what the repository need not keep, at the time that the clock shows. It is pure: the same catalog, policy and time give the same plan.
+func Make(c *Catalog, p Policy, clock time.Time) Plan {
+	stored := activityOf(c)
+	now := stored.now(clock)
+	plan := Plan{Now: now, Since: stored.start(now, p.Window)}
+	if p.Window <= 0 {
+		return plan
+	}
+	k := keeper{policy: p, stored: stored, now: now}
+	for i := range c.Clusters {
+		k.clusters = append(k.clusters, newLineage(&c.Clusters[i], now))
+	}
+	for _, l := range k.clusters {
+		plan.Clusters = append(plan.Clusters, k.cluster(l))
+	}
+	return plan
+}
+
+// keeper makes a plan.
+type keeper struct {
+	policy   Policy
+	stored   activity
+	now      time.Time
+	clusters []*lineage
+}
+
+// need is what must stay of a cluster.
+type need struct {
+	wal     map[wal.TimelineID]*repository.Coverage
+	reasons map[string][]Reason
+}
+
+func (n *need) keepWAL(tli wal.TimelineID, r wal.Range) {
+	if n.wal[tli] == nil {
+		n.wal[tli] = &repository.Coverage{Timeline: tli}
+	}
+	n.wal[tli].Add(r)
+}
+
+func (n *need) keep(b *Backup, why Reason) {
+	if !slices.Contains(n.reasons[b.ID], why) {
+		n.reasons[b.ID] = append(n.reasons[b.ID], why)
+	}
+}
+
+// cluster plans one cluster.
+func (k *keeper) cluster(l *lineage) ClusterPlan {
+	plan := ClusterPlan{SystemID: l.SystemID, Unknown: l.unknown()}
+	if len(plan.Unknown) > 0 {
+		for _, b := range l.backups {
+			plan.Backups = append(plan.Backups, BackupPlan{Backup: b, Keep: []Reason{KeptUnknown}})
+		}
+		for _, e := range l.WAL {
+			plan.Segments, plan.KeptWAL = plan.Segments+1, plan.KeptWAL+e.Stored
+		}
+		return plan
+	}
+	kept, oldest := k.needs(l)
+	plan.Retired = k.retired(l, k.stored.start(k.now, k.policy.Window))
+	k.backups(l, &plan, kept)
+	k.wal(l, &plan, kept, oldest)
+	k.leftovers(l, &plan)
+	k.records(l, &plan, oldest)
+	if plan.Retired && plan.empty() && len(plan.Unfinished) == len(l.Unfinished) {
+		plan.Objects = append(plan.Objects, l.Others...)
+		plan.Objects = append(plan.Objects, l.Beats...)
+		plan.Objects = append(plan.Objects, l.Readings...)
+		for _, h := range l.Holds {
+			plan.Objects = append(plan.Objects, h.Object)
+		}
+		plan.Drills = l.Drills
+	}
+	slices.SortFunc(plan.Objects, func(a, b repository.Object) int { return cmp.Compare(a.Key, b.Key) })
+	plan.Objects = slices.CompactFunc(plan.Objects, func(a, b repository.Object) bool { return a.Key == b.Key })
+	plan.record()
+	return plan
+}
+
+// empty reports whether nothing stays that could be restored, and nothing is on its way.
+func (p *ClusterPlan) empty() bool {
+	return p.Segments == 0 && len(p.Keep) == 0 && !slices.ContainsFunc(p.Backups, func(b BackupPlan) bool { return len(b.Keep) > 0 })
+}
+
+// needs returns what must stay, and the start of the earliest window that counts: that of now, that of a grace ago, and those of readers.
+func (k *keeper) needs(l *lineage) (*need, time.Time) {
+	kept := &need{wal: map[wal.TimelineID]*repository.Coverage{}, reasons: map[string][]Reason{}}
+	k.needsAt(l, k.now, kept, kept.keep)
+	oldest := k.stored.start(k.now, k.policy.Window)
+	also := func(at time.Time, why Reason) {
+		k.needsAt(l, at, kept, func(b *Backup, _ Reason) {
+			if len(kept.reasons[b.ID]) == 0 || slices.Equal(kept.reasons[b.ID], []Reason{KeptGrace}) {
+				kept.reasons[b.ID] = []Reason{why}
+			}
+		})
+		if start := k.stored.start(at, k.policy.Window); start.Before(oldest) {
+			oldest = start
+		}
+	}
+	if k.policy.Grace > 0 {
+		also(k.now.Add(-k.policy.Grace), KeptGrace)
+	}
+	for _, h := range l.Holds {
+		if since := h.Since(); !h.Until.Before(k.now) && since.Before(k.now) {
+			also(since, KeptReader)
+		}
+	}
+	for _, b := range l.backups {
+		if len(kept.reasons[b.ID]) > 0 {
+			kept.keepWAL(b.Timeline, wal.Range{Start: l.SegmentSize.Floor(b.StartLSN), End: segmentEnd(l.SegmentSize, b.StopLSN)})
+		}
+	}
+	return kept, oldest
+}
+
+// segmentEnd returns the end of the segment that holds the byte before lsn: recovery reads segments as wholes.
+func segmentEnd(size wal.SegmentSize, lsn wal.LSN) wal.LSN {
+	if lsn == 0 {
+		return 0
+	}
+	return size.Range(size.Number(lsn - 1)).End
+}
+
+// needsAt adds what was needed at an instant.
+func (k *keeper) needsAt(l *lineage, at time.Time, n *need, keep func(*Backup, Reason)) {
+	since := k.stored.start(at, k.policy.Window)
+	retired := k.retired(l, since)
+	if !retired {
+		for _, tli := range l.timelines {
+			if l.live(tli, since) {
+				k.branch(l, l.branches[tli], since, n, keep)
+			}
+		}
+	}
+	var sound, proved []*Backup
+	for _, b := range l.backups {
+		if l.settled[b.ID].After(since) {
+			keep(b, KeptWindow)
+		}
+		if pin := l.Pins[b.ID]; pin.Holds(at) || at.Before(b.KeptUntil) || at.Before(k.now) && pin.Number > 1 && pin.Time.After(at) {
+			keep(b, KeptPin) // of one that was unpinned since, too
+		}
+		if l.sound[b.ID] && !b.Made.After(at) {
+			sound = append(sound, b)
+		}
+		if !b.Proved.IsZero() {
+			proved = append(proved, b)
+		}
+	}
+	k.policy.calendar(sound, at, keep)
+	if retired {
+		return
+	}
+	for _, b := range sound[max(0, len(sound)-max(1, k.policy.MinBackups)):] {
+		if len(n.reasons[b.ID]) == 0 {
+			keep(b, KeptLeast)
+		}
+	}
+	if len(proved) > 0 {
+		keep(slices.MaxFunc(proved, func(a, b *Backup) int { return a.Proved.Compare(b.Proved) }), KeptProof)
+	}
+}
+
+// branch adds what it takes to restore every instant since then on a history: the WAL from the anchor on, or all there is if there is no anchor.
+func (k *keeper) branch(l *lineage, h wal.History, since time.Time, n *need, keep func(*Backup, Reason)) {
+	if l.SegmentSize == 0 {
+		return // there is nothing but histories
+	}
+	from := wal.LSN(0)
+	if anchor := l.anchor(h, since); anchor != nil {
+		keep(anchor, KeptWindow)
+		from = l.SegmentSize.Floor(anchor.StartLSN)
+	} else {
+		for _, b := range l.backups {
+			if onPath(h, b) {
+				keep(b, KeptWindow)
+			}
+		}
+	}
+	for _, tli := range append(parents(h), h.Timeline) {
+		own, _ := h.RangeOf(tli)
+		if own.Empty() {
+			continue
+		}
+		// The first segment of a timeline begins with a copy of its parent's bytes, and is read as a whole.
+		own.Start = max(l.SegmentSize.Floor(own.Start), from)
+		if own.End != math.MaxUint64 {
+			own.End = segmentEnd(l.SegmentSize, own.End)
+		}
+		if !own.Empty() {
+			n.keepWAL(tli, own)
+		}
+	}
+}
+
+func parents(h wal.History) []wal.TimelineID {
+	all := make([]wal.TimelineID, 0, len(h.Parents)+1)
+	for _, p := range h.Parents {
+		all = append(all, p.Timeline)
+	}
+	return all
+}
+
+// retired reports whether another cluster took over: nothing was stored of this one since then, and the other's every instant since can be restored.
+// So it is after pg_upgrade, which makes a new system identifier.
+func (k *keeper) retired(l *lineage, since time.Time) bool {
+	if !l.last.Before(since) {
+		return false
+	}
+	return slices.ContainsFunc(k.clusters, func(other *lineage) bool {
+		h, known := other.branches[other.present()]
+		return other != l && other.last.After(l.last) && known && other.anchor(h, since) != nil
+	})
+}
+
+// backups plans the backups that have a record.
+func (k *keeper) backups(l *lineage, plan *ClusterPlan, kept *need) {
+	for _, b := range l.backups {
+		one := BackupPlan{Backup: b, Keep: kept.reasons[b.ID]}
+		switch {
+		case len(one.Keep) > 0:
+		case !l.sound[b.ID]:
+			one.Gone = GoneUnsound
+		default:
+			one.Gone = GoneWindow
+		}
+		plan.Backups = append(plan.Backups, one)
+	}
+}
+
+// wal plans the WAL. What was stored since the oldest window began stays whatever it is.
+func (k *keeper) wal(l *lineage, plan *ClusterPlan, kept *need, oldest time.Time) {
+	for _, tli := range l.timelines {
+		if covered := kept.wal[tli]; covered != nil {
+			for _, r := range covered.Spans {
+				plan.Keep = append(plan.Keep, repository.Stretch{Timeline: tli, Range: r})
+			}
+		}
+	}
+	settled := k.now.Add(-k.policy.Grace)
+	whole := map[storage.Key]bool{} // segments, by timeline and number, that are complete and have been for a while
+	for _, e := range l.WAL {
+		if e.Kind == repository.KindSegment && e.Modified.Before(settled) {
+			whole[segmentOf(l.SegmentSize, e)] = true
+		}
+	}
+	for _, e := range l.WAL {
+		switch {
+		case !needed(kept.wal[e.Timeline], e.Range) && e.Modified.Before(oldest):
+			plan.WAL = append(plan.WAL, e)
+		case e.Kind == repository.KindPiece && whole[segmentOf(l.SegmentSize, e)]:
+			plan.Pieces = append(plan.Pieces, e)
+		default:
+			plan.Segments, plan.KeptWAL = plan.Segments+1, plan.KeptWAL+e.Stored
+		}
+	}
+}
+
+// segmentOf names the segment of an object.
+func segmentOf(size wal.SegmentSize, e repository.Entry) storage.Key {
+	return storage.Key(size.FileName(size.Segment(e.Timeline, e.Range.Start)))
+}
+
+// needed reports whether any byte of r is needed.
+func needed(covered *repository.Coverage, r wal.Range) bool {
+	return covered != nil && slices.ContainsFunc(covered.Spans, func(s wal.Range) bool { return s.Start < r.End && r.Start < s.End })
+}
+
+// leftovers plans what lies under the ids of backups without a record.
+func (k *keeper) leftovers(l *lineage, plan *ClusterPlan) {
+	for _, u := range l.Unfinished {
+		if l.Expiry.HasBackup(u.ID) || u.Newest.Before(k.now.Add(-abandoned)) {
+			plan.Unfinished = append(plan.Unfinished, u)
+		}
+	}
+}
+
+// records plans the small objects that grow old.
+func (k *keeper) records(l *lineage, plan *ClusterPlan, oldest time.Time) {
+	stays := map[string]bool{}
+	for _, b := range plan.Backups {
+		if len(b.Keep) > 0 {
+			stays[b.ID] = true
+		}
+	}
+	var passed string // the newest drill that passed
+	for _, d := range l.Drills {
+		if d.Passed {
+			passed = max(passed, d.ID)
+		}
+	}
+	for i, d := range l.Drills {
+		if d.Made.Before(oldest) && !stays[d.Backup] && d.ID != passed && i < len(l.Drills)-1 {
+			plan.Drills = append(plan.Drills, d)
+		}
+	}
+	for _, o := range l.Beats[:max(0, len(l.Beats)-1)] {
+		if o.Modified.Before(k.now.Add(-k.policy.Grace)) {
+			plan.Objects = append(plan.Objects, o)
+		}
+	}
+	unread := k.now.Add(-readingsKept)
+	if oldest.Before(unread) {
+		unread = oldest
+	}
+	for _, o := range l.Readings[:max(0, len(l.Readings)-1)] {
+		if o.Modified.Before(unread) {
+			plan.Objects = append(plan.Objects, o)
+		}
+	}
+	for _, h := range l.Holds {
+		if h.Until.Before(k.now) {
+			plan.Objects = append(plan.Objects, h.Object)
+		}
+	}
+	for _, o := range l.Others {
+		if o.Class == repository.ClassPin && l.Expiry.HasBackup(o.Backup) {
+			plan.Objects = append(plan.Objects, o)
+		}
+	}
+}
+
+// record says what the expiry record names: all of it that another repository would copy here again.
+func (p *ClusterPlan) record() {
+	for _, b := range p.Backups {
+		if len(b.Keep) == 0 {
+			p.Expiry.Add(repository.Expiry{Backups: []string{b.ID}})
+		}
+	}
+	gone := map[wal.TimelineID]*repository.Coverage{}
+	for _, e := range p.WAL {
+		if gone[e.Timeline] == nil {
+			gone[e.Timeline] = &repository.Coverage{Timeline: e.Timeline}
+		}
+		gone[e.Timeline].Add(e.Range)
+	}
+	for tli, covered := range gone {
+		for _, r := range covered.Spans {
+			p.Expiry.WAL = append(p.Expiry.WAL, repository.Stretch{Timeline: tli, Range: r})
+		}
+	}
+	for _, d := range p.Drills {
+		p.Expiry.Drills = append(p.Expiry.Drills, d.ID)
+	}
+	var ordered repository.Expiry
+	ordered.Add(p.Expiry)
+	p.Expiry = ordered
+}
+
+// Removes reports whether anything goes.
+func (p *Plan) Removes() bool {
+	return slices.ContainsFunc(p.Clusters, func(c ClusterPlan) bool { return len(c.keys()) > 0 })
+}
+
+// keys returns what goes, in the order in which it does: a record before what it names, and before the WAL that made it consistent.
+func (p *ClusterPlan) keys() []storage.Key {
+	var keys []storage.Key
+	for _, o := range p.objects() {
+		keys = append(keys, o.Key)
+	}
+	return keys
+}
+
+// objects is keys with more of each. The pieces that are replaced are among them.
+func (p *ClusterPlan) objects() []repository.Object {
+	var all, data []repository.Object
+	for _, b := range p.Backups {
+		if len(b.Keep) > 0 {
+			continue
+		}
+		for _, o := range b.Objects {
+			if o.Class == repository.ClassRecord {
+				all = append(all, o)
+			} else {
+				data = append(data, o)
+			}
+		}
+	}
+	all = append(all, data...)
+	for _, u := range p.Unfinished {
+		all = append(all, u.Objects...)
+	}
+	for _, e := range slices.Concat(p.WAL, p.Pieces) {
+		all = append(all, e.Object())
+	}
+	for _, d := range p.Drills {
+		all = append(all, d.Objects...)
+	}
+	return append(all, p.Objects...)
+}

@@ -1,0 +1,249 @@
+package retention
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/wal"
+)
+
+// deletions is how many objects are deleted at a time.
+const deletions = 8
+
+// ErrChanged says that something that was to go is needed by now: it was pinned, or somebody began to read. The plan must be made again.
+var ErrChanged = errors.New("the repository has changed since the plan was made")
+
+// Removed is how much was deleted.
+type Removed struct {
+	Objects int64
+	Bytes   int64
+}
+
+// Options say how a repository is pruned.
+type Options struct {
+	Policy Policy
+	// Now is the time that the clock shows.
+	Now time.Time
+	// Remove carries the plan out; without it nothing is written.
+	Remove bool
+	// Show, if not nil, is given the plan before anything is deleted.
+	Show func(Plan)
+	// Progress, if not nil, is called after each deletion.
+	Progress func(Removed)
+}
+
+// Prune makes a plan and, with Options.Remove, carries it out: exactly that plan, and only if a second reading of the whole repository comes to no less. It returns the
+// plan with an error too, and how much was deleted. An error before the first deletion has changed nothing but for the expiry record;
+// after any, another run goes on where this one ended. The error is ErrChanged or ErrIncomplete, wraps storage.ErrDenied if the credential may not delete, or is
+// one of reading.
+func Prune(ctx context.Context, r *repository.Repository, o Options) (Plan, Removed, error) {
+	first, err := Load(ctx, r)
+	if err != nil {
+		return Plan{}, Removed{}, err
+	}
+	plan := Make(first, o.Policy, o.Now)
+	if o.Show != nil {
+		o.Show(plan)
+	}
+	if !o.Remove || !plan.Removes() {
+		return plan, Removed{}, nil
+	}
+	second, err := Load(ctx, r)
+	if err != nil {
+		return plan, Removed{}, err
+	}
+	if err := plan.within(Make(second, o.Policy, plan.Now)); err != nil {
+		return plan, Removed{}, err
+	}
+	e := executor{repository: r, plan: plan, progress: o.Progress}
+	for i := range plan.Clusters {
+		c := &plan.Clusters[i]
+		if len(c.keys()) == 0 {
+			continue
+		}
+		if err := e.cluster(ctx, c, &second.Clusters[i]); err != nil {
+			return plan, e.sum, fmt.Errorf("prune cluster %s: %w", c.SystemID, err)
+		}
+	}
+	return plan, e.sum, nil
+}
+
+// within returns an error that wraps ErrChanged unless all that goes by p goes by again too.
+func (p *Plan) within(again Plan) error {
+	if len(p.Clusters) != len(again.Clusters) {
+		return fmt.Errorf("%w: another cluster", ErrChanged)
+	}
+	for i := range p.Clusters {
+		goes := map[storage.Key]bool{}
+		for _, key := range again.Clusters[i].keys() {
+			goes[key] = true
+		}
+		for _, key := range p.Clusters[i].keys() {
+			if !goes[key] {
+				return fmt.Errorf("%w: %s is needed, or gone, by now", ErrChanged, key)
+			}
+		}
+	}
+	return nil
+}
+
+// executor deletes what a plan lets go.
+type executor struct {
+	repository *repository.Repository
+	plan       Plan
+	progress   func(Removed)
+
+	mu  sync.Mutex
+	sum Removed
+}
+
+// cluster deletes in the order of FORMAT.md section 8: the expiry record is put first, then every record goes before what it names.
+func (e *executor) cluster(ctx context.Context, c *ClusterPlan, now *Cluster) error {
+	r := e.repository.Cluster(c.SystemID)
+	for _, b := range c.Backups {
+		if err := e.unpinned(ctx, r, b, now.Pins); err != nil {
+			return err
+		}
+	}
+	if err := r.MayRemove(ctx); err != nil {
+		return err
+	}
+	if !now.Expiry.Contains(c.Expiry) {
+		c.Expiry.Time = e.plan.Now
+		if err := r.PutExpiry(ctx, now.Expiry, c.Expiry); err != nil {
+			return err
+		}
+	}
+	if err := e.records(ctx, r, c, now.Pins); err != nil {
+		return err
+	}
+	if err := e.leftovers(ctx, r, c); err != nil {
+		return err
+	}
+	if err := e.pieces(ctx, r, c.Pieces); err != nil {
+		return err
+	}
+	replaced := map[storage.Key]bool{}
+	for _, piece := range c.Pieces {
+		replaced[piece.Key] = true
+	}
+	var rest, reports []repository.Object
+	for _, o := range c.objects() {
+		switch {
+		case replaced[o.Key] || o.Class == repository.ClassRecord:
+		case o.Class == repository.ClassDrill:
+			reports = append(reports, o)
+		default:
+			rest = append(rest, o)
+		}
+	}
+	if err := e.remove(ctx, r, reports); err != nil {
+		return err
+	}
+	return e.remove(ctx, r, rest)
+}
+
+// unpinned returns ErrChanged if a backup that goes was pinned since the plan was made, which is asked by key: a list may lag.
+func (e *executor) unpinned(ctx context.Context, r *repository.Cluster, b BackupPlan, pins map[string]repository.Pin) error {
+	if len(b.Keep) > 0 {
+		return nil
+	}
+	pin, err := r.NewestPin(ctx, b.ID, pins[b.ID].Number)
+	if err == nil && pin.Holds(e.plan.Now) {
+		err = fmt.Errorf("%w: backup %s is pinned by now", ErrChanged, b.ID)
+	}
+	return err
+}
+
+// records deletes the records of the backups that go, each only if it was not pinned meanwhile.
+func (e *executor) records(ctx context.Context, r *repository.Cluster, c *ClusterPlan, pins map[string]repository.Pin) error {
+	for _, b := range c.Backups {
+		if len(b.Keep) > 0 {
+			continue
+		}
+		if err := e.unpinned(ctx, r, b, pins); err != nil {
+			return err
+		}
+		record, ok := recordIn(b.Objects)
+		if !ok {
+			continue
+		}
+		if err := e.remove(ctx, r, []repository.Object{record}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leftovers looks once more, by key, that what lies under the id of a backup without a record has none.
+func (e *executor) leftovers(ctx context.Context, r *repository.Cluster, c *ClusterPlan) error {
+	for _, u := range c.Unfinished {
+		_, err := r.Backup(ctx, u.ID)
+		if err == nil {
+			return fmt.Errorf("%w: backup %s has a record by now", ErrChanged, u.ID)
+		}
+		if !errors.Is(err, repository.ErrNoBackup) {
+			return err
+		}
+	}
+	return nil
+}
+
+// pieces deletes the pieces of complete segments, which are looked at once more.
+func (e *executor) pieces(ctx context.Context, r *repository.Cluster, pieces []repository.Entry) error {
+	if len(pieces) == 0 {
+		return nil
+	}
+	size, err := r.SegmentSize(ctx)
+	if err != nil {
+		return err
+	}
+	done := map[wal.SegmentID]bool{}
+	for _, piece := range pieces {
+		segment := size.Segment(piece.Timeline, piece.Range.Start)
+		if !done[segment] {
+			if err := r.DeletePieces(ctx, size, segment); err != nil {
+				return err
+			}
+			done[segment] = true
+		}
+		e.removed(piece.Object())
+	}
+	return nil
+}
+
+// remove deletes objects in about their order.
+func (e *executor) remove(ctx context.Context, r *repository.Cluster, objects []repository.Object) error {
+	group, deleting := errgroup.WithContext(ctx)
+	group.SetLimit(deletions)
+	for _, o := range objects {
+		if deleting.Err() != nil {
+			break
+		}
+		group.Go(func() error {
+			err := r.Remove(deleting, o)
+			if err == nil {
+				e.removed(o)
+			}
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+func (e *executor) removed(o repository.Object) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.sum.Objects++
+	e.sum.Bytes += o.Size
+	if e.progress != nil {
+		e.progress(e.sum)
+	}
+}
