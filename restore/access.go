@@ -118,9 +118,10 @@ func usersToTry(roles []postgres.Role, account string) []string {
 	return withUsual(names, "postgres", account)
 }
 
-// databasesToTry returns databases in the order in which to try them.
+// databasesToTry returns databases in the order in which to try them: postgres first, where people look around without being in the way
+// (nobody can copy template1 meanwhile).
 func databasesToTry(names []string) []string {
-	list := withUsual(nil, proofDatabase, "postgres")
+	list := withUsual(nil, "postgres", "template1")
 	for _, name := range names {
 		if !slices.Contains(list, name) && name != "" && len(list) < mostNames {
 			list = append(list, name)

@@ -35,7 +35,7 @@ func TestWhoIsTried(t *testing.T) {
 	if got := usersToTry(append(many, dba), "pg"); len(got) != mostNames+2 || got[0] != "dba" {
 		t.Errorf("of 1001 roles got %d, %q first", len(got), got[0])
 	}
-	if got, want := databasesToTry([]string{"template0", "postgres", "shop", ""}), []string{"template1", "postgres", "template0", "shop"}; !slices.Equal(got, want) {
+	if got, want := databasesToTry([]string{"template0", "postgres", "shop", ""}), []string{"postgres", "template1", "template0", "shop"}; !slices.Equal(got, want) {
 		t.Errorf("databases: got %q, want %q", got, want)
 	}
 }

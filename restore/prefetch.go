@@ -68,10 +68,13 @@ func prepareSpool(plan *Plan, dataDir string, owner *Owner) (*spool, error) {
 // that checks 16 MiB again. It may only be given to a server that Prefetch
 // feeds from before its start, on its command line and not in a file: the
 // content is not checked again, and only a crash of the host could make another
-// of it than what was written, which no such server survives.
+// of it than what was written, which no such server survives. It has no
+// double quotes: postmaster.opts, which pg_ctl restart reads, puts the words of
+// the command line between such and escapes nothing (CreateOptsFile,
+// src/backend/postmaster/postmaster.c).
 func TakeCommand(plan *Plan, otherwise string) string {
 	dir := newSpool(walFolder, plan.FetchOptions()).dir // the server's working directory is its data directory
-	return fmt.Sprintf(`mv -f %s/%%f.%s "%%p" 2>/dev/null || %s`, dir, strings.Repeat("?", crcDigits), otherwise)
+	return fmt.Sprintf(`mv -f %s/%%f.%s %%p 2>/dev/null || %s`, dir, strings.Repeat("?", crcDigits), otherwise)
 }
 
 // prefetch fills the spool, and counts in late what the server asked for before it was there.
@@ -84,6 +87,7 @@ func (s *spool) prefetch(ctx context.Context, cluster *repository.Cluster, plan 
 	for range atOnce {
 		readers <- new(repository.SegmentReader)
 	}
+	written := make(chan string, keep+atOnce) // not on disk yet
 	var g errgroup.Group
 	var once sync.Once
 	var damaged error
@@ -95,9 +99,11 @@ func (s *spool) prefetch(ctx context.Context, cluster *repository.Cluster, plan 
 			next++
 			continue
 		}
-		if s.ready() >= keep {
+		if s.ready() >= keep { // only then the disk is idle for certain
 			select {
 			case <-ctx.Done():
+			case name := <-written:
+				s.sync(name)
 			case <-tick.C:
 			}
 			continue
@@ -114,18 +120,24 @@ func (s *spool) prefetch(ctx context.Context, cluster *repository.Cluster, plan 
 			if errors.As(err, &damage) {
 				once.Do(func() { damaged = err })
 			}
-			s.sync(r.size.FileName(id))
+			select {
+			case written <- r.size.FileName(id):
+			default: // the server is faster
+			}
 			return nil // Fetch reads it itself, and judges
 		})
 		next++
 	}
 	_ = g.Wait() // fills fail one by one
+	for len(written) > 0 && ctx.Err() == nil {
+		s.sync(<-written)
+	}
 	return errors.Join(damaged, ctx.Err())
 }
 
 // sync writes a file that is ready to disk, if the server has not taken it yet.
-// It would do so before replaying it (durable_rename in KeepFileRestoredFromArchive,
-// src/backend/access/transam/xlogarchive.c), and the disk is idle now.
+// It would do so before replaying it, and wait (durable_rename in
+// KeepFileRestoredFromArchive, src/backend/access/transam/xlogarchive.c).
 func (s *spool) sync(name string) {
 	path, _, ok := s.find(name)
 	if !ok {

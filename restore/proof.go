@@ -77,9 +77,6 @@ func prove(ctx context.Context, s *Server, plan *Plan, o RecoverOptions) (*Recov
 	return r, nil
 }
 
-// proofDatabase is in almost every cluster, and takes connections.
-const proofDatabase = "template1"
-
 // unixEpoch is 1970-01-01 in PostgreSQL's time, in microseconds.
 const unixEpoch = -946684800 * 1_000_000
 

@@ -308,6 +308,14 @@ func TestEndReport(t *testing.T) {
   fix       pgark log --drops --around 2026-11-20T10:30:59.870412Z
             names the place right before the drop began; restore to that
 `},
+		{"slow", nil, restore.Recovered{Server: server, User: "postgres", Database: "postgres", Timeline: 5, Replayed: 0x1A3_8E90F300, Late: 96}, `Restored in 3m 44s. Last commit applied: xid 4288213401 at 2026-11-20 10:30:59.870412Z. Later commits applied: 0.
+  proved    the server replayed to 1A3/8E90F300 and no further
+  running   socket /srv/my data/pgark-socket, port 5433   timeline 5   read-write   archiving OFF
+  look      psql -h '/srv/my data/pgark-socket' -p 5433 -U postgres -d postgres
+  stop      /usr/lib/postgresql/17/bin/pg_ctl -D '/srv/my data' stop
+  slow      the server waited for 96 of 957 segments of WAL: reading them from the repository is
+            what took the time
+`},
 		{"shut down", nil, restore.Recovered{InRecovery: true, Replayed: 0x1A3_8E90F300}, `Restored in 3m 44s. Last commit applied: xid 4288213401 at 2026-11-20 10:30:59.870412Z. Later commits applied: 0.
   proved    the server shut down at the target; its pg_control asks for WAL up to 1A3/8E90F300 and
             no further
