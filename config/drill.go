@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strconv"
 	"time"
 )
 
@@ -18,11 +17,18 @@ type Drill struct {
 	Target string
 	// From is what is restored from: DrillEach, DrillAny, or the name of one repository.
 	From string
-	// Amcheck has tables and indexes checked.
-	Amcheck bool
-	// SQL is the path of a file of checks; "" is none.
-	SQL string
+	// Amcheck says how many tables are checked, with their indexes: AmcheckAll, AmcheckSample, or Off.
+	Amcheck string
+	// Checks are asked of the restored cluster. SQL is the path of a file of them, if it is not "".
+	Checks []Check
+	SQL    string
 }
+
+// How many tables drills check.
+const (
+	AmcheckAll    = "all"
+	AmcheckSample = "sample"
+)
 
 // What a drill restores.
 const (
@@ -42,7 +48,7 @@ const (
 type Objectives struct{ RPO, RTO time.Duration }
 
 func defaultDrill() Drill {
-	return Drill{Schedule: "0 3 * * *", Target: DrillRandom, From: DrillEach, Amcheck: true}
+	return Drill{Schedule: "0 3 * * *", Target: DrillRandom, From: DrillEach, Amcheck: AmcheckAll}
 }
 
 func drillKeys() []Key {
@@ -80,16 +86,39 @@ func drillKeys() []Key {
 			get: func(_ Config, c Cluster) string { return c.Drill.From },
 		},
 		{
-			Path: "drill.checks.amcheck", Env: "PGARK_DRILL_AMCHECK", Doc: "true (default): drills check tables and indexes with pg_amcheck where it is there; or false",
-			set: func(_ *Config, c *Cluster, v string) error { return setBool(&c.Drill.Amcheck, v) },
-			get: func(_ Config, c Cluster) string { return strconv.FormatBool(c.Drill.Amcheck) },
+			Path: "drill.where", Env: "PGARK_DRILL_WHERE", Doc: "where drills restore: local, on the agent's host; this version knows no other place",
+			set: func(_ *Config, _ *Cluster, v string) error { return CheckWhere(v) },
+			get: func(Config, Cluster) string { return whereLocal },
 		},
 		{
-			Path: "drill.checks.sql", Env: "PGARK_DRILL_SQL", Doc: "absolute path of a file of queries and what they must answer, in the form of `pgark drill run --sql`; none by default",
-			set: func(_ *Config, c *Cluster, v string) error { return setFolder(&c.Drill.SQL, v) },
-			get: func(_ Config, c Cluster) string { return c.Drill.SQL },
+			Path: "drill.checks.amcheck", Env: "PGARK_DRILL_AMCHECK",
+			Doc: "which tables drills check with pg_amcheck, where it is there, and their indexes: all (default); sample: a tenth of them, others each time; or off",
+			set: func(_ *Config, c *Cluster, v string) error { return setAmcheck(&c.Drill.Amcheck, v) },
+			get: func(_ Config, c Cluster) string { return c.Drill.Amcheck },
 		},
+		sqlKey(),
 	}
+}
+
+const whereLocal = "local"
+
+// CheckWhere returns why drills cannot be held at a place. A container or a pod is no place that pgark enters: it is one in which it may run.
+func CheckWhere(v string) error {
+	if v == whereLocal {
+		return nil
+	}
+	return fmt.Errorf("%q: drills are held on the host that pgark runs on (local); for another, run `pgark drill run` there, as in a container or a job of Kubernetes with the server's programs", v)
+}
+
+// setAmcheck takes true and false for all and off too.
+func setAmcheck(to *string, v string) error {
+	switch v {
+	case "true":
+		v = AmcheckAll
+	case "false":
+		v = Off
+	}
+	return oneOf(to, v, AmcheckAll, AmcheckSample, Off)
 }
 
 func setObjective(to *time.Duration, v string) error {

@@ -148,6 +148,10 @@ func (r *reader) subtree(e entry, above string, s scope) {
 		r.copies(e, s)
 		return
 	}
+	if list, isList := e.value.(*ast.SequenceNode); isList && s.cluster != nil && path == "drill.checks.sql" {
+		r.checks(list, s)
+		return
+	}
 	for _, k := range s.keys {
 		if k.Path == path || k.Path == path+".url" && isScalar(e.value) {
 			r.leaf(e, k, s)

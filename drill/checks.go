@@ -2,8 +2,12 @@ package drill
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"strings"
+	"unicode/utf8"
+
+	"github.com/pgark/pgark/repository"
 )
 
 // Check is a query of the user's and what it must answer.
@@ -97,5 +101,39 @@ func answerText(rows [][]string) string {
 	}
 	return strings.Join(lines, "\n")
 }
+
+// Amcheck says how many tables are checked, with their indexes.
+type Amcheck string
+
+// The scopes; "" is AmcheckOff.
+const (
+	AmcheckAll    Amcheck = "all"
+	AmcheckSample Amcheck = "sample"
+	AmcheckOff    Amcheck = "off"
+)
+
+// Of the tables of a cluster a sample is one in samplePart, but not fewer than sampleLeast, nor more than the command line of pg_amcheck should hold.
+const (
+	samplePart  = 10
+	sampleLeast = 20
+	sampleMost  = 2000
+)
+
+// sampled draws tables and materialized views of all databases, each as likely as any other, and returns them as pg_amcheck's --table takes them.
+func sampled(names *repository.Names, random *rand.Rand) []string {
+	var all []string
+	for _, d := range names.Databases {
+		for _, r := range d.Relations {
+			if d.OID != 0 && (r.Kind == "r" || r.Kind == "m") && r.Filenode != 0 && !strings.ContainsRune(d.Name+r.Schema+r.Name, utf8.RuneError) {
+				all = append(all, pattern(d.Name)+"."+pattern(r.Schema)+"."+pattern(r.Name))
+			}
+		}
+	}
+	random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	return all[:min(len(all), max(len(all)/samplePart, sampleLeast), sampleMost)]
+}
+
+// pattern is a name as a pattern that means it alone ("Patterns" of psql in PostgreSQL's documentation).
+func pattern(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
 func quote(s string) string { return strconv.Quote(s) }

@@ -2,7 +2,10 @@ package drill_test
 
 import (
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/pgark/pgark/drill"
@@ -70,5 +73,41 @@ func TestParseRelation(t *testing.T) {
 		if _, _, err := drill.ParseRelation(row); err == nil {
 			t.Errorf("%v: no error", row)
 		}
+	}
+}
+
+// TestSampled: a sample is of tables that have files, of every database, and no name of them is taken for a pattern.
+func TestSampled(t *testing.T) {
+	names := &repository.Names{Databases: []repository.NamedDatabase{
+		{Relations: []repository.Relation{{Filenode: 1262, Kind: "r", Schema: "pg_catalog", Name: "pg_database"}}},
+		{OID: 5, Name: `a.b"c`, Relations: []repository.Relation{
+			{Filenode: 1, Kind: "r", Schema: "s*", Name: "Orders"},
+			{Filenode: 2, Kind: "i", Schema: "s", Name: "index"},
+			{Kind: "r", Schema: "s", Name: "view"},
+			{Filenode: 3, Kind: "r", Schema: "s", Name: "\uFFFD"},
+			{Filenode: 4, Kind: "m", Schema: "s", Name: "m"},
+		}},
+	}}
+	got := drill.Sampled(names, rand.New(rand.NewPCG(1, 2)))
+	slices.Sort(got)
+	if want := []string{`"a.b""c"."s"."m"`, `"a.b""c"."s*"."Orders"`}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	many := &repository.Names{Databases: []repository.NamedDatabase{{OID: 5, Name: "d"}}}
+	for i := range 1000 {
+		many.Databases[0].Relations = append(many.Databases[0].Relations, repository.Relation{Filenode: 1, Kind: "r", Schema: "s", Name: fmt.Sprint(i)})
+	}
+	seen := map[string]bool{}
+	for seed := range uint64(200) {
+		one := drill.Sampled(many, rand.New(rand.NewPCG(seed, 2)))
+		if len(one) != 100 {
+			t.Fatalf("got %d of 1000, want 100", len(one))
+		}
+		for _, table := range one {
+			seen[table] = true
+		}
+	}
+	if len(seen) != 1000 {
+		t.Errorf("200 samples of a tenth came by %d of 1000 tables", len(seen))
 	}
 }

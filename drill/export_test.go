@@ -2,6 +2,7 @@ package drill
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"github.com/pgark/pgark/repository"
@@ -37,6 +38,9 @@ func CheckedRelations(progress string) int64 { return checkedRelations(progress)
 
 // Pages is Opened.pages.
 func (o *Opened) Pages(ctx context.Context) (repository.DrillCheck, error) { return o.pages(ctx) }
+
+// Sampled is sampled.
+func Sampled(names *repository.Names, random *rand.Rand) []string { return sampled(names, random) }
 
 // ParseRelation is parseRelation.
 func ParseRelation(row []string) (repository.Relation, bool, error) { return parseRelation(row) }

@@ -28,7 +28,7 @@ type Options struct {
 	Notes []string
 	// Checks are the user's; Amcheck has tables and indexes checked where pg_amcheck is there.
 	Checks     []Check
-	Amcheck    bool
+	Amcheck    Amcheck
 	Objectives Objectives
 	// Keep leaves the restored cluster behind, stopped.
 	Keep         bool
@@ -56,6 +56,9 @@ type Held struct {
 // no programs (*restore.SpaceError, *restore.BinariesError, *restore.RefusedError), or an instant that was asked for cannot be restored
 // (*restore.TargetError). What the sandbox held is removed in any case, but for what Options.Keep keeps.
 func Run(ctx context.Context, cluster *repository.Cluster, o Options) (held *Held, err error) {
+	if o.Random == nil {
+		o.Random = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())) //nolint:gosec // nothing depends on its secrecy
+	}
 	d := &running{cluster: cluster, options: o}
 	place := o.Place
 	place.Recovering = d.recovering
@@ -153,11 +156,7 @@ func (d *running) makePlan(ctx context.Context) error {
 	target := d.options.Time
 	switch d.options.Asked {
 	case Random:
-		random := d.options.Random
-		if random == nil {
-			random = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())) //nolint:gosec // nothing depends on its secrecy
-		}
-		target = Draw(d.options.Window, random)
+		target = Draw(d.options.Window, d.options.Random)
 	case AtTime:
 	case Latest:
 		target = restore.Target{}
@@ -260,8 +259,14 @@ func (d *running) verify(ctx context.Context) error {
 	if d.names, err = gatherNames(ctx, d.sandbox); err != nil {
 		return fmt.Errorf("read the names of relations: %w", err)
 	}
-	if d.options.Amcheck {
-		if err := d.check(ctx, repository.CheckAmcheck, d.sandbox.opened().amcheck); err != nil {
+	if scope := d.options.Amcheck; scope == AmcheckAll || scope == AmcheckSample {
+		var only []string
+		if scope == AmcheckSample {
+			only = sampled(d.names, d.options.Random)
+		}
+		if err := d.check(ctx, repository.CheckAmcheck, func(ctx context.Context) (repository.DrillCheck, error) {
+			return d.sandbox.opened().amcheck(ctx, only)
+		}); err != nil {
 			return err
 		}
 	}

@@ -39,9 +39,21 @@ func (o *Opened) program(ctx context.Context, name string, args ...string) (*exe
 	return cmd, err
 }
 
-// amcheck checks tables and B-tree indexes of all databases. It installs the extension where it is missing: the cluster is thrown away.
-func (o *Opened) amcheck(ctx context.Context) (repository.DrillCheck, error) {
-	cmd, err := o.program(ctx, "pg_amcheck", "--all", "--maintenance-db="+o.Database, "--install-missing", "--no-password", "--progress")
+// amcheck checks tables and B-tree indexes of all databases, or only the tables of these patterns with their indexes. It installs the extension where it is
+// missing: the cluster is thrown away.
+func (o *Opened) amcheck(ctx context.Context, only []string) (repository.DrillCheck, error) {
+	arguments := []string{"--maintenance-db=" + o.Database, "--install-missing", "--no-password", "--progress"}
+	by := ""
+	if only == nil {
+		arguments = append(arguments, "--all")
+	} else {
+		by = repository.BySample
+		arguments = append(arguments, "--no-strict-names")
+		for _, table := range only {
+			arguments = append(arguments, "--table="+table)
+		}
+	}
+	cmd, err := o.program(ctx, "pg_amcheck", arguments...)
 	if errors.Is(err, exec.ErrNotFound) {
 		return repository.DrillCheck{Result: repository.CheckSkipped, Detail: "pg_amcheck is not in " + o.Server.BinDir}, nil
 	}
@@ -54,7 +66,7 @@ func (o *Opened) amcheck(ctx context.Context) (repository.DrillCheck, error) {
 	if ctx.Err() != nil {
 		return repository.DrillCheck{}, ctx.Err()
 	}
-	c := repository.DrillCheck{Result: repository.CheckPassed, Count: checkedRelations(progress.String())}
+	c := repository.DrillCheck{Result: repository.CheckPassed, By: by, Count: checkedRelations(progress.String())}
 	var exit *exec.ExitError
 	switch {
 	case err == nil:

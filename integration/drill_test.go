@@ -317,13 +317,25 @@ func (d *drills) byItself(t *testing.T) {
 		return len(found)
 	}
 	before := count()
-	agent := d.tool.with("PGARK_DRILL_SCHEDULE=@every 1s", "PGARK_DRILL_TARGET=latest", "PATH="+d.server.Version.BinDir+":/usr/bin:/bin").start(t, "run")
+	agent := d.tool.with("PGARK_DRILL_SCHEDULE=@every 1s", "PGARK_DRILL_TARGET=latest", "PGARK_DRILL_AMCHECK=sample",
+		`PGARK_DRILL_SQL=[{name: inline, query: "select 1, 2", expect: 1|2}]`, "PATH="+d.server.Version.BinDir+":/usr/bin:/bin").start(t, "run")
 	eventually(t, time.Minute, "the agent to hold a drill", func() bool { return count() > before && strings.Contains(agent.output(), "drill passed") })
 	agent.stop(t)
 	d.isClean(t)
 	newest := objects(t, d.near, "drills/*.json")
-	if text, err := os.ReadFile(newest[before]); err != nil || !strings.Contains(string(text), `"repository": "primary"`) {
+	var r repository.Drill
+	text, err := os.ReadFile(newest[before])
+	if err == nil {
+		err = json.NewDecoder(bytes.NewReader(text)).Decode(&r)
+	}
+	if err != nil || r.Repository != "primary" {
 		t.Errorf("it was the turn of the primary: %v\n%s", err, text)
+	}
+	if c := checkOf(t, r, repository.CheckAmcheck, ""); c.Result != repository.CheckPassed || c.By != repository.BySample || c.Count < 20 {
+		t.Errorf("a sample of tables: got %+v", c)
+	}
+	if c := checkOf(t, r, repository.CheckSQL, "inline"); c.Result != repository.CheckPassed || c.Got != "1|2" {
+		t.Errorf("a check of the configuration: got %+v", c)
 	}
 }
 

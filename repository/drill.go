@@ -67,10 +67,11 @@ const (
 	CheckSQL     = "sql"     // a query of the user's and what it must answer
 )
 
-// What checked pages. They are parts of the format.
+// What checked, of pages, and how much, of tables. They are parts of the format.
 const (
 	ByChecksums  = "pg_checksums" // the program, on the files of the stopped server
 	ByBaseBackup = "base_backup"  // the running server, as it does for a base backup
+	BySample     = "sample"       // of tables and their indexes: some of them, drawn at random
 )
 
 // Objective names what a drill is judged by.
@@ -229,7 +230,7 @@ type DrillCheck struct {
 	Result CheckResult `json:"result"`
 	// Count is how much was checked, of the unit that the kind has: pages, relations.
 	Count int64 `json:"count,omitzero"`
-	// By says what checked pages, and Bytes how many bytes of files it read where it does not count pages.
+	// By says what checked pages, or that relations are a sample, and Bytes how many bytes of files it read where it does not count pages.
 	By    string `json:"by,omitzero"`
 	Bytes int64  `json:"bytes,omitzero"`
 	// Database, Want and Got are of SQL checks.

@@ -32,6 +32,7 @@ func drillCommand(p *program) *cli.Command {
 					&cli.StringFlag{Name: "to", Usage: "restore random, latest or this `TIME`; drill.target by default"},
 					&cli.BoolFlag{Name: "keep", Usage: "leave the restored cluster there, stopped"},
 					&cli.StringFlag{Name: "sql", Usage: "check also what this `FILE` asks; drill.checks.sql by default", TakesFile: true},
+					&cli.StringFlag{Name: "where", Usage: "`local`, on this host; no other place is known", Value: "local"},
 					&cli.StringFlag{Name: "dir", Usage: "make the sandbox below this `DIR`; drill.dir by default", TakesFile: true},
 					&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "`N` requests at once; four for each processor"},
 					&cli.StringFlag{Name: "bin-dir", Usage: "PostgreSQL's programs of the same major: `DIR`", TakesFile: true},
@@ -77,7 +78,7 @@ func (d *drilling) readOptions() error {
 	s, c := d.session, d.whole.Drill
 	host, _ := os.Hostname()
 	o := drill.Options{
-		Asked: drill.Asked(c.Target), Amcheck: c.Amcheck, Keep: s.cli.Bool("keep"), Host: host, Writer: agent.Version(),
+		Asked: drill.Asked(c.Target), Amcheck: drill.Amcheck(c.Amcheck), Keep: s.cli.Bool("keep"), Host: host, Writer: agent.Version(),
 		Objectives: drill.Objectives{RPO: d.whole.Objectives.RPO, RTO: d.whole.Objectives.RTO},
 		Planned:    d.planned,
 		Checking:   func(kind string) { d.meter.show(progress{phase: "check", text: kind}) },
@@ -93,18 +94,12 @@ func (d *drilling) readOptions() error {
 		}
 		o.Asked, o.Time = drill.AtTime, target
 	}
-	file := s.cli.String("sql")
-	if file == "" {
-		file = c.SQL
+	if err := config.CheckWhere(s.cli.String("where")); err != nil {
+		return usagef("--where %w", err)
 	}
-	if file != "" {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return fmt.Errorf("read checks: %w", err)
-		}
-		if o.Checks, err = drill.ParseChecks(string(text)); err != nil {
-			return usagef("%s: %w", file, err)
-		}
+	var err error
+	if o.Checks, err = s.checks(c); err != nil {
+		return err
 	}
 	dir, err := s.sandboxDir(c.Dir)
 	if err != nil {
@@ -116,6 +111,30 @@ func (d *drilling) readOptions() error {
 	o.Place = d.place(dir)
 	d.options = o
 	return nil
+}
+
+// checks are those of --sql, or of the configuration.
+func (s *session) checks(c config.Drill) ([]drill.Check, error) {
+	file := s.cli.String("sql")
+	if file == "" {
+		file = c.SQL
+	}
+	if file == "" {
+		var list []drill.Check
+		for _, one := range c.Checks {
+			list = append(list, drill.Check{Name: one.Name, Database: one.Database, Query: one.Query, Want: one.Expect})
+		}
+		return list, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read checks: %w", err)
+	}
+	list, err := drill.ParseChecks(string(text))
+	if err != nil {
+		return nil, usagef("%s: %w", file, err)
+	}
+	return list, nil
 }
 
 // sandboxDir is the folder in which sandboxes are made: --dir, or that of the configuration.
@@ -399,6 +418,9 @@ func (s *session) checkText(c repository.DrillCheck) string {
 		what += " of " + count(int(c.Count), "page") + " right"
 	case c.Kind == repository.CheckAmcheck:
 		what += " of " + count(int(c.Count), "relation") + " ok"
+		if c.By == repository.BySample {
+			what += " (a sample)"
+		}
 	}
 	return s.sign(verdict) + " " + what
 }
