@@ -18,6 +18,7 @@ const module = "github.com/pgark/pgark/"
 var rooms = map[string]string{
 	"wal":                   "",
 	"compression":           "",
+	"encryption":            "",
 	"storage":               "",
 	"storage/s3":            "storage",
 	"storage/memory":        "storage",
@@ -27,21 +28,21 @@ var rooms = map[string]string{
 	"storage/storagetest":   "storage",
 	"postgres":              "wal",
 	"postgres/postgrestest": "postgres wal",
-	"repository":            "compression storage wal",
+	"repository":            "compression encryption storage wal",
 	"syncmode":              "wal",
 	"archiver":              "compression postgres repository storage wal",
 	"archiver/archivertest": "repository wal",
 	"backup":                "compression postgres repository wal",
 	"restore":               "postgres repository wal",
-	"verify":                "repository storage wal",
+	"verify":                "encryption repository storage wal",
 	"retention":             "repository storage wal",
 	"drill":                 "postgres repository restore wal",
 	"commitlog":             "repository wal",
 	"status":                "repository storage syncmode wal",
 	"config":                "backup storage/copies syncmode",
-	"agent": "archiver backup compression config postgres repository restore retention status " +
+	"agent": "archiver backup compression config encryption postgres repository restore retention status " +
 		"storage storage/copies storage/file storage/retry storage/s3 syncmode verify wal",
-	"cmd/pgark": "agent archiver backup commitlog config drill postgres repository restore retention status storage syncmode verify wal",
+	"cmd/pgark": "agent archiver backup commitlog config drill encryption postgres repository restore retention status storage syncmode verify wal",
 }
 
 // owners names the one room that may import each outside module.
@@ -55,6 +56,7 @@ var owners = map[string]string{
 	"github.com/prometheus/": "config",
 	"github.com/go-co-op/":   "backup",
 	"github.com/coreos/":     "agent",
+	"filippo.io/":            "encryption",
 }
 
 // pure lists the files that decide and do not act: no context, no input or output, no log.

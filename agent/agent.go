@@ -112,6 +112,10 @@ func logRetries(ctx context.Context, logger *slog.Logger) func(retry.Event) {
 // OpenRepository opens the existing repository of a cluster's configuration. It returns
 // repository.ErrNoRepository if there is none. The caller closes the store.
 func OpenRepository(ctx context.Context, c config.Cluster, o StoreOptions) (*repository.Repository, *Store, error) {
+	keys, err := loadKeys(c)
+	if err != nil {
+		return nil, nil, err
+	}
 	store, err := OpenStore(ctx, c.Repo.URL, o)
 	if err != nil {
 		return nil, nil, err
@@ -120,7 +124,7 @@ func OpenRepository(ctx context.Context, c config.Cluster, o StoreOptions) (*rep
 	if err != nil {
 		return nil, nil, errors.Join(opening(c.Repo.URL, err), store.Close())
 	}
-	return r, store, nil
+	return r.With(keys), store, nil
 }
 
 // opening says which repository could not be opened.

@@ -58,7 +58,7 @@ func Backup(ctx context.Context, c config.Cluster, o BackupOptions) (repository.
 		return repository.Backup{}, err
 	}
 	defer func() { _ = stores.Close() }() // all writes were confirmed before
-	r, err := repository.Open(ctx, stores.all[0].store)
+	r, err := stores.open(ctx, stores.all[0].store)
 	if err != nil {
 		return repository.Backup{}, opening(c.Repo.URL, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pgark/pgark/config"
+	"github.com/pgark/pgark/encryption"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/storage/copies"
@@ -27,14 +28,19 @@ type place struct {
 type places struct {
 	storage.Store
 
-	all []place
+	all  []place
+	keys encryption.Keys
 	// copies is what Store is where the agent makes copies; nil where it makes none.
 	copies *copies.Store
 }
 
 // openPlaces opens the stores of a cluster. It reads and writes nothing in them. The caller closes them.
 func openPlaces(ctx context.Context, c config.Cluster, o StoreOptions) (*places, error) {
-	p := &places{}
+	keys, err := loadKeys(c)
+	if err != nil {
+		return nil, err
+	}
+	p := &places{keys: keys}
 	for _, one := range append([]config.Copy{{Name: config.Primary, URL: c.Repo.URL}}, c.Copies...) {
 		logged := o
 		if len(c.Copies) > 0 {
@@ -61,7 +67,7 @@ func openPlaces(ctx context.Context, c config.Cluster, o StoreOptions) (*places,
 		return nil, errors.Join(err, p.Close())
 	}
 	p.copies, err = copies.New(members, copies.Options{
-		Required: required, CatchUp: o.catchUp, Same: repository.SameContent, Marker: repository.MarkerKey, Logger: o.Logger,
+		Required: required, CatchUp: o.catchUp, Same: repository.SameContent(keys), Marker: repository.MarkerKey, Logger: o.Logger,
 	})
 	if err != nil {
 		return nil, errors.Join(err, p.Close())
@@ -96,6 +102,10 @@ func OpenSources(ctx context.Context, c config.Cluster, o StoreOptions) (*reposi
 		}
 		return r, &Sources{stores: []*Store{store}}, nil
 	}
+	keys, err := loadKeys(c)
+	if err != nil {
+		return nil, nil, err
+	}
 	s := &Sources{}
 	var list []repository.Source
 	for _, one := range append([]config.Copy{{Name: config.Primary, URL: c.Repo.URL}}, c.Copies...) {
@@ -112,7 +122,7 @@ func OpenSources(ctx context.Context, c config.Cluster, o StoreOptions) (*reposi
 		return nil, nil, errors.Join(opening(c.Repo.URL, err), s.Close())
 	}
 	s.Sources = sources
-	return r, s, nil
+	return r.With(keys), s, nil
 }
 
 // of is the options with a logger that names the repository.
@@ -208,7 +218,7 @@ func (p *places) read(ctx context.Context) (found []*repository.Repository, errs
 	var group errgroup.Group
 	for i, one := range p.all {
 		group.Go(func() error {
-			found[i], errs[i] = repository.Open(ctx, one.store)
+			found[i], errs[i] = p.open(ctx, one.store)
 			return nil
 		})
 	}
@@ -241,14 +251,30 @@ func (p *places) agree(found []*repository.Repository, errs []error) (fresh bool
 	return fresh, nil
 }
 
-// create opens the repository, or makes it on the primary where no place holds one. A copy that does not answer keeps a new
-// repository from being made: it may hold the old one.
+// create opens the repository for an agent, or makes it. The error is repository.ErrPlain if nothing may be put there in clear, and no public keys are configured.
 func (p *places) create(ctx context.Context) (*repository.Repository, error) {
+	r, err := p.establish(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.CheckSealing(ctx); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// establish opens the repository, or makes it on the primary where no place holds one. A copy that does not answer keeps a new
+// repository from being made: it may hold the old one.
+func (p *places) establish(ctx context.Context) (*repository.Repository, error) {
 	if p.copies == nil {
 		if _, err := storage.Probe(ctx, p.Store); err != nil {
 			return nil, err
 		}
-		return repository.Create(ctx, p.Store)
+		r, err := repository.Create(ctx, p.Store)
+		if err != nil {
+			return nil, err
+		}
+		return r.With(p.keys), nil
 	}
 	looking, cancel := context.WithTimeout(ctx, preflightTimeout)
 	found, errs := p.look(looking)
@@ -265,5 +291,14 @@ func (p *places) create(ctx context.Context) (*repository.Repository, error) {
 			return nil, err
 		}
 	}
-	return repository.Open(ctx, p.Store)
+	return p.open(ctx, p.Store)
+}
+
+// open opens the repository in one of the stores, with the keys of the configuration.
+func (p *places) open(ctx context.Context, store storage.Store) (*repository.Repository, error) {
+	r, err := repository.Open(ctx, store)
+	if err != nil {
+		return nil, err
+	}
+	return r.With(p.keys), nil
 }

@@ -73,7 +73,7 @@ func (k *check) drill(d *status.Drill) {
 
 // holdings surveys a repository.
 func (k *check) holdings(ctx context.Context, p *checkedPlace) (*repository.Cluster, holdings, error) {
-	r, err := repository.Open(ctx, p.store)
+	r, err := k.open(ctx, p.store)
 	if err != nil {
 		return nil, holdings{}, err
 	}

@@ -10,9 +10,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"filippo.io/age"
+
 	"github.com/pgark/pgark/archiver"
 	"github.com/pgark/pgark/archiver/archivertest"
 	"github.com/pgark/pgark/compression"
+	"github.com/pgark/pgark/encryption"
 	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/storage"
@@ -29,6 +32,8 @@ type lab struct {
 	anchor wal.LSN
 	opts   archiver.Options
 	logged bytes.Buffer
+	keys   encryption.Keys       // of the archiver
+	opens  encryption.Identities // opens what it encrypted
 
 	archiver *archiver.Archiver
 	stop     context.CancelFunc
@@ -45,7 +50,29 @@ func newLab(t testing.TB) *lab {
 }
 
 func (l *lab) open(ctx context.Context) (*repository.Repository, error) {
-	return repository.Create(ctx, recorder{Store: l.store, log: l.log})
+	r, err := repository.Create(ctx, recorder{Store: l.store, log: l.log})
+	if err != nil {
+		return nil, err
+	}
+	return r.With(l.keys), nil
+}
+
+// seal makes the archiver encrypt, with public keys and a proof key alone.
+func (l *lab) seal() {
+	l.t.Helper()
+	key, err := age.GenerateX25519Identity()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if l.keys.Recipients, err = encryption.ParseRecipients([]byte(key.Recipient().String())); err != nil {
+		l.t.Fatal(err)
+	}
+	if l.keys.Proofs, err = encryption.ParseProofKeys([]byte(strings.Repeat("5c", encryption.ProofSize))); err != nil {
+		l.t.Fatal(err)
+	}
+	if l.opens, err = encryption.ParseIdentities([]byte(key.String())); err != nil {
+		l.t.Fatal(err)
+	}
 }
 
 // start runs an archiver.
@@ -91,7 +118,7 @@ func (l *lab) cluster() *repository.Cluster {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	return r.Cluster(systemID)
+	return r.With(encryption.Keys{Recipients: l.keys.Recipients, Identities: l.opens}).Cluster(systemID)
 }
 
 // fill writes to a segment's end and archives it.
@@ -120,13 +147,16 @@ func (l *lab) remove(pattern string) {
 // putPiece puts a piece as another agent would.
 func (l *lab) putPiece(tli wal.TimelineID, r wal.Range, plain []byte) {
 	l.t.Helper()
-	e, err := repository.NewWALEncoder(compression.Zstd()).Encode(repository.WALObject{
+	encoder := repository.NewWALEncoder(compression.Zstd())
+	writer := l.cluster().With(l.keys)
+	writer.Prove(encoder)
+	e, err := encoder.Encode(repository.WALObject{
 		SystemID: systemID, Timeline: tli, SegmentSize: segSize, Kind: repository.KindPiece, Range: r,
 	}, plain)
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	if err := l.cluster().PutWAL(l.t.Context(), e); err != nil {
+	if err := writer.PutWAL(l.t.Context(), e); err != nil {
 		l.t.Fatal(err)
 	}
 }

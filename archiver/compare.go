@@ -105,7 +105,7 @@ func compareStream(ctx context.Context, conn Conn, p *prepared, e early) error {
 	if err != nil {
 		return err
 	}
-	c := comparison{cluster: p.cluster, timeline: e.timeline, entries: entries, end: e.bytes.End, sparse: true}
+	c := comparison{cluster: p.cluster, timeline: e.timeline, entries: entries, listed: entries, end: e.bytes.End, sparse: true}
 	if err := conn.StartReplication(ctx, postgres.Start{Timeline: e.timeline, LSN: e.starts[0]}); err != nil {
 		return err
 	}

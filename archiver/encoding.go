@@ -18,9 +18,10 @@ type encoder struct {
 	held   atomic.Int64
 }
 
-func newEncoder(codec compression.Codec, w *window) *encoder {
+func newEncoder(cluster *repository.Cluster, codec compression.Codec, w *window) *encoder {
 	e := &encoder{window: w}
 	e.WALEncoder = repository.NewWALEncoder(countedCodec{Codec: codec, encoder: e})
+	cluster.Prove(e.WALEncoder)
 	return e
 }
 

@@ -150,9 +150,10 @@ func fence(err error) bool {
 		conflict *ConflictError
 		stored   *repository.ConflictError
 		format   *repository.FormatError
+		key      *repository.KeyError
 	)
 	return errors.As(err, &foreign) || errors.As(err, &size) || errors.As(err, &timeline) || errors.As(err, &ahead) ||
 		errors.As(err, &history) || errors.As(err, &restored) ||
-		errors.As(err, &conflict) || errors.As(err, &stored) || errors.As(err, &format) ||
-		errors.Is(err, postgres.ErrAheadOfServer)
+		errors.As(err, &conflict) || errors.As(err, &stored) || errors.As(err, &format) || errors.As(err, &key) ||
+		errors.Is(err, repository.ErrPlain) || errors.Is(err, postgres.ErrAheadOfServer)
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/wal"
 )
 
@@ -192,12 +193,14 @@ func merge(a, b repository.Summary) repository.Summary {
 type comparison struct {
 	cluster  *repository.Cluster
 	timeline wal.TimelineID
-	entries  []repository.Entry // ordered by start
+	entries  []repository.Entry // that hold what is compared, ordered by start
+	listed   []repository.Entry // these and others that hold the same bytes: of what cannot be opened here, each is compared by itself
 	end      wal.LSN            // of what is to be compared
 	sparse   bool               // entries leave holes, which are passed over
 
 	object wal.Range // in plain
 	plain  []byte
+	proofs map[storage.Key]*repository.Proof // of entries that cannot be opened here
 }
 
 // check returns a *ConflictError if b, the bytes from at on, differs from what
@@ -206,10 +209,18 @@ func (c *comparison) check(ctx context.Context, at wal.LSN, b []byte) error {
 	if compareNothing {
 		return nil
 	}
+	if err := c.prove(ctx, at, b); err != nil {
+		return err
+	}
 	for len(b) > 0 && at < c.end {
 		if !c.object.Contains(at) {
 			if hole := c.hole(at); hole > 0 {
 				n := min(uint64(len(b)), uint64(hole))
+				at, b = at+wal.LSN(n), b[n:]
+				continue
+			}
+			if locked := c.locked(at); locked > 0 { // its proof tells
+				n := min(uint64(len(b)), uint64(locked))
 				at, b = at+wal.LSN(n), b[n:]
 				continue
 			}
@@ -233,6 +244,51 @@ func (c *comparison) check(ctx context.Context, at wal.LSN, b []byte) error {
 		c.plain = nil
 	}
 	return nil
+}
+
+// prove holds b, the bytes from at on, against the proofs of the entries that are encrypted and cannot be opened here. Of an entry whose first byte, or last, the
+// server does not send nothing can be told.
+func (c *comparison) prove(ctx context.Context, at wal.LSN, b []byte) error {
+	if at >= c.end {
+		return nil
+	}
+	for _, e := range c.listed {
+		r := wal.Range{Start: max(e.Range.Start, at), End: min(e.Range.End, at+wal.LSN(len(b)))}
+		if r.Empty() || e.Range.Start >= c.end || !c.cluster.Locked(e) {
+			continue
+		}
+		p := c.proofs[e.Key]
+		if p == nil {
+			if e.Range.Start < at {
+				continue
+			}
+			var err error
+			if p, err = c.cluster.NewProof(ctx, e); errors.Is(err, repository.ErrNoWAL) {
+				return errVanished
+			} else if err != nil {
+				return err
+			}
+			if c.proofs == nil {
+				c.proofs = map[storage.Key]*repository.Proof{}
+			}
+			c.proofs[e.Key] = p
+		}
+		_, _ = p.Write(b[r.Start-at : r.End-at]) // never fails
+		if r.End == e.Range.End && p.Check() != nil {
+			return &ConflictError{Timeline: c.timeline, At: e.Range.Start}
+		}
+	}
+	return nil
+}
+
+// locked returns how many bytes from at on are in an entry that cannot be opened here; 0 if they are not.
+func (c *comparison) locked(at wal.LSN) wal.LSN {
+	for _, e := range c.entries {
+		if e.Range.Contains(at) && c.cluster.Locked(e) {
+			return e.Range.End - at
+		}
+	}
+	return 0
 }
 
 // hole returns how many bytes from at on are in no entry, where that may be.

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/pgark/pgark/archiver"
+	"github.com/pgark/pgark/encryption"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/storage/memory"
 	"github.com/pgark/pgark/wal"
@@ -270,33 +272,127 @@ func TestFences(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { fenced(newLab(t), test.change, test.want) })
+		})
+		// What two objects of the archive hold is told apart by the server's own bytes, where they cannot be opened.
+		want := test.want
+		if want == any(&stored) {
+			want = &conflict
+		}
+		if want != any(&conflict) {
+			continue // no content decides
+		}
+		t.Run(test.name+", without a private key", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newLab(t)
+				l.seal()
+				fenced(l, test.change, want)
+			})
+		})
+	}
+}
+
+// fenced archives, changes something, and wants the archiver to stop before it writes anything.
+func fenced(l *lab, change func(l *lab), want any) {
+	t := l.t
+	t.Helper()
+	l.start()
+	l.server.write(1_500_000)
+	l.await()
+	l.finish()
+	change(l)
+	puts := l.store.Count(memory.Put, "*")
+	l.start()
+	err := <-l.done
+	if !errors.As(err, want) {
+		t.Fatalf("run: got %v, want %T\n%s", err, want, l.logged.String())
+	}
+	if got := l.store.Count(memory.Put, "*"); got != puts {
+		t.Errorf("puts: got %d more, want none", got-puts)
+	}
+	var fence *archiver.FenceError
+	if !errors.As(err, &fence) || fence.Server != "127.0.0.1:5432" {
+		t.Errorf("run: got %v, which names no server", err)
+	}
+	if s := l.archiver.Status(); s.State != archiver.Fenced || s.Error == "" {
+		t.Errorf("status: %+v", s)
+	}
+	if err := l.archiver.WaitDurable(t.Context(), 1, l.server.end()+1<<30); !errors.Is(err, archiver.ErrStopped) {
+		t.Errorf("wait: got %v, want ErrStopped", err)
+	}
+	l.log.judge(t, l.anchor)
+}
+
+// TestSealedGoesOn: an archiver without a private key goes on where the one before ended or was killed; all is encrypted, and opens to the server's bytes.
+func TestSealedGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.seal()
+		for range 4 {
+			l.start()
+			l.server.write(433_333)
+			l.await()
+			l.finish()
+		}
+		l.opts.StopTimeout = 1 // dies with what is in flight
+		l.start()
+		l.store.Hang(memory.Put, "*/00000001000000000000000*.*")
+		l.server.write(2_500_000)
+		time.Sleep(5 * time.Second)
+		l.finish()
+		l.opts.StopTimeout = 0
+		l.store.Reset()
+		l.fill()
+		at := l.server.end()
+		l.server.promote(2, at)
+		l.start()
+		l.server.write(100_000)
+		l.await()
+		l.finish()
+		l.compare(1, l.anchor, at)
+		l.compare(2, at, l.server.end())
+		for _, key := range l.store.Keys() {
+			if strings.Contains(string(key), "/wal/") && !strings.HasSuffix(string(key), ".age") && !strings.HasSuffix(string(key), ".history") {
+				t.Errorf("%s is not encrypted", key)
+			}
+		}
+	})
+}
+
+// TestSealedFences: who can neither open nor prove what is archived, or would put in clear what is encrypted, stops.
+func TestSealedFences(t *testing.T) {
+	var key *repository.KeyError
+	for name, test := range map[string]struct {
+		keys func(l *lab)
+		want func(error) bool
+	}{
+		"no keys any more": {func(l *lab) { l.keys = encryption.Keys{} }, func(err error) bool { return errors.As(err, &key) }},
+		"another proof key": {func(l *lab) {
+			l.keys.Proofs, _ = encryption.ParseProofKeys([]byte(strings.Repeat("00", encryption.ProofSize)))
+		}, func(err error) bool { return errors.As(err, &key) }},
+		"public keys alone": {func(l *lab) { l.keys.Proofs = nil }, func(err error) bool { return errors.As(err, &key) }},
+		"a private key alone": {func(l *lab) {
+			l.keys = encryption.Keys{Identities: l.opens}
+			l.server.write(1000)
+		}, func(err error) bool { return errors.Is(err, repository.ErrPlain) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLab(t)
+				l.seal()
 				l.start()
 				l.server.write(1_500_000)
 				l.await()
 				l.finish()
-				test.change(l)
-				puts := l.store.Count(memory.Put, "*")
+				objects := len(l.store.Keys())
+				test.keys(l)
 				l.start()
-				err := <-l.done
-				if !errors.As(err, test.want) {
-					t.Fatalf("run: got %v, want %T\n%s", err, test.want, l.logged.String())
+				if err := <-l.done; !test.want(err) {
+					t.Fatalf("run: %v", err)
 				}
-				if got := l.store.Count(memory.Put, "*"); got != puts {
-					t.Errorf("puts: got %d more, want none", got-puts)
+				if got := len(l.store.Keys()); got != objects {
+					t.Errorf("objects: got %d, want %d", got, objects)
 				}
-				var fence *archiver.FenceError
-				if !errors.As(err, &fence) || fence.Server != "127.0.0.1:5432" {
-					t.Errorf("run: got %v, which names no server", err)
-				}
-				if s := l.archiver.Status(); s.State != archiver.Fenced || s.Error == "" {
-					t.Errorf("status: %+v", s)
-				}
-				if err := l.archiver.WaitDurable(t.Context(), 1, l.server.end()+1<<30); !errors.Is(err, archiver.ErrStopped) {
-					t.Errorf("wait: got %v, want ErrStopped", err)
-				}
-				l.log.judge(t, l.anchor)
 			})
 		})
 	}

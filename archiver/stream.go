@@ -113,13 +113,13 @@ func newStream(a *Archiver, p prepared, conn Conn) *stream {
 	close(s.before)
 	s.window = newWindow(size, o.Buffer, s.whole)
 	s.reading = newReading(size, p.from.start, &comparison{
-		cluster: p.cluster, timeline: p.from.timeline, entries: p.entries, end: p.from.durable,
+		cluster: p.cluster, timeline: p.from.timeline, entries: p.entries, listed: p.listed, end: p.from.durable,
 	})
 	s.reading.chain = p.chain
 	for range o.Workers {
-		s.encoders <- newEncoder(o.Codec, s.window)
+		s.encoders <- newEncoder(s.cluster, o.Codec, s.window)
 	}
-	s.pieceEncoders <- newEncoder(o.Codec, s.window)
+	s.pieceEncoders <- newEncoder(s.cluster, o.Codec, s.window)
 	s.assembler = newAssembler(assemblerConfig{
 		size: size, interval: o.Interval, maxPiece: o.maxPiece(), slots: o.Uploads, fresh: p.from.fresh,
 	}, p.from.start, p.from.durable)

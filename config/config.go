@@ -110,6 +110,7 @@ type Repo struct {
 	Every time.Duration
 	// Compression is a codec's name: zstd or s2.
 	Compression string
+	Encryption  Encryption
 }
 
 // Keep says how much WAL the slot may keep on the server. The zero value sets no limit beside the server's own.
@@ -262,6 +263,7 @@ func complete(c Config) faults {
 	}
 	for _, cluster := range c.Clusters {
 		f = append(f, completeCopies(c.File, cluster)...)
+		f = append(f, completeEncryption(c.File, cluster)...)
 		if cluster.Keep.OnLimit == Drop && cluster.Keep.Max == 0 {
 			f = append(f, Fault{
 				File: c.File, Key: "clusters." + cluster.Name + ".slot.on_limit",

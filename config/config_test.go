@@ -314,7 +314,10 @@ func TestFaultsOfForm(t *testing.T) {
 		"duplicate key":   {"clusters:\n  main:\n    postgres: a\n    postgres: b\n", "already defined"},
 		"broken YAML":     {"clusters: {main\n", "pgark.yml:1"},
 		"tab":             {"clusters:\n\tmain:\n", "pgark.yml:2"},
-		"unknown tag":     {"clusters: {main: {repo: !credential x}}", "only !env"},
+		"unknown tag":     {"clusters: {main: {repo: !secret x}}", "only !env"},
+		"no credentials":  {"clusters: {main: {repo: !credential x}}", "CREDENTIALS_DIRECTORY"},
+		"no proof key":    {"clusters: {main: {repo: {url: \"file:///r\", encryption: {recipients_file: /k}}}}", "proof_key_file"},
+		"relative key":    {"clusters: {main: {repo: {url: \"file:///r\", encryption: {identity_file: k}}}}", "absolute path"},
 		"drop, and when":  {"clusters: {main: {repo: \"file:///r\", slot: {on_limit: drop}}}", "needs slot.keep_max"},
 		"keep too little": {"clusters: {main: {repo: \"file:///r\", slot: {keep_max: 64MB}}}", "want 100MB or more"},
 		"keep how much":   {"clusters: {main: {repo: \"file:///r\", slot: {keep_max: 64}}}", "is not a size"},
@@ -325,6 +328,25 @@ func TestFaultsOfForm(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v, want %q", name, err, test.want)
 		}
+	}
+}
+
+func TestEncryption(t *testing.T) {
+	text := "clusters: {main: {repo: {url: \"file:///r\", encryption: {recipients_file: /etc/age.pub, identity_file: !credential repo.key}}}}"
+	c, err := config.Load(config.Sources{File: write(t, text), Environment: []string{"CREDENTIALS_DIRECTORY=/run/credentials/pgark"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Encryption{RecipientsFile: "/etc/age.pub", IdentityFile: "/run/credentials/pgark/repo.key"}
+	if got := c.Clusters[0].Repo.Encryption; got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if _, err := config.Load(config.Sources{File: write(t, strings.Replace(text, "repo.key", "../x", 1)), Environment: []string{"CREDENTIALS_DIRECTORY=/run"}}); err == nil {
+		t.Error("a credential with a slash was taken")
+	}
+	c, err = config.Load(config.Sources{Repo: "file:///r", Environment: []string{"PGARK_ENCRYPTION_IDENTITY_FILE=/k"}})
+	if err != nil || c.Clusters[0].Repo.Encryption.IdentityFile != "/k" {
+		t.Errorf("variable: got %+v, %v", c, err)
 	}
 }
 

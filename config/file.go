@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -206,7 +207,7 @@ func (r *reader) leaf(e entry, k Key, s scope) {
 }
 
 // scalar returns the text of a plain value, as written: a unit decides what it means.
-// The tag !env takes the text from a variable of the environment.
+// The tag !env takes the text from a variable of the environment, and !credential is the path of a file that systemd provides.
 func (r *reader) scalar(n ast.Node) (string, error) {
 	switch n := n.(type) {
 	case *ast.NullNode:
@@ -218,12 +219,15 @@ func (r *reader) scalar(n ast.Node) (string, error) {
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
 		return n.GetToken().Value, nil
 	case *ast.TagNode:
-		if n.Start.Value != "!env" {
-			return "", fmt.Errorf("tag %s is not known; only !env NAME is", n.Start.Value)
+		if n.Start.Value != "!env" && n.Start.Value != "!credential" {
+			return "", fmt.Errorf("tag %s is not known; only !env NAME and !credential NAME are", n.Start.Value)
 		}
 		name, err := r.scalar(n.Value)
 		if err != nil {
 			return "", err
+		}
+		if n.Start.Value == "!credential" {
+			return r.credential(name)
 		}
 		value, ok := r.env[name]
 		if !ok {
@@ -232,6 +236,18 @@ func (r *reader) scalar(n ast.Node) (string, error) {
 		return value, nil
 	}
 	return "", fmt.Errorf("want a single value, got %s", kindOf(n))
+}
+
+// credential returns the path of a credential that systemd gives the unit (LoadCredential= in systemd.exec(5)).
+func (r *reader) credential(name string) (string, error) {
+	folder := r.env["CREDENTIALS_DIRECTORY"]
+	if folder == "" {
+		return "", fmt.Errorf("credential %q: the environment has no CREDENTIALS_DIRECTORY; systemd sets it for a unit with LoadCredential", name)
+	}
+	if name == "" || strings.ContainsRune(name, '/') {
+		return "", fmt.Errorf("credential %q: want a name without a slash", name)
+	}
+	return filepath.Join(folder, name), nil
 }
 
 func isScalar(n ast.Node) bool {

@@ -25,16 +25,23 @@ type BackupReader struct {
 	backup Backup
 	codec  compression.Codec
 	packs  []Pack
+	parts  sealedParts
+}
+
+// backupReader returns a reader that has not read the index.
+func (c *Cluster) backupReader(b Backup) *BackupReader {
+	return &BackupReader{store: c.store, prefix: backupPrefix(c.id, b.ID), backup: b, parts: sealedParts{keys: c.ring()}}
 }
 
 // OpenBackup reads the top of the index of b, a record that Backups or Backup returned. The error is a *CorruptError if it is not what the
-// record says.
+// record says, and a *KeyError if it is encrypted and the keys do not open it.
 func (c *Cluster) OpenBackup(ctx context.Context, b Backup) (*BackupReader, error) {
 	codec, err := compression.ByName(b.Codec)
 	if err != nil {
 		return nil, fmt.Errorf("open backup %s: %w", b.ID, err)
 	}
-	r := &BackupReader{store: c.store, prefix: backupPrefix(c.id, b.ID), backup: b, codec: codec}
+	r := c.backupReader(b)
+	r.codec = codec
 	if err := r.readTop(ctx); err != nil {
 		return nil, fmt.Errorf("open backup %s: %w", b.ID, err)
 	}
@@ -42,8 +49,8 @@ func (c *Cluster) OpenBackup(ctx context.Context, b Backup) (*BackupReader, erro
 }
 
 func (r *BackupReader) readTop(ctx context.Context) error {
-	key, top := r.prefix+indexName, r.backup.Index.Top
-	stored, err := r.readVerified(ctx, key, storage.Span{Offset: 0, Length: top.Size}, top.SHA256)
+	key, top := r.prefix+r.backup.name(indexName), r.backup.Index.Top
+	stored, err := r.readPart(ctx, key, storage.Span{Offset: 0, Length: top.Size}, top.SHA256)
 	if err != nil {
 		return err
 	}
@@ -51,8 +58,19 @@ func (r *BackupReader) readTop(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if HeaderSize+int64(h.Stored) != r.backup.Index.Size {
-		return &CorruptError{Key: key, Reason: fmt.Sprintf("%d bytes, record says %d", HeaderSize+h.Stored, r.backup.Index.Size)}
+	size := r.backup.Index.Size
+	if r.backup.Sealed() {
+		o, err := r.parts.object(ctx, r.store, key, size)
+		if err != nil {
+			return err
+		}
+		if err := o.outline.agrees(key, h); err != nil {
+			return err
+		}
+		size = o.plain
+	}
+	if HeaderSize+int64(h.Stored) != size {
+		return &CorruptError{Key: key, Reason: fmt.Sprintf("%d bytes, record says %d", HeaderSize+h.Stored, size)}
 	}
 	limit := int(min(topLimit, h.Plain))
 	text, err := compression.Zstd().NewDecoder().DecodeFrame(nil, stored[HeaderSize:], limit)
@@ -63,17 +81,46 @@ func (r *BackupReader) readTop(ctx context.Context) error {
 		return &CorruptError{Key: key, Reason: "top", Err: err}
 	}
 	if n := len(r.packs); n > 0 {
-		if last := r.packs[n-1].line; last.offset+last.Stored > r.backup.Index.Size {
+		if last := r.packs[n-1].line; last.offset+last.Stored > size {
 			return &CorruptError{Key: key, Reason: "lines reach past its end"}
 		}
+	}
+	if r.backup.Sealed() {
+		return r.matchRecord(key)
 	}
 	return nil
 }
 
-// readVerified reads a span and compares its SHA-256.
+// matchRecord compares the packs in the index of an encrypted backup with those in the record.
+func (r *BackupReader) matchRecord(key storage.Key) error {
+	same := slices.EqualFunc(r.packs, r.backup.Encryption.Packs, func(p Pack, s SealedPack) bool { return p.Name == s.Name })
+	if !same {
+		return &CorruptError{Key: key, Reason: "names other packs than the record"}
+	}
+	return nil
+}
+
+// readVerified reads a span of what is stored and compares its SHA-256.
 func (r *BackupReader) readVerified(ctx context.Context, key storage.Key, span storage.Span, sum Sum) ([]byte, error) {
+	return r.readSum(ctx, key, span, sum, storage.ReadSpan)
+}
+
+// readPart reads a span of the index as it is without encryption and compares its SHA-256.
+func (r *BackupReader) readPart(ctx context.Context, key storage.Key, span storage.Span, sum Sum) ([]byte, error) {
+	if !r.backup.Sealed() {
+		return r.readVerified(ctx, key, span, sum)
+	}
+	return r.readSum(ctx, key, span, sum, func(ctx context.Context, store storage.Store, key storage.Key, span storage.Span) ([]byte, error) {
+		return r.parts.read(ctx, store, key, r.backup.Index.Size, span)
+	})
+}
+
+// spanReading is storage.ReadSpan, or what decrypts besides.
+type spanReading func(ctx context.Context, store storage.Store, key storage.Key, span storage.Span) ([]byte, error)
+
+func (r *BackupReader) readSum(ctx context.Context, key storage.Key, span storage.Span, sum Sum, read spanReading) ([]byte, error) {
 	return verified(ctx, r.store, key, func(ctx context.Context, store storage.Store) ([]byte, error) {
-		stored, err := storage.ReadSpan(ctx, store, key, span)
+		stored, err := read(ctx, store, key, span)
 		if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrSpan) {
 			return nil, &CorruptError{Key: key, Reason: "not as long as the index and record say", Err: err}
 		}
@@ -112,9 +159,9 @@ func (r *BackupReader) Packs() []Pack { return slices.Clone(r.packs) }
 // Table reads the part of the index that belongs to p, one of Packs. It is not kept: the caller holds what it needs. The error is a
 // *CorruptError if it is not what the top says, or says what cannot be.
 func (r *BackupReader) Table(ctx context.Context, p Pack) (*PackTable, error) {
-	key := r.prefix + indexName
+	key := r.prefix + r.backup.name(indexName)
 	span := storage.Span{Offset: p.line.offset, Length: p.line.Stored}
-	stored, err := r.readVerified(ctx, key, span, p.line.SHA256)
+	stored, err := r.readPart(ctx, key, span, p.line.SHA256)
 	if err != nil {
 		return nil, fmt.Errorf("read index of %s: %w", p.Name, err)
 	}
@@ -135,14 +182,21 @@ func (r *BackupReader) ReadRuns(ctx context.Context, t *PackTable, first, n int)
 	if first < 0 || n < 1 || n > len(t.Runs)-first {
 		return nil, fmt.Errorf("read runs %d to %d of %s: it has %d", first, first+n, t.Pack.Name, len(t.Runs))
 	}
-	return verified(ctx, r.store, t.Pack.key(r.prefix), func(ctx context.Context, store storage.Store) ([]byte, error) {
+	return verified(ctx, r.store, r.backup.packKey(r.prefix, &t.Pack), func(ctx context.Context, store storage.Store) ([]byte, error) {
 		return r.readRuns(ctx, store, t, first, n)
 	})
 }
 
 func (r *BackupReader) readRuns(ctx context.Context, store storage.Store, t *PackTable, first, n int) ([]byte, error) {
-	key := t.Pack.key(r.prefix)
-	stored, err := storage.ReadSpan(ctx, store, key, t.RunSpan(first, n))
+	key := r.backup.packKey(r.prefix, &t.Pack)
+	read := storage.ReadSpan
+	if r.backup.Sealed() {
+		sealed := r.backup.pack(t.Pack.Name)
+		read = func(ctx context.Context, store storage.Store, key storage.Key, span storage.Span) ([]byte, error) {
+			return r.parts.read(ctx, store, key, sealed.Size, span)
+		}
+	}
+	stored, err := read(ctx, store, key, t.RunSpan(first, n))
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrSpan) {
 		return nil, &CorruptError{Key: key, Reason: "not as long as the index says", Err: err}
 	}
@@ -164,7 +218,7 @@ func (r *BackupReader) readRuns(ctx context.Context, store storage.Store, t *Pac
 // *CorruptError.
 func (r *BackupReader) VerifyIndex(ctx context.Context) error {
 	o := r.backup.Index
-	if _, err := r.readVerified(ctx, r.prefix+indexName, storage.Span{Offset: 0, Length: o.Size}, o.SHA256); err != nil {
+	if _, err := r.readVerified(ctx, r.prefix+r.backup.name(indexName), storage.Span{Offset: 0, Length: o.Size}, o.SHA256); err != nil {
 		return fmt.Errorf("verify index: %w", err)
 	}
 	return nil
@@ -172,10 +226,27 @@ func (r *BackupReader) VerifyIndex(ctx context.Context) error {
 
 // Manifest reads PostgreSQL's backup_manifest. The error is a *CorruptError if it is not what the record says.
 func (r *BackupReader) Manifest(ctx context.Context) ([]byte, error) {
-	key, o := r.prefix+manifestName, r.backup.Manifest
+	key, o := r.prefix+r.backup.name(manifestName), r.backup.Manifest
 	stored, err := r.readVerified(ctx, key, storage.Span{Offset: 0, Length: o.Size}, o.SHA256)
 	if err != nil {
 		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	if r.backup.Sealed() {
+		o, inner, err := r.parts.keys.unseal(nil, key, stored)
+		if err != nil {
+			return nil, fmt.Errorf("read manifest: %w", err)
+		}
+		if len(inner) < HeaderSize {
+			return nil, &CorruptError{Key: key, Reason: "header", Err: errHeaderShort}
+		}
+		h, err := r.checkHeader(key, KindManifest, inner)
+		if err == nil {
+			err = o.agrees(key, h)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return decodePayload(key, &h, inner[HeaderSize:])
 	}
 	h, err := r.checkHeader(key, KindManifest, stored)
 	if err != nil {

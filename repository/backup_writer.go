@@ -44,6 +44,7 @@ type BackupWriter struct {
 	start   BackupStart
 	codec   compression.Codec
 	prefix  storage.Key
+	seals   bool        // data are encrypted
 	buffers chan []byte // one buffer or nil for each that may be in use
 
 	mu     sync.Mutex
@@ -66,12 +67,17 @@ type writtenPack struct {
 	files int64
 	plain int64 // bytes of its files
 	links []File
+	// stored is the encrypted object; zero if it is not.
+	stored StoredObject
 }
 
-// NewBackup begins a backup. It returns ErrBackupExists if anything lies under its id: the caller takes another.
+// NewBackup begins a backup. It returns ErrBackupExists if anything lies under its id: the caller takes another; and ErrPlain if it would not be encrypted and must be.
 func (c *Cluster) NewBackup(ctx context.Context, start BackupStart) (*BackupWriter, error) {
 	w, err := c.newBackupWriter(start)
 	if err != nil {
+		return nil, fmt.Errorf("begin backup %s: %w", start.ID, err)
+	}
+	if w.seals, err = c.sealsNow(ctx); err != nil {
 		return nil, fmt.Errorf("begin backup %s: %w", start.ID, err)
 	}
 	_, found, err := first(ctx, c.store, w.prefix, "")
@@ -199,7 +205,7 @@ func (w *BackupWriter) commit(ctx context.Context, rec *Backup, manifest []byte)
 	rec.Timeline, rec.StartLSN = w.start.Timeline, w.start.StartLSN
 	rec.Files, rec.Plain, rec.Stored = 0, 0, 0
 	for _, p := range w.packs {
-		rec.Files, rec.Plain, rec.Stored = rec.Files+p.files, rec.Plain+p.plain, rec.Stored+p.pack.Stored
+		rec.Files, rec.Plain, rec.Stored = rec.Files+p.files, rec.Plain+p.plain, rec.Stored+max(p.pack.Stored, p.stored.Size)
 		t := PackTable{Pack: p.pack, Files: p.links}
 		if err := t.validateLinks(rec.Tablespaces); err != nil {
 			return err
@@ -210,12 +216,25 @@ func (w *BackupWriter) commit(ctx context.Context, rec *Backup, manifest []byte)
 	if err != nil {
 		return err
 	}
-	stored, err := w.encodeManifest(manifest)
+	indexHead, indexTop := w.header(KindIndex), storedObject(index[:top])
+	if err := indexHead.UnmarshalBinary(index); err != nil {
+		return err
+	}
+	indexKey, index, err := w.sealedOwn(indexName, indexHead, index)
 	if err != nil {
 		return err
 	}
-	rec.Index = IndexObject{StoredObject: storedObject(index), Top: storedObject(index[:top])}
+	manifestHead, stored, err := w.encodeManifest(manifest)
+	if err != nil {
+		return err
+	}
+	manifestKey, stored, err := w.sealedOwn(manifestName, manifestHead, stored)
+	if err != nil {
+		return err
+	}
+	rec.Index = IndexObject{StoredObject: storedObject(index), Top: indexTop}
 	rec.Manifest = storedObject(stored)
+	rec.Encryption = w.encryption()
 	rec.Stored += rec.Index.Size + rec.Manifest.Size
 	text, err := rec.Encode()
 	if err != nil {
@@ -224,10 +243,10 @@ func (w *BackupWriter) commit(ctx context.Context, rec *Backup, manifest []byte)
 	if again, err := ParseBackup(text); err != nil || again.ID != rec.ID { // what is written can be read
 		return errors.Join(errRecordField, err)
 	}
-	if err := w.put(ctx, w.prefix+indexName, index); err != nil {
+	if err := w.put(ctx, indexKey, index); err != nil {
 		return err
 	}
-	if err := w.put(ctx, w.prefix+manifestName, stored); err != nil {
+	if err := w.put(ctx, manifestKey, stored); err != nil {
 		return err
 	}
 	if err := w.checkAdopted(ctx); err != nil {
@@ -242,6 +261,18 @@ func (w *BackupWriter) commit(ctx context.Context, rec *Backup, manifest []byte)
 	w.sealed = true
 	w.mu.Unlock()
 	return putEqual(ctx, w.cluster.store, w.prefix+recordName, text)
+}
+
+// encryption returns what the record says of it.
+func (w *BackupWriter) encryption() *BackupEncryption {
+	if !w.seals {
+		return nil
+	}
+	e := &BackupEncryption{Scheme: schemeAge, Packs: make([]SealedPack, 0, len(w.packs))}
+	for _, p := range w.packs {
+		e.Packs = append(e.Packs, SealedPack{StoredObject: p.stored, Name: p.pack.Name})
+	}
+	return e
 }
 
 func storedObject(body []byte) StoredObject {

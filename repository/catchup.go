@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pgark/pgark/encryption"
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/wal"
 )
@@ -23,9 +24,9 @@ const MarkerKey = markerKey
 const catchUpJobs = 4
 
 // CatchUp copies what the repository in from has and the one in to lacks. At every moment to is a repository that can be restored
-// from: the marker comes first, the record of a gap before any WAL behind it, the history of a timeline before its WAL, WAL in LSN order, a
+// from: the markers come first, the record of a gap before any WAL behind it, the history of a timeline before its WAL, WAL in LSN order, a
 // backup after the WAL that makes it consistent, its record last, a coverage beat, and a record of synchronous mode, after the WAL that it
-// speaks of, the report of a drill last. Objects with a hash are verified on their way; one that is corrupt
+// speaks of, the report of a drill last. What is encrypted is copied as it is, and no key is needed. Objects with a hash are verified on their way; one that is corrupt
 // is not copied, nor what needs it, the others are, and the error is a *CorruptError then. It returns an error that wraps storage.ErrConflict if to is
 // another repository. What was deleted in from stays in to. What one of the two let go by its retention is not copied, even while it lies in from; pins come
 // before the backups that they keep. Of the beats the newest is copied, and no piece whose segment is complete in to.
@@ -33,6 +34,9 @@ func CatchUp(ctx context.Context, from, to storage.Store) error {
 	c := copier{from: from, to: to}
 	if err := c.marker(ctx); err != nil {
 		return fmt.Errorf("copy marker: %w", err)
+	}
+	if err := c.encryptionMarker(ctx); err != nil {
+		return fmt.Errorf("copy marker of the encryption: %w", err)
 	}
 	ids, err := (&Repository{store: from}).Clusters(ctx)
 	if err != nil {
@@ -310,6 +314,9 @@ func (c copier) some(ctx context.Context, all []storage.Info) error {
 		if isHistory(all[i].Key) {
 			read, verify = storage.ReadSettled, unverified
 		}
+		if isSealed(all[i].Key) { // without its key nothing tells that its content is right
+			read, verify = storage.ReadSettled, verifySealed
+		}
 		err := c.object(ctx, all[i], read, verify)
 		if isCorrupt(err) {
 			corrupt[i], err = err, nil
@@ -385,26 +392,18 @@ func (c copier) backup(ctx context.Context, id wal.SystemID, backup string) erro
 	if err := c.hasWAL(ctx, id, record); err != nil {
 		return err
 	}
-	reader, err := cluster.OpenBackup(ctx, record)
-	if err != nil {
+	if err := c.packs(ctx, cluster, record); err != nil {
 		return err
 	}
-	g, packs := errgroup.WithContext(ctx)
-	g.SetLimit(catchUpJobs)
-	for _, p := range reader.Packs() {
-		g.Go(func() error { return c.pack(packs, reader, p) })
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	for _, o := range []struct {
-		name   storage.Key
-		stored StoredObject
-	}{{indexName, record.Index.StoredObject}, {manifestName, record.Manifest}} {
-		key := reader.prefix + o.name
-		body, err := reader.readVerified(ctx, key, storage.Span{Offset: 0, Length: o.stored.Size}, o.stored.SHA256)
+	reader := cluster.backupReader(record)
+	for _, o := range cluster.Parts(record) {
+		stored, err := partOf(record, o)
+		if err != nil {
+			return err
+		}
+		body, err := reader.readVerified(ctx, o.Key, storage.Span{Offset: 0, Length: stored.Size}, stored.SHA256)
 		if err == nil {
-			err = putEqual(ctx, c.to, key, body)
+			err = putEqual(ctx, c.to, o.Key, body)
 		}
 		if err != nil {
 			return err
@@ -415,6 +414,29 @@ func (c copier) backup(ctx context.Context, id wal.SystemID, backup string) erro
 		return err
 	}
 	return putEqual(ctx, c.to, recordKey(id, backup), text)
+}
+
+// packs copies the packs of a backup, those of an encrypted one as they are, compared with the record.
+func (c copier) packs(ctx context.Context, cluster *Cluster, record Backup) error {
+	if record.Sealed() {
+		g, packs := errgroup.WithContext(ctx)
+		g.SetLimit(catchUpJobs)
+		for _, p := range record.Encryption.Packs {
+			key := backupPrefix(record.SystemID, record.ID) + record.name(storage.Key(p.Name))
+			g.Go(func() error { return c.sealedPack(packs, key, p.StoredObject) })
+		}
+		return g.Wait()
+	}
+	reader, err := cluster.OpenBackup(ctx, record)
+	if err != nil {
+		return err
+	}
+	g, packs := errgroup.WithContext(ctx)
+	g.SetLimit(catchUpJobs)
+	for _, p := range reader.Packs() {
+		g.Go(func() error { return c.pack(packs, reader, p) })
+	}
+	return g.Wait()
 }
 
 // hasBackup reports whether to holds the record and all that from holds of the backup. A bucket that another copies without an order
@@ -506,12 +528,25 @@ func (c copier) runs(ctx context.Context, r *BackupReader, t *PackTable, part []
 	return upload.Commit(ctx)
 }
 
-// SameContent reports whether two objects under one key have the same content: WAL whose plain bytes are equal, whatever encoded it, and
-// two records of one gap, whenever and by whom it was seen. Of any other object that differs in its bytes it says false.
-func SameContent(key storage.Key, a, b []byte) bool {
-	if _, _, isGap := parseGapKey(key); isGap {
-		return verifyGap(key, a) == nil && verifyGap(key, b) == nil
+// SameContent returns what reports whether two objects under one key have the same content: WAL whose plain bytes are equal, whatever encoded it, and
+// two records of one gap, whenever and by whom it was seen. Of any other object that differs in its bytes it says false. Encrypted WAL is compared by its proofs, or
+// opened with the private keys in k.
+func SameContent(k encryption.Keys) func(key storage.Key, a, b []byte) bool {
+	ring := &keyring{Keys: k}
+	return func(key storage.Key, a, b []byte) bool {
+		if _, _, isGap := parseGapKey(key); isGap {
+			return verifyGap(key, a) == nil && verifyGap(key, b) == nil
+		}
+		if isSealed(key) {
+			same, err := ring.sameSealed(key, a, b)
+			return same && err == nil
+		}
+		return sameWhole(key, a, b)
 	}
+}
+
+// sameWhole compares the plain bytes of two WAL objects.
+func sameWhole(key storage.Key, a, b []byte) bool {
 	plainA, headerA, err := decodeWhole(key, a)
 	if err != nil {
 		return false

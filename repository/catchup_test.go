@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 
 	"github.com/pgark/pgark/compression"
+	"github.com/pgark/pgark/encryption"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/storage/memory"
@@ -246,15 +247,15 @@ func TestSameContent(t *testing.T) {
 	o := object(repository.KindSegment, 1, segSize, span)
 	e := encode(t, compression.Zstd(), o, walBytes(span))
 	again := encode(t, twoFrames{Codec: compression.Zstd()}, o, walBytes(span))
-	if bytes.Equal(e.Body, again.Body) || !repository.SameContent(e.Key, e.Body, again.Body) {
+	if bytes.Equal(e.Body, again.Body) || !repository.SameContent(encryption.Keys{})(e.Key, e.Body, again.Body) {
 		t.Error("the same WAL in another encoding: not the same")
 	}
 	other := walBytes(span)
 	other[5]++
-	if repository.SameContent(e.Key, e.Body, encode(t, compression.Zstd(), o, other).Body) {
+	if repository.SameContent(encryption.Keys{})(e.Key, e.Body, encode(t, compression.Zstd(), o, other).Body) {
 		t.Error("other WAL: the same")
 	}
-	if repository.SameContent("pgark.json", []byte("a"), []byte("b")) {
+	if repository.SameContent(encryption.Keys{})("pgark.json", []byte("a"), []byte("b")) {
 		t.Error("other bytes: the same")
 	}
 }

@@ -14,7 +14,8 @@ import (
 )
 
 // CheckWAL reads a WAL object of a listing whole, without holding it, and checks header, length and SHA-256. What was stored had been
-// decoded and compared when it was put, so it is not decoded again. The error is ErrNoWAL if the object is gone, or a *CorruptError.
+// decoded and compared when it was put, so it is not decoded again. The error is ErrNoWAL if the object is gone, a *CorruptError, or, of an encrypted object that
+// the keys do not open, a *KeyError: what its note says was found right then, and is returned.
 func (c *Cluster) CheckWAL(ctx context.Context, e Entry) (Header, error) {
 	body, err := c.store.Get(ctx, e.Key, storage.All())
 	if err != nil {
@@ -22,12 +23,19 @@ func (c *Cluster) CheckWAL(ctx context.Context, e Entry) (Header, error) {
 	}
 	h, err := c.checkStream(e, body)
 	if err = errors.Join(err, body.Close()); err != nil {
-		return Header{}, fmt.Errorf("check WAL %s: %w", e.Range, err)
+		return h, fmt.Errorf("check WAL %s: %w", e.Range, err)
 	}
 	return h, nil
 }
 
 func (c *Cluster) checkStream(e Entry, body io.Reader) (Header, error) {
+	if isSealed(e.Key) {
+		return c.checkSealedStream(e, body)
+	}
+	return c.checkPlainStream(e, body)
+}
+
+func (c *Cluster) checkPlainStream(e Entry, body io.Reader) (Header, error) {
 	head := make([]byte, HeaderSize)
 	if _, err := io.ReadFull(body, head); err != nil {
 		return Header{}, packReadError(e.Key, err)
@@ -56,19 +64,28 @@ func (c *Cluster) CheckPart(ctx context.Context, b Backup, o Object) error {
 	if err != nil {
 		return err
 	}
-	body, err := c.store.Get(ctx, o.Key, storage.All())
-	if err != nil {
+	if err := checkSum(ctx, c.store, o.Key, want); err != nil {
 		return fmt.Errorf("check %s: %w", o.Key, err)
+	}
+	return nil
+}
+
+// checkSum reads an object whole, without holding it, and compares it with what the record says of it. The error wraps storage.ErrNotFound if it is gone, or
+// is a *CorruptError.
+func checkSum(ctx context.Context, store storage.Store, key storage.Key, want StoredObject) error {
+	body, err := store.Get(ctx, key, storage.All())
+	if err != nil {
+		return err
 	}
 	hash := sha256.New()
 	n, err := io.Copy(hash, io.LimitReader(body, want.Size+1))
 	switch err = errors.Join(err, body.Close()); {
 	case err != nil:
-		return packReadError(o.Key, err)
+		return packReadError(key, err)
 	case n != want.Size:
-		return &CorruptError{Key: o.Key, Reason: fmt.Sprintf("%d bytes or more, record says %d", n, want.Size)}
+		return &CorruptError{Key: key, Reason: fmt.Sprintf("%d bytes or more, record says %d", n, want.Size)}
 	case Sum(hash.Sum(nil)) != want.SHA256:
-		return &CorruptError{Key: o.Key, Reason: "SHA-256 differs from that in the record"}
+		return &CorruptError{Key: key, Reason: "SHA-256 differs from that in the record"}
 	}
 	return nil
 }
@@ -88,7 +105,7 @@ func partOf(b Backup, o Object) (StoredObject, error) {
 // CheckPack is VerifyPack for the pack of a backup whose index, or record, may not be readable here: b and t may come from another
 // repository that holds the same backup.
 func (c *Cluster) CheckPack(ctx context.Context, b Backup, t *PackTable) error {
-	r := &BackupReader{store: c.store, prefix: backupPrefix(c.id, b.ID), backup: b}
+	r := c.backupReader(b)
 	err := r.VerifyPack(ctx, t)
 	if errors.Is(err, storage.ErrTooLarge) {
 		return &CorruptError{Key: t.Pack.key(r.prefix), Reason: "size", Err: err}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/pgark/pgark/encryption"
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/wal"
 )
@@ -16,6 +17,7 @@ import (
 type Cluster struct {
 	store storage.Store
 	id    wal.SystemID
+	keys  *keyring // nil: none
 
 	mu    sync.Mutex
 	size  wal.SegmentSize // 0 until it is known
@@ -96,13 +98,9 @@ func (c *Cluster) findSegmentSize(ctx context.Context) (wal.SegmentSize, error) 
 // readAnyHeader reads the header of a WAL object whose segment size is not known yet, and checks it against the key.
 func (c *Cluster) readAnyHeader(ctx context.Context, key storage.Key) (Header, error) {
 	return verified(ctx, c.store, key, func(ctx context.Context, store storage.Store) (Header, error) {
-		b, err := storage.ReadSpan(ctx, store, key, storage.Span{Offset: 0, Length: HeaderSize})
+		h, err := c.decodeAnyHeader(ctx, store, key)
 		if err != nil {
-			return Header{}, c.readError(key, err)
-		}
-		var h Header
-		if err := h.UnmarshalBinary(b); err != nil {
-			return Header{}, &CorruptError{Key: key, Reason: "header", Err: err}
+			return Header{}, err
 		}
 		e, ok := parseWALKey(timelinePrefix(c.id, h.Timeline), h.SegmentSize, key)
 		if !ok {
@@ -110,6 +108,27 @@ func (c *Cluster) readAnyHeader(ctx context.Context, key storage.Key) (Header, e
 		}
 		return h, c.matches(e, &h)
 	})
+}
+
+// decodeAnyHeader reads the header of a WAL object, or what its note says of it.
+func (c *Cluster) decodeAnyHeader(ctx context.Context, store storage.Store, key storage.Key) (Header, error) {
+	size := int64(HeaderSize)
+	if isSealed(key) {
+		size = int64(encryption.PrefixSize)
+	}
+	b, err := storage.ReadSpan(ctx, store, key, storage.Span{Offset: 0, Length: size})
+	if err != nil {
+		return Header{}, c.readError(key, err)
+	}
+	if isSealed(key) {
+		o, err := readOutline(key, b)
+		return o.Header, err
+	}
+	var h Header
+	if err := h.UnmarshalBinary(b); err != nil {
+		return Header{}, &CorruptError{Key: key, Reason: "header", Err: err}
+	}
+	return h, nil
 }
 
 // Timelines lists the timelines that have a history file or WAL here, in ascending order, with about one request for

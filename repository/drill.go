@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pgark/pgark/encryption"
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/wal"
 )
@@ -175,10 +177,16 @@ type NamesObject struct {
 
 	Plain     int64 `json:"plain"` // bytes
 	Relations int   `json:"relations"`
+	// Encrypted says that the object is; size and hash are those of what is stored.
+	Encrypted bool `json:"encrypted,omitzero"`
 }
 
 func (o *NamesObject) valid() bool {
-	return o.Plain > 0 && o.Plain <= namesLimit && o.Size > 0 && o.Size <= maxStored(o.Plain) && o.Relations >= 0
+	most := maxStored(o.Plain)
+	if o.Encrypted {
+		most = encryption.SealedSize(encryption.MaxHeader, most)
+	}
+	return o.Plain > 0 && o.Plain <= namesLimit && o.Size > 0 && o.Size <= most && o.Relations >= 0
 }
 
 // DrillTarget is what a drill was to restore.
@@ -367,10 +375,21 @@ func namesKey(id wal.SystemID, drill string) storage.Key {
 // another drill has the id.
 func (c *Cluster) PutDrill(ctx context.Context, d Drill, names *Names) (Drill, error) {
 	d.Format, d.SystemID, d.Names = Format, c.id, nil
+	seals, err := c.sealsNow(ctx)
+	if err != nil {
+		return Drill{}, fmt.Errorf("put report of drill %s: %w", d.ID, err)
+	}
+	if seals {
+		d = d.withoutContents()
+	}
 	if names != nil {
 		object, body, err := names.encode()
+		if err == nil && seals {
+			body, err = c.ring().seal(outline{}, body)
+			object.StoredObject, object.Encrypted = storedObject(body), true
+		}
 		if err == nil {
-			err = putEqual(ctx, c.store, namesKey(c.id, d.ID), body)
+			err = putEqual(ctx, c.store, object.key(c.id, d.ID), body)
 		}
 		if err != nil {
 			return Drill{}, fmt.Errorf("put names of drill %s: %w", d.ID, err)
@@ -385,6 +404,28 @@ func (c *Cluster) PutDrill(ctx context.Context, d Drill, names *Names) (Drill, e
 		return Drill{}, fmt.Errorf("put report of drill %s: %w", d.ID, err)
 	}
 	return d, nil
+}
+
+// withoutContents returns the report as it is put in clear beside encrypted contents: without what checks found in the database.
+func (d Drill) withoutContents() Drill {
+	d.Checks = slices.Clone(d.Checks)
+	for i, check := range d.Checks {
+		if check.Result == CheckPassed || check.Result == CheckFailed {
+			d.Checks[i].Got, d.Checks[i].Detail = "", ""
+		}
+	}
+	if d.Phase == DrillVerify {
+		d.Failure = "a check failed; what it found was said by the drill alone, because contents are encrypted here"
+	}
+	return d
+}
+
+// key returns where the object lies.
+func (o *NamesObject) key(id wal.SystemID, drill string) storage.Key {
+	if o.Encrypted {
+		return namesKey(id, drill) + sealSuffix
+	}
+	return namesKey(id, drill)
 }
 
 // Drill reads the report of one drill. The error is ErrNoDrill if there is none, a *CorruptError or a *FormatError.
@@ -509,7 +550,7 @@ func (c copier) drill(ctx context.Context, from *Cluster, id string) error {
 	if d.Names != nil {
 		body, err := from.readNames(ctx, d)
 		if err == nil {
-			err = putEqual(ctx, c.to, namesKey(from.id, id), body)
+			err = putEqual(ctx, c.to, d.Names.key(from.id, id), body)
 		}
 		if err != nil {
 			return err

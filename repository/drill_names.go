@@ -189,7 +189,7 @@ func parseNames(text []byte) (*Names, error) {
 }
 
 // DrillNames reads the names that belong to d, a report that Drill or Drills returned. The error is ErrNoDrill if it has none, and a *CorruptError if
-// they are not what the report says.
+// they are not what the report says, and a *KeyError if they are encrypted and the keys do not open them.
 func (c *Cluster) DrillNames(ctx context.Context, d Drill) (*Names, error) {
 	if d.Names == nil {
 		return nil, fmt.Errorf("names of drill %s: %w", d.ID, ErrNoDrill)
@@ -198,7 +198,12 @@ func (c *Cluster) DrillNames(ctx context.Context, d Drill) (*Names, error) {
 	if err != nil {
 		return nil, fmt.Errorf("names of drill %s: %w", d.ID, err)
 	}
-	key := namesKey(c.id, d.ID)
+	key := d.Names.key(c.id, d.ID)
+	if d.Names.Encrypted {
+		if _, body, err = c.ring().unseal(nil, key, body); err != nil {
+			return nil, fmt.Errorf("names of drill %s: %w", d.ID, err)
+		}
+	}
 	text, err := d.Names.decode(body)
 	if err != nil {
 		return nil, &CorruptError{Key: key, Reason: "content", Err: err}
@@ -212,7 +217,7 @@ func (c *Cluster) DrillNames(ctx context.Context, d Drill) (*Names, error) {
 
 // readNames returns the stored bytes, compared with the report.
 func (c *Cluster) readNames(ctx context.Context, d Drill) ([]byte, error) {
-	key := namesKey(c.id, d.ID)
+	key := d.Names.key(c.id, d.ID)
 	body, err := storage.ReadAll(ctx, c.store, key, d.Names.Size)
 	switch {
 	case errors.Is(err, storage.ErrNotFound), errors.Is(err, storage.ErrTooLarge):

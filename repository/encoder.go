@@ -17,6 +17,10 @@ type EncodedWAL struct {
 	Key    storage.Key
 	Header Header
 	Body   []byte // the whole object; it belongs to the holder of the EncodedWAL
+
+	proofID [8]byte
+	proof   Sum
+	inner   []byte // what Body is the encryption of, where that may be compared
 }
 
 // WALEncoder makes WAL objects from plain bytes, one after the other. Each frame is decoded again and
@@ -27,6 +31,8 @@ type WALEncoder struct {
 	encoder compression.FrameEncoder
 	decoder compression.FrameDecoder
 	hash    hash.Hash // of the stored bytes
+	proofID [8]byte
+	proof   hash.Hash // of the plain bytes, under the proof key; nil without one
 	crc     uint32    // of the plain bytes
 	frame   []byte    // plain bytes that are no frame yet
 	check   []byte    // what was decoded again
@@ -52,6 +58,9 @@ func NewWALEncoder(codec compression.Codec) *WALEncoder {
 // Reset drops what was written and begins a new object. Its body will use buf's memory as far as that goes.
 func (e *WALEncoder) Reset(buf []byte) {
 	e.hash.Reset()
+	if e.proof != nil {
+		e.proof.Reset()
+	}
 	e.frame, e.plain, e.crc, e.err = e.frame[:0], 0, 0, nil
 	e.body = append(buf[:0], make([]byte, HeaderSize)...)
 }
@@ -83,6 +92,9 @@ func (e *WALEncoder) Write(p []byte) (int, error) {
 func (e *WALEncoder) encode(plain []byte) {
 	e.crc = crc32.Update(e.crc, castagnoli(), plain)
 	e.plain += uint64(len(plain))
+	if e.proof != nil {
+		e.proof.Write(plain)
+	}
 	from := len(e.body)
 	e.body = e.encoder.EncodeFrame(e.body, plain)
 	e.hash.Write(e.body[from:])
@@ -121,7 +133,11 @@ func (e *WALEncoder) Finish(o WALObject) (*EncodedWAL, error) {
 	if err := again.UnmarshalBinary(e.body); err != nil || again != h {
 		return nil, fmt.Errorf("encode WAL %s: %w", o.Range, errors.Join(errSelfCheck, err))
 	}
-	return &EncodedWAL{Key: walKey(o, e.codec), Header: h, Body: e.body}, nil
+	encoded := &EncodedWAL{Key: walKey(o, e.codec), Header: h, Body: e.body, proofID: e.proofID}
+	if e.proof != nil {
+		e.proof.Sum(encoded.proof[:0])
+	}
+	return encoded, nil
 }
 
 // Encode makes the object o of its plain bytes: Write and Finish in one.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/pgark/pgark/compression"
+	"github.com/pgark/pgark/encryption"
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/wal"
 )
@@ -81,3 +82,17 @@ func EncodeReading(id wal.SystemID, r Reading) ([]byte, error) { return r.encode
 
 // ParseReading reads the content of the record of a verification.
 func ParseReading(id wal.SystemID, text []byte) (Reading, error) { return parseReading(id, text) }
+
+// ReencodeOutline reads the note at the start of an encrypted object, and returns the bytes up to its end as they would be written.
+func ReencodeOutline(key storage.Key, b []byte) ([]byte, error) {
+	o, err := readOutline(key, b)
+	if err != nil {
+		return nil, err
+	}
+	note := o.note(o.Envelope)
+	read, err := encryption.ReadNote(b)
+	if err != nil || read != note {
+		return nil, errOutlineField
+	}
+	return b[:encryption.PrefixSize], nil
+}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgark/pgark/encryption"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/storage/memory"
@@ -193,7 +194,7 @@ func TestSameGap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !repository.SameContent(key, one, two) || repository.SameContent(key, one, three) || repository.SameContent(key, one, two[1:]) {
+	if !repository.SameContent(encryption.Keys{})(key, one, two) || repository.SameContent(encryption.Keys{})(key, one, three) || repository.SameContent(encryption.Keys{})(key, one, two[1:]) {
 		t.Error("two records of one gap are the same, others are not")
 	}
 }

@@ -71,10 +71,10 @@ func sealSeekTable(table []byte) []byte {
 	return binary.LittleEndian.AppendUint32(sealed, seekMagic)
 }
 
-// encodeManifest returns the manifest object; it is checked by decoding it again.
-func (w *BackupWriter) encodeManifest(manifest []byte) ([]byte, error) {
+// encodeManifest returns the manifest object and its header; it is checked by decoding it again.
+func (w *BackupWriter) encodeManifest(manifest []byte) (Header, []byte, error) {
 	if len(manifest) == 0 {
-		return nil, errors.New("backup manifest is empty")
+		return Header{}, nil, errors.New("backup manifest is empty")
 	}
 	h := w.header(KindManifest)
 	h.Plain, h.CRC32C = uint64(len(manifest)), crc32.Checksum(manifest, castagnoli())
@@ -86,9 +86,9 @@ func (w *BackupWriter) encodeManifest(manifest []byte) ([]byte, error) {
 	h.Stored, h.SHA256 = uint64(len(body)-HeaderSize), sha256.Sum256(body[HeaderSize:])
 	head, err := h.MarshalBinary()
 	if err != nil {
-		return nil, err
+		return Header{}, nil, err
 	}
 	copy(body, head)
 	_, err = decodePayload(w.prefix+manifestName, &h, body[HeaderSize:])
-	return body, err
+	return h, body, err
 }

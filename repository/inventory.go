@@ -101,8 +101,15 @@ func (s *stocktaker) data(ctx context.Context) error {
 		}
 		return false
 	}
-	look(prefix+manifestName, s.backup.Manifest.Size)
-	if !look(prefix+indexName, s.backup.Index.Size) {
+	look(prefix+s.backup.name(manifestName), s.backup.Manifest.Size)
+	indexed := look(prefix+s.backup.name(indexName), s.backup.Index.Size)
+	if s.backup.Sealed() {
+		for _, p := range s.backup.Encryption.Packs {
+			look(prefix+s.backup.name(storage.Key(p.Name)), p.Size)
+		}
+		return nil
+	}
+	if !indexed {
 		return nil // it names the packs
 	}
 	reader, err := s.cluster.OpenBackup(ctx, s.backup)

@@ -71,6 +71,7 @@ func parseWALKey(prefix storage.Key, size wal.SegmentSize, key storage.Key) (Ent
 	if !ok {
 		return Entry{}, false
 	}
+	rest = strings.TrimSuffix(rest, sealSuffix)
 	codec, err := compression.BySuffix(rest)
 	if err != nil {
 		return Entry{}, false

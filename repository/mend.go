@@ -34,6 +34,9 @@ func (c *Cluster) readSound(ctx context.Context, o Object, b Backup) ([]byte, er
 	case ClassSegment, ClassPiece:
 		e := o.entry()
 		e.Stored = 0 // that in the other place
+		if isSealed(o.Key) {
+			return c.readSealed(ctx, e)
+		}
 		body, err := storage.ReadAll(ctx, c.store, o.Key, int64(HeaderSize)+maxStored(int64(e.Range.Len())))
 		if err != nil {
 			return nil, c.readError(o.Key, err)
@@ -69,10 +72,28 @@ func (c *Cluster) readSound(ctx context.Context, o Object, b Backup) ([]byte, er
 	return body, c.judge(o, body)
 }
 
+// readSealed returns the bytes of an encrypted WAL object. Without a key that opens it they are read twice, and what its note says must be right.
+func (c *Cluster) readSealed(ctx context.Context, e Entry) ([]byte, error) {
+	body, err := storage.ReadSettled(ctx, c.store, e.Key, sealedLimit(e.Range))
+	if err != nil {
+		return nil, c.readError(e.Key, err)
+	}
+	_, _, err = c.unsealWAL(e, body, new(scratch))
+	var locked *KeyError
+	if errors.As(err, &locked) {
+		err = nil
+	}
+	return body, err
+}
+
 // MendPack is Mend for a pack of the backup b, whose index says t.
 func MendPack(ctx context.Context, from, to *Cluster, b Backup, t *PackTable) error {
-	r := &BackupReader{store: from.store, prefix: backupPrefix(from.id, b.ID), backup: b}
-	if err := mendPack(ctx, r, mendingStore{to.store}, t); err != nil {
+	r := from.backupReader(b)
+	mend := mendPack
+	if b.Sealed() {
+		mend = mendSealedPack
+	}
+	if err := mend(ctx, r, mendingStore{to.store}, t); err != nil {
 		return fmt.Errorf("mend %s: %w", t.Pack.key(r.prefix), err)
 	}
 	return nil
@@ -91,6 +112,10 @@ func mendPack(ctx context.Context, r *BackupReader, to storage.Store, t *PackTab
 		return errors.Join(err, abortUpload(ctx, upload))
 	}
 	return nil
+}
+
+func mendSealedPack(ctx context.Context, r *BackupReader, to storage.Store, t *PackTable) error {
+	return copySum(ctx, r.store, to, r.backup.packKey(r.prefix, &t.Pack), r.backup.pack(t.Pack.Name))
 }
 
 // mendingStore is a store in which every object that is put takes the place of the one there, if there is one.

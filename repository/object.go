@@ -97,14 +97,31 @@ func (c *Cluster) RecordObject(id string) Object {
 func (c *Cluster) Parts(b Backup) []Object {
 	prefix := backupPrefix(c.id, b.ID)
 	return []Object{
-		{Key: prefix + manifestName, Class: ClassManifest, Size: b.Manifest.Size, Timeline: b.Timeline, Backup: b.ID},
-		{Key: prefix + indexName, Class: ClassIndex, Size: b.Index.Size, Timeline: b.Timeline, Backup: b.ID},
+		{Key: prefix + b.name(manifestName), Class: ClassManifest, Size: b.Manifest.Size, Timeline: b.Timeline, Backup: b.ID},
+		{Key: prefix + b.name(indexName), Class: ClassIndex, Size: b.Index.Size, Timeline: b.Timeline, Backup: b.ID},
 	}
 }
 
 // PackObject returns the object of a pack with the size that it must have.
 func (c *Cluster) PackObject(b Backup, p Pack) Object {
-	return Object{Key: p.key(backupPrefix(c.id, b.ID)), Class: ClassPack, Size: p.Stored, Timeline: b.Timeline, Backup: b.ID}
+	o := Object{Key: b.packKey(backupPrefix(c.id, b.ID), &p), Class: ClassPack, Size: p.Stored, Timeline: b.Timeline, Backup: b.ID}
+	if b.Sealed() {
+		o.Size = b.pack(p.Name).Size
+	}
+	return o
+}
+
+// packKey returns the key of a pack of the backup.
+func (b *Backup) packKey(prefix storage.Key, p *Pack) storage.Key { return b.name(p.key(prefix)) }
+
+// SealedTables returns, of an encrypted backup, what its record says of each pack: names alone, with which PackObject, CheckPack and MendPack work without the index,
+// and so without a key.
+func (c *Cluster) SealedTables(b Backup) []*PackTable {
+	tables := make([]*PackTable, 0, len(b.Encryption.Packs))
+	for i, p := range b.Encryption.Packs {
+		tables = append(tables, &PackTable{Pack: Pack{Number: i + 1, Name: p.Name}})
+	}
+	return tables
 }
 
 // BackupIDs lists the ids under which anything lies, ascending: also of backups that have no record, or not yet.
@@ -180,8 +197,9 @@ func (c *Cluster) recordOf(info storage.Info) (Object, bool) {
 	case drillsFolder:
 		o.Class = ClassDrill
 		if o.Drill, ours = parseDrillName(name); !ours {
-			o.Class, o.Drill = ClassNames, strings.TrimSuffix(name, namesSuffix)
-			ours = o.Key == namesKey(c.id, o.Drill)
+			bare := strings.TrimSuffix(name, sealSuffix)
+			o.Class, o.Drill = ClassNames, strings.TrimSuffix(bare, namesSuffix)
+			ours = drillPrefix(c.id)+storage.Key(bare) == namesKey(c.id, o.Drill)
 		}
 	case pinsFolder:
 		o.Class = ClassPin

@@ -2,6 +2,7 @@ package repository
 
 import (
 	"context"
+	"slices"
 
 	"github.com/pgark/pgark/wal"
 )
@@ -19,7 +20,8 @@ func overlapping(objects []Entry) bool {
 }
 
 // CheckOverlaps reads the WAL objects, which are of one timeline and ordered by start, as far as they hold the same bytes as another one. It returns a
-// *ConflictError, whose range begins with the first byte in which two of them differ, if they do: two servers share one history.
+// *ConflictError, whose range begins with the first byte in which two of them differ, if they do: two servers share one history. What is encrypted and cannot be
+// opened here is passed over.
 // The error is ErrNoWAL if an object is gone, or a *CorruptError.
 func (c *Cluster) CheckOverlaps(ctx context.Context, objects []Entry) error {
 	for from := 0; from < len(objects); {
@@ -28,7 +30,7 @@ func (c *Cluster) CheckOverlaps(ctx context.Context, objects []Entry) error {
 			end = max(end, objects[to].Range.End)
 			to++
 		}
-		if to > from+1 {
+		if to > from+1 && !slices.ContainsFunc(objects[from:to], c.Locked) {
 			if _, err := c.readAgreeing(ctx, objects[from:to]); err != nil {
 				return err
 			}

@@ -11,11 +11,17 @@ import (
 	"github.com/pgark/pgark/storage"
 )
 
-// VerifyPack reads a whole pack and checks its header, the SHA-256 of every run, and that nothing follows. The error is a *CorruptError.
+// VerifyPack reads a whole pack and checks its header, the SHA-256 of every run, and that nothing follows; of an encrypted one, its SHA-256. The error is a
+// *CorruptError.
 func (r *BackupReader) VerifyPack(ctx context.Context, t *PackTable) error {
-	head, err := r.packHeader(t)
-	if err == nil {
-		err = verifyPack(ctx, r.store, t.Pack.key(r.prefix), head, t)
+	var err error
+	if key := r.backup.packKey(r.prefix, &t.Pack); r.backup.Sealed() {
+		err = checkSum(ctx, r.store, key, r.backup.pack(t.Pack.Name))
+	} else {
+		var head []byte
+		if head, err = r.packHeader(t); err == nil {
+			err = verifyPack(ctx, r.store, key, head, t)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("verify %s: %w", t.Pack.Name, err)

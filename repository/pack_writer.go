@@ -20,6 +20,9 @@ type PackWriter struct {
 	table  PackTable
 	run    hash.Hash // of the run that is not full yet
 	head   []byte    // the object header
+	seal   *packSeal // nil if it is not encrypted
+	whole  hash.Hash // of what is stored, if it is encrypted
+	length int64     // of that
 	buffer []byte    // of the part that is being filled; nil when none is held
 	parts  int       // sent
 	upload storage.Upload
@@ -36,6 +39,12 @@ func newPackWriter(w *BackupWriter, archive string, number int) (*PackWriter, er
 		return nil, fmt.Errorf("begin pack: %w", err)
 	}
 	p := &PackWriter{backup: w, run: sha256.New(), head: head}
+	if w.seals {
+		p.whole = sha256.New()
+		if p.seal, err = newPackSeal(w.cluster.ring(), h); err != nil {
+			return nil, fmt.Errorf("begin pack: %w", err)
+		}
+	}
 	p.table.Pack = Pack{Number: number, Name: packName(archive, number, w.codec), Archive: archive, Stored: HeaderSize}
 	return p, nil
 }
@@ -92,8 +101,36 @@ func (p *PackWriter) endRun() {
 // order until Close, which checks them.
 func (p *PackWriter) File(f File) { p.table.Files = append(p.table.Files, f) }
 
-// append adds bytes to the object, sending the parts that get full.
+// key is where the pack is put.
+func (p *PackWriter) key() storage.Key {
+	key := p.table.Pack.key(p.backup.prefix)
+	if p.seal != nil {
+		key += sealSuffix
+	}
+	return key
+}
+
+// append adds bytes to the pack.
 func (p *PackWriter) append(ctx context.Context, b []byte) error {
+	if p.seal == nil {
+		return p.store(ctx, b)
+	}
+	if _, err := p.seal.writer.Write(b); err != nil {
+		return err
+	}
+	return p.storeSealed(ctx)
+}
+
+// storeSealed adds what was encrypted.
+func (p *PackWriter) storeSealed(ctx context.Context) error {
+	b := p.seal.take()
+	p.whole.Write(b)
+	p.length += int64(len(b))
+	return p.store(ctx, b)
+}
+
+// store adds bytes to the object, sending the parts that get full.
+func (p *PackWriter) store(ctx context.Context, b []byte) error {
 	size := p.backup.start.PartSize
 	for len(b) > 0 {
 		if p.buffer == nil {
@@ -135,7 +172,7 @@ func (p *PackWriter) returnBuffer(b []byte) { p.backup.buffers <- b[:0] }
 // sendPart sends the buffer on its way.
 func (p *PackWriter) sendPart(ctx context.Context) error {
 	if p.upload == nil {
-		upload, err := p.backup.cluster.store.Begin(ctx, p.table.Pack.key(p.backup.prefix))
+		upload, err := p.backup.cluster.store.Begin(ctx, p.key())
 		if err != nil {
 			return err
 		}
@@ -186,6 +223,12 @@ func (p *PackWriter) close(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if p.seal != nil {
+		if err := errors.Join(p.seal.writer.Close(), p.storeSealed(ctx)); err != nil {
+			return err
+		}
+		written.stored = StoredObject{Size: p.length, SHA256: Sum(p.whole.Sum(nil))}
+	}
 	if err := p.finish(ctx); err != nil {
 		return err
 	}
@@ -219,7 +262,7 @@ func (p *PackWriter) encodeLine() (writtenPack, error) {
 
 // finish sends what is left and makes the object visible.
 func (p *PackWriter) finish(ctx context.Context) error {
-	store, key := p.backup.cluster.store, p.table.Pack.key(p.backup.prefix)
+	store, key := p.backup.cluster.store, p.key()
 	var err error
 	if p.upload == nil {
 		err = store.Put(ctx, key, p.buffer)
@@ -239,7 +282,12 @@ func (p *PackWriter) finish(ctx context.Context) error {
 	if !errors.Is(err, storage.ErrExists) {
 		return err
 	}
-	if err := verifyPack(ctx, store, key, p.head, &p.table); err != nil {
+	if p.seal != nil {
+		err = checkSum(ctx, store, key, StoredObject{Size: p.length, SHA256: Sum(p.whole.Sum(nil))})
+	} else {
+		err = verifyPack(ctx, store, key, p.head, &p.table)
+	}
+	if err != nil {
 		return fmt.Errorf("compare with the one that exists: %w", err)
 	}
 	p.backup.adopt(key)

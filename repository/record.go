@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/pgark/pgark/compression"
+	"github.com/pgark/pgark/encryption"
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/wal"
 )
@@ -67,6 +68,68 @@ type Backup struct {
 	Writer           string            `json:"writer"`
 	Labels           map[string]string `json:"labels,omitempty"`
 	KeptUntil        time.Time         `json:"kept_until,omitzero"`
+	// Encryption is that of packs, index and manifest; nil if they are not encrypted. Sizes and hashes of Index and Manifest are those of what is stored, that of
+	// Index.Top is of the part inside.
+	Encryption *BackupEncryption `json:"encryption,omitempty"`
+}
+
+// BackupEncryption is what the record says of an encrypted backup, FORMAT.md section 16.3.
+type BackupEncryption struct {
+	Scheme string       `json:"scheme"` // "age"
+	Packs  []SealedPack `json:"packs"`  // all of them, by number
+}
+
+// SealedPack is an encrypted pack as it is stored.
+type SealedPack struct {
+	StoredObject
+
+	Name string `json:"name"` // that of the pack inside, without .age
+}
+
+// Sealed reports whether the backup's data are encrypted.
+func (b *Backup) Sealed() bool { return b.Encryption != nil }
+
+// name returns the name of an object of the backup.
+func (b *Backup) name(name storage.Key) storage.Key {
+	if b.Sealed() {
+		return name + sealSuffix
+	}
+	return name
+}
+
+// pack returns what the record says of a pack of an encrypted backup; of one that it does not name, that it has no bytes.
+func (b *Backup) pack(name string) StoredObject {
+	for _, p := range b.Encryption.Packs {
+		if p.Name == name {
+			return p.StoredObject
+		}
+	}
+	return StoredObject{}
+}
+
+func (b *Backup) validateEncryption() error {
+	if b.Encryption == nil {
+		return nil
+	}
+	bad := func(what string, v any) error {
+		return fmt.Errorf("%w: %s of the encryption: %v", errRecordField, what, v)
+	}
+	codec, err := compression.ByName(b.Codec)
+	switch {
+	case err != nil:
+		return bad("codec", b.Codec)
+	case b.Encryption.Scheme != schemeAge:
+		return bad("scheme", b.Encryption.Scheme)
+	case len(b.Encryption.Packs) > maxPacks:
+		return bad("number of packs", len(b.Encryption.Packs))
+	}
+	for i, p := range b.Encryption.Packs {
+		archive, _, _ := strings.Cut(p.Name, "-")
+		if !validArchive(archive) || p.Name != packName(archive, i+1, codec) || p.Size <= HeaderSize {
+			return bad("pack", fmt.Sprintf("%q of %d bytes", p.Name, p.Size))
+		}
+	}
+	return nil
 }
 
 // Good reports whether the server found no page with a wrong checksum while it was taken.
@@ -252,10 +315,12 @@ func (b *Backup) Validate() error {
 	case !b.Index.valid() || !b.Index.Top.valid() || b.Index.Top.Size >= b.Index.Size || !b.Manifest.valid():
 		return bad("size of index or manifest", b.Index.Size)
 	}
-	return errors.Join(b.validateTablespaces(), b.validateHistory())
+	return errors.Join(b.validateTablespaces(), b.validateHistory(), b.validateEncryption())
 }
 
-func (o StoredObject) valid() bool { return o.Size > HeaderSize && o.Size <= maxStored(maxObject) }
+func (o StoredObject) valid() bool {
+	return o.Size > HeaderSize && o.Size <= encryption.SealedSize(encryption.MaxHeader, HeaderSize+maxStored(maxObject))
+}
 
 func (b *Backup) validateTablespaces() error {
 	seen := map[uint32]bool{}

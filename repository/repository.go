@@ -41,6 +41,7 @@ type Marker struct {
 type Repository struct {
 	store  storage.Store
 	marker Marker
+	keys   *keyring // nil: none
 }
 
 // Open reads the marker. It returns ErrNoRepository if there is none, a *FormatError if the format is
@@ -115,7 +116,10 @@ func (r *Repository) Marker() Marker { return r.marker }
 
 // Cluster returns the part of the repository that belongs to one PostgreSQL cluster. It reads nothing.
 func (r *Repository) Cluster(id wal.SystemID) *Cluster {
-	return &Cluster{store: r.store, id: id}
+	if r.keys == nil {
+		return &Cluster{store: r.store, id: id, keys: &keyring{}}
+	}
+	return &Cluster{store: r.store, id: id, keys: r.keys}
 }
 
 // Clusters lists the system identifiers that have objects here, in the order of their keys, with about one

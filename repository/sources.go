@@ -215,8 +215,9 @@ func (s *Sources) look(ctx context.Context, one *source) error {
 
 // answered tells whether err is what a source says of an object, rather than a failure of the source.
 func answered(err error) bool {
-	return !isForeign(err) &&
-		(errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrSpan) || errors.Is(err, storage.ErrTooLarge) || isCorrupt(err))
+	var locked *KeyError
+	return !isForeign(err) && (errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrSpan) || errors.Is(err, storage.ErrTooLarge) ||
+		isCorrupt(err) || errors.As(err, &locked))
 }
 
 // damaged tells whether a source holds an object that is not as it should be.

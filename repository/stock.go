@@ -74,11 +74,13 @@ func (c *Cluster) objectOf(size wal.SegmentSize, info storage.Info) (Object, boo
 
 // classInBackup returns the class of the object with this name in the folder of a backup; "" for another's.
 func classInBackup(name string) Class {
+	if name == recordName {
+		return ClassRecord
+	}
+	name = strings.TrimSuffix(name, sealSuffix)
 	archive, number, isPack := strings.Cut(name, "-")
 	number, _, isTar := strings.Cut(number, packSuffix+".")
 	switch {
-	case name == recordName:
-		return ClassRecord
 	case name == indexName:
 		return ClassIndex
 	case name == manifestName:

@@ -135,6 +135,10 @@ func (c *Cluster) countCommits(ctx context.Context, tail Tail) (Tally, error) {
 			d = nil
 			continue // a hole
 		}
+		var locked *KeyError
+		if errors.As(err, &locked) { // notes tell nearly as much
+			return c.tallyHeaders(ctx, tail)
+		}
 		if err != nil {
 			return Tally{}, err
 		}

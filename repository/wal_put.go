@@ -12,12 +12,15 @@ import (
 	"github.com/pgark/pgark/wal"
 )
 
-// PutWAL creates the object. When it returns nil the store holds it durably, put now or before: an object that exists already
-// is read back, verified, and its plain bytes are compared, since another encoder may have stored the same otherwise. It returns a *ConflictError if that differs, and a
-// *CorruptError if what exists cannot be verified.
+// PutWAL creates the object, encrypted where the repository's contents are: e is what was put then. When it returns nil the store holds it durably, put now or before:
+// an object that exists already is read back, verified, and its plain bytes are compared, since another encoder may have stored the same otherwise. It returns a
+// *ConflictError if that differs, a *CorruptError if what exists cannot be verified, a *KeyError if it cannot be compared, and ErrPlain if it may not be put.
 func (c *Cluster) PutWAL(ctx context.Context, e *EncodedWAL) error {
 	if e.Header.SystemID != c.id {
 		return fmt.Errorf("put WAL %s: it is of system identifier %s, not %s", e.Header.Range, e.Header.SystemID, c.id)
+	}
+	if err := c.sealWAL(ctx, e); err != nil {
+		return fmt.Errorf("put WAL %s: %w", e.Header.Range, err)
 	}
 	err := putWhole(ctx, c.store, e.Key, e.Body)
 	if errors.Is(err, storage.ErrExists) {
@@ -36,6 +39,11 @@ func (c *Cluster) PutWAL(ctx context.Context, e *EncodedWAL) error {
 // compareWAL returns nil if the object that exists has the content of e.
 func (c *Cluster) compareWAL(ctx context.Context, e *EncodedWAL) error {
 	h := &e.Header
+	if isSealed(e.Key) {
+		if same, err := c.compareSealed(ctx, e); same || err != nil {
+			return err
+		}
+	}
 	found, theirs, err := c.readObject(ctx, Entry{Key: e.Key, Kind: h.Kind, Timeline: h.Timeline, Range: h.Range}, nil)
 	if err != nil {
 		return fmt.Errorf("compare with the one that exists: %w", err)
@@ -46,7 +54,11 @@ func (c *Cluster) compareWAL(ctx context.Context, e *EncodedWAL) error {
 	if found.SHA256 == h.SHA256 {
 		return nil
 	}
-	ours, err := decodePayload(e.Key, h, e.Body[HeaderSize:])
+	body := e.Body
+	if e.inner != nil {
+		body = e.inner
+	}
+	ours, err := decodePayload(e.Key, h, body[HeaderSize:])
 	if err != nil {
 		return fmt.Errorf("compare with the one that exists: %w", err)
 	}
@@ -54,6 +66,31 @@ func (c *Cluster) compareWAL(ctx context.Context, e *EncodedWAL) error {
 		return &ConflictError{Key: e.Key, Range: h.Range}
 	}
 	return nil
+}
+
+// compareSealed reports whether the encrypted object that exists is e, byte for byte or by its proof, for which no private key is needed. The error is a
+// *ConflictError if its proof says that it holds other WAL.
+func (c *Cluster) compareSealed(ctx context.Context, e *EncodedWAL) (bool, error) {
+	found, err := storage.ReadAll(ctx, c.store, e.Key, int64(len(e.Body)))
+	if err == nil && bytes.Equal(found, e.Body) {
+		return true, nil // an earlier put of it
+	}
+	if err != nil && !errors.Is(err, storage.ErrTooLarge) {
+		return false, fmt.Errorf("compare with the one that exists: %w", err)
+	}
+	h := &e.Header
+	o, err := c.readOutline(ctx, c.store, Entry{Key: e.Key, Kind: h.Kind, Timeline: h.Timeline, Range: h.Range})
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("compare with the one that exists: %w", err)
+	case o.Header.SegmentSize != h.SegmentSize:
+		return false, &ConflictError{Key: e.Key, Range: h.Range}
+	case o.Proof == Sum{} || o.ProofID != e.proofID:
+		return false, nil
+	case o.Proof != e.proof:
+		return false, &ConflictError{Key: e.Key, Range: h.Range}
+	}
+	return true, nil
 }
 
 // PutHistory creates the history file of timeline h.Timeline with its very bytes, raw, which must parse to h. The caller puts it

@@ -20,9 +20,14 @@ import (
 const listAgain = 3
 
 // ReadHeader reads and checks the header of a WAL object with one ranged GET. If e comes from a listing, its size is
-// checked too. The error is ErrNoWAL if the object is gone, or a *CorruptError.
+// checked too. The error is ErrNoWAL if the object is gone, or a *CorruptError. Of an encrypted object it is what the note says, without checksums of the content; no key
+// is needed.
 func (c *Cluster) ReadHeader(ctx context.Context, e Entry) (Header, error) {
 	return verified(ctx, c.store, e.Key, func(ctx context.Context, store storage.Store) (Header, error) {
+		if isSealed(e.Key) {
+			o, err := c.readOutline(ctx, store, e)
+			return o.Header, err
+		}
 		b, err := storage.ReadSpan(ctx, store, e.Key, storage.Span{Offset: 0, Length: HeaderSize})
 		if err != nil {
 			return Header{}, fmt.Errorf("read header: %w", c.readError(e.Key, err))
@@ -75,7 +80,7 @@ func (c *Cluster) matches(e Entry, h *Header) error {
 }
 
 // ReadWAL reads a WAL object and returns its plain bytes, all of them verified: header against key, lengths, checksums. The
-// error is ErrNoWAL if the object is gone, or a *CorruptError.
+// error is ErrNoWAL if the object is gone, a *CorruptError, or a *KeyError.
 func (c *Cluster) ReadWAL(ctx context.Context, e Entry) ([]byte, error) {
 	_, plain, err := c.readObject(ctx, e, nil)
 	if err != nil {
@@ -85,7 +90,7 @@ func (c *Cluster) ReadWAL(ctx context.Context, e Entry) ([]byte, error) {
 }
 
 // scratch is what one reader of object after object uses again.
-type scratch struct{ stored, plain []byte }
+type scratch struct{ stored, inner, plain []byte }
 
 // readObject reads and verifies one object. The plain bytes lie in s, if that is not nil, until it is used again.
 func (c *Cluster) readObject(ctx context.Context, e Entry, s *scratch) (Header, []byte, error) {
@@ -97,12 +102,19 @@ func (c *Cluster) readObject(ctx context.Context, e Entry, s *scratch) (Header, 
 		plain  []byte
 	}
 	limit := int64(HeaderSize) + maxStored(int64(e.Range.Len()))
+	if isSealed(e.Key) {
+		limit = sealedLimit(e.Range)
+	}
 	o, err := verified(ctx, c.store, e.Key, func(ctx context.Context, store storage.Store) (object, error) {
 		body, err := storage.ReadAllInto(ctx, s.stored, store, e.Key, limit)
 		if err != nil {
 			return object{}, c.readError(e.Key, err)
 		}
 		s.stored = body
+		if isSealed(e.Key) {
+			h, plain, err := c.unsealWAL(e, body, s)
+			return object{h, plain}, err
+		}
 		h, err := c.checkHeader(e, body)
 		if err != nil {
 			return object{}, err
@@ -130,7 +142,7 @@ func decodePayloadInto(buffer []byte, key storage.Key, h *Header, stored []byte)
 	if sha256.Sum256(stored) != h.SHA256 {
 		return nil, &CorruptError{Key: key, Reason: "SHA-256 of the stored bytes differs"}
 	}
-	codec, err := compression.BySuffix(string(key))
+	codec, err := codecOf(key)
 	if err != nil {
 		return nil, &CorruptError{Key: key, Reason: "suffix", Err: err}
 	}
@@ -200,12 +212,16 @@ func (c *Cluster) readSegment(ctx context.Context, size wal.SegmentSize, seg wal
 	return plain, err
 }
 
-// completeSegment returns the entry of a complete segment as writers name it by default.
+// completeSegment returns the entry of a complete segment as writers name it by default, those that encrypt where there are keys.
 func (c *Cluster) completeSegment(size wal.SegmentSize, seg wal.SegmentID) Entry {
-	return Entry{
+	e := Entry{
 		Key:  segmentPrefix(c.id, size, seg) + storage.Key(compression.Zstd().Suffix()[1:]),
 		Kind: KindSegment, Timeline: seg.Timeline, Range: size.Range(seg.Number),
 	}
+	if k := c.ring(); !k.Identities.Empty() || !k.Recipients.Empty() {
+		e.Key += sealSuffix
+	}
+	return e
 }
 
 // SegmentSummary returns what the objects that ReadSegment would read say of the segment's transactions, and the end of the bytes that it

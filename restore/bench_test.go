@@ -5,6 +5,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/pgark/pgark/encryption"
 	"github.com/pgark/pgark/restore"
 )
 
@@ -21,20 +22,29 @@ func BenchmarkLayDown(b *testing.B) {
 		members = append(members, noise(fmt.Sprintf("base/5/m%d", i), 1<<20))
 		size += 1 << 20
 	}
-	store, plan := fakeBackup(b, nil, pack{"base", members},
-		pack{"base", []member{noise("base/5/l1", 128<<20)}}, pack{"base", []member{noise("base/5/l2", 128<<20)}})
-	cluster := clusterIn(b, store)
-	b.SetBytes(int64(size + 256<<20))
-	for b.Loop() {
-		o := layInto(b)
-		o.Jobs = 0
-		if _, err := restore.LayDown(b.Context(), cluster, plan, o); err != nil {
-			b.Fatal(err)
-		}
-		b.StopTimer()
-		if err := os.RemoveAll(o.Dir); err != nil {
-			b.Fatal(err)
-		}
-		b.StartTimer()
+	to, secret := keyPair(b)
+	identities, err := encryption.ParseIdentities([]byte(secret))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for kind, keys := range map[string]encryption.Keys{"clear": {}, "encrypted": {Recipients: to, Identities: identities}} {
+		b.Run(kind, func(b *testing.B) {
+			store, plan := fakeBackupWith(b, keys, nil, pack{"base", members},
+				pack{"base", []member{noise("base/5/l1", 128<<20)}}, pack{"base", []member{noise("base/5/l2", 128<<20)}})
+			cluster := clusterIn(b, store).With(keys)
+			b.SetBytes(int64(size + 256<<20))
+			for b.Loop() {
+				o := layInto(b)
+				o.Jobs = 0
+				if _, err := restore.LayDown(b.Context(), cluster, plan, o); err != nil {
+					b.Fatal(err)
+				}
+				b.StopTimer()
+				if err := os.RemoveAll(o.Dir); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+			}
+		})
 	}
 }

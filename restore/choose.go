@@ -11,7 +11,8 @@ import (
 
 // Choose is Resolve with a base backup whose objects are all there, by name and size. One that lacks any is passed over with a note: in a
 // bucket that another bucket copies, a record may come before its packs. The facts stay in inv, and so do the notes. The errors are
-// those of Resolve; and a *repository.CorruptError if the only backups that would do lack something.
+// those of Resolve; a *repository.CorruptError if the only backups that would do lack something; and a *repository.KeyError if the plan needs what is encrypted
+// and the keys do not open it.
 func Choose(ctx context.Context, cluster *repository.Cluster, inv *Inventory, target Target) (*Plan, error) {
 	var lacking error
 	for {
@@ -28,6 +29,9 @@ func Choose(ctx context.Context, cluster *repository.Cluster, inv *Inventory, ta
 			return nil, fmt.Errorf("resolve target %s: %w", target, err)
 		}
 		if len(held.Lacks) == 0 {
+			if err := openable(ctx, cluster, plan); err != nil {
+				return nil, fmt.Errorf("resolve target %s: %w", target, err)
+			}
 			return plan, nil
 		}
 		id, first := plan.Backup.ID, held.Lacks[0]

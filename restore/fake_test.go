@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pgark/pgark/compression"
+	"github.com/pgark/pgark/encryption"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/restore"
 	"github.com/pgark/pgark/storage"
@@ -176,12 +177,18 @@ type pack struct {
 // fakeBackup puts a made-up backup into a new memory store.
 func fakeBackup(t testing.TB, tablespaces []repository.Tablespace, packs ...pack) (*memory.Store, *restore.Plan) {
 	t.Helper()
+	return fakeBackupWith(t, encryption.Keys{}, tablespaces, packs...)
+}
+
+// fakeBackupWith is fakeBackup, encrypted if there are public keys.
+func fakeBackupWith(t testing.TB, keys encryption.Keys, tablespaces []repository.Tablespace, packs ...pack) (*memory.Store, *restore.Plan) {
+	t.Helper()
 	store := memory.New()
 	repo, err := repository.Create(t.Context(), store)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := repo.Cluster(fakeSystem).NewBackup(t.Context(), repository.BackupStart{
+	w, err := repo.With(keys).Cluster(fakeSystem).NewBackup(t.Context(), repository.BackupStart{
 		ID: "20261120T120000Z", Timeline: 1, StartLSN: 0x200028, SegmentSize: mib, PartSize: storage.MinPart,
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pgark/pgark/compression"
+	"github.com/pgark/pgark/encryption"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/storage/memory"
@@ -52,12 +53,18 @@ func archive(t testing.TB) *memory.Store {
 
 func makeArchive(t testing.TB) *memory.Store {
 	t.Helper()
+	return makeArchiveWith(t, encryption.Keys{})
+}
+
+// makeArchiveWith is makeArchive, encrypted if there are public keys.
+func makeArchiveWith(t testing.TB, keys encryption.Keys) *memory.Store {
+	t.Helper()
 	store := memory.New()
 	r, err := repository.Create(t.Context(), store)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := r.Cluster(system)
+	c := r.With(keys).Cluster(system)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {

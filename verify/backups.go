@@ -119,7 +119,8 @@ func (v *verification) recordWitnesses(ctx context.Context, contents []content) 
 			return err.Error()
 		}
 		for _, p := range v.alive() {
-			if _, err := p.cluster.OpenBackup(ctx, record); err == nil {
+			var key *repository.KeyError
+			if _, err := p.cluster.OpenBackup(ctx, record); err == nil || errors.As(err, &key) {
 				return ""
 			}
 		}
@@ -271,8 +272,28 @@ func (v *verification) readPart(ctx context.Context, p *place, one part, check f
 	return nil
 }
 
+// readSealedPacks judges the packs of an encrypted backup by what its record says of them; for that no key is needed.
+func (v *verification) readSealedPacks(ctx context.Context, b *copied, folders map[int]map[storage.Key]storage.Info) error {
+	group, reading := errgroup.WithContext(ctx)
+	group.SetLimit(v.Jobs)
+	for _, t := range v.places[0].cluster.SealedTables(b.record) {
+		for i, there := range folders {
+			p := v.places[i]
+			o, listed := asListed(p.cluster.PackObject(b.record, t.Pack), there)
+			group.Go(func() error {
+				check := func(ctx context.Context) error { return p.cluster.CheckPack(ctx, b.record, t) }
+				return v.readPart(reading, p, part{b.record, t, o, listed}, check)
+			})
+		}
+	}
+	return group.Wait()
+}
+
 // readPacks judges the packs of a backup.
 func (v *verification) readPacks(ctx context.Context, b *copied, folders map[int]map[storage.Key]storage.Info) error {
+	if b.record.Sealed() {
+		return v.readSealedPacks(ctx, b, folders)
+	}
 	readers, err := v.openBackup(ctx, b)
 	if err != nil {
 		return err

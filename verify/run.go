@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pgark/pgark/encryption"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/wal"
@@ -40,6 +41,8 @@ type Options struct {
 	Trust string
 	// Forget records nothing of what was read.
 	Forget bool
+	// Keys open what is encrypted. Without a private key the WAL that is encrypted is looked at, and not read.
+	Keys encryption.Keys
 	// Jobs is how many objects are read at a time, 0 for DefaultJobs.
 	Jobs int
 	// Grace is how old an object must be before another repository is said to lack it, or WAL before it is: uploads overtake each other, and
@@ -87,6 +90,7 @@ type verification struct {
 	notes    []string
 	vanished []held
 	steadied int // objects that only one of two readings damaged
+	locked   int // objects that were not read, because no private key was given
 	sum      Progress
 }
 
@@ -150,7 +154,7 @@ func newVerification(places []Place, o Options) *verification {
 			v.trusted = i
 		}
 		v.places = append(v.places, &place{
-			Place: p, index: i, cluster: repository.Unchecked(p.Store).Cluster(o.SystemID),
+			Place: p, index: i, cluster: repository.Unchecked(p.Store).With(o.Keys).Cluster(o.SystemID),
 			known: map[repository.Fingerprint]bool{}, there: map[wal.TimelineID]*repository.Coverage{},
 			sound: map[wal.TimelineID]*repository.Coverage{}, late: map[wal.TimelineID]*repository.Coverage{},
 			histories: map[wal.TimelineID]wal.History{}, sums: map[wal.TimelineID]repository.Sum{}, usable: map[string][]string{},
@@ -258,10 +262,18 @@ func (v *verification) examine(ctx context.Context, p *place, o repository.Objec
 		}
 	}
 	var format *repository.FormatError
+	var key *repository.KeyError
 	switch {
 	case err == nil:
 		v.took(p, o)
 		return found{}, nil
+	case errors.As(err, &key) && key.NoKey():
+		v.mu.Lock()
+		v.locked++
+		v.mu.Unlock()
+		return found{}, nil
+	case errors.As(err, &key):
+		return found{kind: Unreadable, reason: key.Err.Error()}, nil
 	case errors.As(err, &format):
 		return found{kind: Unreadable, reason: format.Error(), newer: format}, nil
 	case errors.As(err, &corrupt):

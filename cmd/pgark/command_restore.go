@@ -382,54 +382,6 @@ func (e *reworded) Error() string { return e.words }
 
 func (e *reworded) Unwrap() error { return e.error }
 
-// restoreCommand is what the restored server runs for each WAL file.
-func (r *restoring) restoreCommand() (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", fmt.Errorf("find own program: %w", err)
-	}
-	words := []string{self, "wal", "fetch"}
-	c, err := r.loadWith(r.argument())
-	if err != nil {
-		return "", err
-	}
-	cluster, err := c.Select(text(r.cli, "cluster"))
-	if err != nil {
-		return "", err
-	}
-	if c.File != "" {
-		file, err := filepath.Abs(c.File)
-		if err != nil {
-			return "", err
-		}
-		words = append(words, "--config", file, "--cluster", cluster.Name)
-	}
-	o := r.plan.FetchOptions()
-	places := r.places()
-	words = append(words, "--from", config.Primary, "--repo", places[0].URL)
-	for _, one := range places[1:] {
-		words = append(words, "--also", one.Name+"="+one.URL)
-	}
-	words = append(words, "--system-id", r.cluster.SystemID().String(),
-		"--until", o.Until.String(), "--timeline", fmt.Sprint(uint32(o.Timeline)), "--segment-size", fmt.Sprint(uint32(o.SegmentSize)),
-		"--ahead", fmt.Sprint(o.Ahead))
-	for i, word := range words {
-		// The server replaces % itself; the shell takes the rest as it is within quotes.
-		words[i] = quoteWord(strings.ReplaceAll(word, "%", "%%"))
-	}
-	return strings.Join(append(words, "%f", `"%p"`), " "), nil
-}
-
-func quoteWord(word string) string {
-	plain := strings.IndexFunc(word, func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_./:,", r)
-	}) < 0
-	if plain {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-}
-
 // target reads the flags that say where recovery stops; timeFlag is the one for a time.
 func (s *session) target(timeFlag string) (restore.Target, error) {
 	value := func(names ...string) (string, bool) {

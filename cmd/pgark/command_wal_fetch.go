@@ -34,6 +34,7 @@ func walFetchCommand(p *program) *cli.Command {
 		Flags: []cli.Flag{
 			systemFlag(), fromFlag(),
 			&cli.StringSliceFlag{Name: "also", Usage: "another repository of the cluster, for what the first does not give: `NAME=URL`", Hidden: true},
+			&cli.StringFlag{Name: "identity-file", Usage: "the private keys that open what is encrypted: `FILE`", Hidden: true, TakesFile: true},
 			&cli.StringFlag{Name: "until", Usage: "serve no byte from this `LSN` on", Hidden: true},
 			&cli.StringFlag{Name: "timeline", Usage: "the timeline that --until is on: `N`", Hidden: true},
 			&cli.UintFlag{Name: "segment-size", Usage: "wal_segment_size in bytes, if it is known", Hidden: true},
@@ -89,6 +90,9 @@ func walFetch(s *session) error {
 	c, err := s.clusterToRead("")
 	if err != nil {
 		return err
+	}
+	if v := s.cli.String("identity-file"); v != "" {
+		c.Repo.Encryption = config.Encryption{IdentityFile: v}
 	}
 	for _, v := range s.cli.StringSlice("also") {
 		name, url, _ := strings.Cut(v, "=")

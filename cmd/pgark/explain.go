@@ -68,6 +68,10 @@ func conditions() []condition {
 		{postgres.ErrSlotUnusable, exitFailed, "the slot is a logical one", "give pgark a slot of its own: slot.name in the file"},
 		{postgres.ErrNotInHistory, exitLocked, "the server's history is not the archived one", "docs/FAILURES.md says how to tell which is right"},
 		{postgres.ErrWALRemoved, exitFailed, "the server has removed WAL that was not archived", "pgark run records what is lost, and takes a new base backup"},
+		{
+			repository.ErrPlain, exitWrongKey, "somebody encrypts what is archived here; in clear it may not be put beside it",
+			"set repo.encryption.recipients_file to the public keys; docs/CONFIGURATION.md, Encryption",
+		},
 		{repository.ErrNoRepository, exitNoRepository, "nothing was archived there yet, or the URL is not right", "pgark run --repo URL makes one; pgark check tests it"},
 		{
 			retention.ErrChanged, exitRefused, "what was to go is needed by now: it was pinned, or somebody reads", "pgark prune again makes a new plan",
@@ -104,6 +108,38 @@ func explainRoom(err error, f *failure) {
 	}
 }
 
+// explainKeyFile explains a file with keys that cannot be used.
+func explainKeyFile(e *agent.KeyFileError, f *failure) {
+	f.Code, f.Cause = exitWrongKey, "without it nothing can be encrypted, or nothing encrypted be read; nothing was done"
+	switch {
+	case errors.Is(e, agent.ErrKeyMode):
+		f.Fix = "chmod 600 " + quoteWord(e.Path)
+	case errors.Is(e, os.ErrNotExist):
+		f.Fix = "bring the file back from where its copy is kept, or correct the path"
+	case errors.Is(e, os.ErrPermission):
+		f.Fix = "give it to the user that pgark runs as: chown, and chmod 600"
+	default:
+		f.Fix = "docs/CONFIGURATION.md, Encryption, says what it must hold"
+	}
+}
+
+// explainKey explains an object that cannot be opened.
+func explainKey(e *repository.KeyError, f *failure) {
+	f.Code = exitWrongKey
+	if errors.Is(e, repository.ErrNoProof) {
+		f.Cause = "whether the server has the WAL that is archived cannot be told here, and archiving on top of other WAL would spoil it"
+		f.Fix = "give this host the proof key that was in use: repo.encryption.proof_key_file, below a new one; or a private key: repo.encryption.identity_file"
+		return
+	}
+	if e.NoKey() {
+		f.Cause = "contents are encrypted in this repository"
+		f.Fix = "name the file with the private key: repo.encryption.identity_file, or PGARK_ENCRYPTION_IDENTITY_FILE"
+		return
+	}
+	f.Cause = "it was encrypted to other public keys: before or after the keys were changed, or this is the key of another repository"
+	f.Fix = "put the private key that belongs to it into the identity file too: one on each line, in any order"
+}
+
 // explainTyped explains the errors that carry data.
 func explainTyped(err error, f *failure) bool {
 	var format *repository.FormatError
@@ -115,7 +151,13 @@ func explainTyped(err error, f *failure) bool {
 	var other *agent.OtherRepositoryError
 	var emptied *agent.EmptiedError
 	var lacking *agent.LackingError
+	var key *repository.KeyError
+	var keyFile *agent.KeyFileError
 	switch {
+	case errors.As(err, &keyFile):
+		explainKeyFile(keyFile, f)
+	case errors.As(err, &key):
+		explainKey(key, f)
 	case explainRestore(err, f), explainFence(err, f):
 	case errors.As(err, &lacking):
 		f.Code, f.Cause = exitNotRecoverable, "objects are missing or cut: they were deleted, or the copy is not complete yet"
