@@ -139,6 +139,45 @@ func TestGap(t *testing.T) {
 	}
 }
 
+// TestLetGoIsNotLost: WAL that retention let go, between a base backup that stays and the window, is no hole that a killed process left: nothing is recorded as lost, and
+// none of it is archived again, whether the server has it still or not.
+func TestLetGoIsNotLost(t *testing.T) {
+	for _, removed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("removed=%t", removed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLab(t)
+				l.opts.Gap = func(g repository.Gap) { t.Errorf("told of a gap: %+v", g) }
+				l.start()
+				l.server.write(6_500_000)
+				l.await()
+				l.finish()
+				goes := wal.Range{Start: segSize.Start(6), End: segSize.Start(8)}
+				expiry := repository.Expiry{Time: time.Now(), WAL: []repository.Stretch{{Timeline: 1, Range: goes}}}
+				if err := l.cluster().PutExpiry(t.Context(), repository.Expiry{}, expiry); err != nil {
+					t.Fatal(err)
+				}
+				l.remove("*:wal:00000001:000000010000000000000006.zst")
+				l.remove("*:wal:00000001:000000010000000000000007.zst")
+				if removed {
+					l.server.removed = segSize.Start(9)
+				}
+				l.start()
+				l.server.write(2_000_000)
+				l.await()
+				if lost := l.archiver.Status().Lost; lost != 0 {
+					t.Errorf("a base backup is waited for since %s", lost)
+				}
+				l.finish()
+				v, err := l.cluster().Coverage(t.Context(), 1, 0)
+				if err != nil || len(v.Spans) != 2 || v.Spans[0].End != goes.Start || v.Spans[1].Start != goes.End || len(l.gaps()) > 0 {
+					t.Errorf("got %v, %v, and gaps %+v", v.Spans, err, l.gaps())
+				}
+				l.compare(1, goes.End, l.server.end())
+			})
+		})
+	}
+}
+
 // TestSlotGoneWithItsWALThere: nothing is lost without the slot as long as the server has the WAL.
 func TestSlotGoneWithItsWALThere(t *testing.T) {
 	for name, change := range map[string]func(*server){

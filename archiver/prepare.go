@@ -75,7 +75,7 @@ func (a *Archiver) prepare(ctx context.Context, conn Conn) (prepared, error) {
 	if err := p.list(ctx); err != nil {
 		return prepared{}, err
 	}
-	p.gaps = have.gaps
+	p.gaps = have.recorded
 	if err := a.confirmable(ctx, conn, &p); err != nil {
 		return prepared{}, err
 	}
@@ -221,13 +221,21 @@ func (a *Archiver) inventory(ctx context.Context, p *prepared) (archived, error)
 		return archived{}, err
 	}
 	var have archived
-	if have.gaps, err = p.cluster.Gaps(ctx); err != nil {
+	if have.recorded, err = p.cluster.Gaps(ctx); err != nil {
 		if !repository.OnlyUnreadable(err) {
 			return archived{}, err
 		}
 		// Without its record a hole is looked for on the server once more.
 		a.options.Logger.ErrorContext(ctx, "gap record cannot be read", "error", err)
 	}
+	expiry, err := p.cluster.Expiry(ctx)
+	if err != nil {
+		if !repository.OnlyUnreadable(err) {
+			return archived{}, err
+		}
+		a.options.Logger.ErrorContext(ctx, "expiry record cannot be read", "error", err) // likewise
+	}
+	have.gaps = slices.Concat(have.recorded, expiry.Gaps())
 	for _, tli := range slices.Backward(timelines) {
 		have.known = max(have.known, tli)
 		if !p.server.Contains(tli) {

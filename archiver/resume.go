@@ -16,7 +16,8 @@ type archived struct {
 	// coverage is of the newest timeline with WAL that belongs to the server's
 	// history; its Timeline is 0 if there is none.
 	coverage repository.Coverage
-	gaps     []repository.Gap // recorded, of all timelines
+	recorded []repository.Gap // as lost, of all timelines
+	gaps     []repository.Gap // these, and what retention let go: nothing of it is archived again
 	kept     wal.LSN          // the slot, as it was found, keeps the server's WAL from here on; 0 if it keeps none
 }
 
