@@ -17,6 +17,9 @@ func CoveredUntil(plan *restore.Plan, beat *repository.Beat) time.Time {
 	return coveredUntil(plan, beat)
 }
 
+// NotTheArchive is notTheArchive.
+func NotTheArchive(err error, asked Asked) bool { return notTheArchive(err, asked) }
+
 // Judge is judge and conclude.
 func Judge(d *repository.Drill, o Objectives) {
 	conclude(d)

@@ -2,9 +2,11 @@ package drill_test
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -160,6 +162,26 @@ func TestTurn(t *testing.T) {
 	} {
 		if got := strings.Join(drill.Turn(names, test.held), " "); got != test.want {
 			t.Errorf("%s: got %s, want %s", test.name, got, test.want)
+		}
+	}
+}
+
+// TestNotTheArchive: a host without room says nothing of the archive, also where its disk fills up while the server replays.
+func TestNotTheArchive(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		err   error
+		asked drill.Asked
+		want  bool
+	}{
+		{&restore.SpaceError{}, drill.Latest, true},
+		{&restore.ServerError{Words: "could not extend file", Err: syscall.ENOSPC}, drill.Latest, true},
+		{&restore.ServerError{Words: "could not restore file"}, drill.Latest, false},
+		{&restore.TargetError{}, drill.AtTime, true},
+		{&restore.TargetError{}, drill.Random, false},
+	} {
+		if got := drill.NotTheArchive(fmt.Errorf("recover: %w", test.err), test.asked); got != test.want {
+			t.Errorf("%v, asked for %s: got %t", test.err, test.asked, got)
 		}
 	}
 }

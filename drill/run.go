@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/pgark/pgark/repository"
@@ -117,7 +118,7 @@ func notTheArchive(err error, asked Asked) bool {
 	var space *restore.SpaceError
 	var binaries *restore.BinariesError
 	var refused *restore.RefusedError
-	return errors.As(err, &space) || errors.As(err, &binaries) || errors.As(err, &refused)
+	return errors.As(err, &space) || errors.As(err, &binaries) || errors.As(err, &refused) || errors.Is(err, syscall.ENOSPC)
 }
 
 // running is one drill on its way.

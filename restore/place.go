@@ -98,13 +98,21 @@ func places(dir string, tablespaces []repository.Tablespace, mapped map[string]s
 		}
 		list = append(list, &place{archive: oid, final: filepath.Clean(to)})
 	}
-	if len(missing) > 0 {
-		return nil, &RefusedError{Reason: "tablespaces have no place to go to", Flags: missing}
-	}
+	var unknown []string
 	for key := range mapped {
 		if !used[key] {
-			return nil, &RefusedError{Path: key, Reason: "the backup has no such tablespace"}
+			unknown = append(unknown, key)
 		}
+	}
+	slices.Sort(unknown)
+	names := strings.Join(unknown, ", ")
+	switch {
+	case len(missing) > 0 && len(unknown) > 0:
+		return nil, &RefusedError{Reason: "the backup does not know its tablespaces by their names in SQL, and none as " + names, Flags: missing}
+	case len(missing) > 0:
+		return nil, &RefusedError{Reason: "tablespaces have no place to go to", Flags: missing}
+	case len(unknown) > 0:
+		return nil, &RefusedError{Path: names, Reason: "the backup has no such tablespace, or it is given twice"}
 	}
 	return list, apart(list)
 }

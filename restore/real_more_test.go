@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -217,6 +218,15 @@ func TestRealFailures(t *testing.T) {
 		var e *restore.ServerError
 		if !errors.As(err, &e) || !strings.Contains(e.Words, "could not restore file") || !strings.Contains(err.Error(), "pgark-recovery.log") {
 			t.Errorf("got error %v", err)
+		}
+		gone(t, dir)
+	})
+	t.Run("the disk is full", func(t *testing.T) {
+		plan, dir := s.lay(t, restore.LayOptions{RestoreCommand: "echo 'error: fetch %f: write WAL file: no space left on device' >&2; exit 200"})
+		_, err := restore.Recover(t.Context(), s.cluster, plan, dir, run(t))
+		var e *restore.ServerError
+		if !errors.As(err, &e) || !errors.Is(err, syscall.ENOSPC) || !strings.Contains(e.Words, "could not restore file") || !strings.Contains(e.Words, "write WAL file") {
+			t.Errorf("got error %v, want the server's and that of restore_command", err)
 		}
 		gone(t, dir)
 	})

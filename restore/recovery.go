@@ -85,12 +85,16 @@ type Recovered struct {
 type ServerError struct {
 	Words string // its last FATAL or PANIC with what belongs to it, or its last lines
 	Log   string // path of its log
+	Err   error  // syscall.ENOSPC where a full disk was the reason; nil where that is not known
 }
 
 // Error begins with the server's words.
 func (e *ServerError) Error() string {
 	return fmt.Sprintf("server ended: %s (log: %s)", e.Words, e.Log)
 }
+
+// Unwrap returns the reason.
+func (e *ServerError) Unwrap() error { return e.Err }
 
 const (
 	logName    = "pgark-recovery.log"
@@ -219,7 +223,7 @@ func supervise(ctx context.Context, s *Server, plan *Plan, o RecoverOptions) (*R
 		case gone && o.Action == ActionShutdown && status == 0 && w.shutDown:
 			return w.shutdownProof()
 		case gone:
-			return nil, &ServerError{Words: w.words(), Log: s.Log}
+			return nil, w.end()
 		case w.ready && o.Action != ActionShutdown:
 			replay, open := w.measured()
 			result, err := prove(ctx, s, plan, o)

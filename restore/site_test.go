@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -83,6 +84,11 @@ func TestLookRefuses(t *testing.T) {
 	var refused *restore.RefusedError
 	if !errors.As(err, &refused) || len(refused.Flags) != 2 {
 		t.Errorf("no places for tablespaces: got %v, want a RefusedError with two flags", err)
+	}
+	named := layInto(t)
+	named.Tablespaces = map[string]string{"archive_2020": filepath.Join(filepath.Dir(o.Dir), "fast")}
+	if _, err := restore.Look(t.Context(), cluster, plan, named); !errors.As(err, &refused) || len(refused.Flags) != 2 || !strings.Contains(refused.Reason, "archive_2020") {
+		t.Errorf("a tablespace by its name in SQL: got %v, want a RefusedError that says so, with two flags", err)
 	}
 	if site == nil || len(site.Tablespaces) != 2 || site.Tablespaces[0].To != "" || len(site.FileSystems) != 1 {
 		t.Errorf("got %+v, want the tablespaces without places", site)

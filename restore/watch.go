@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/pgark/pgark/postgres"
@@ -67,6 +68,7 @@ type watch struct {
 	ready    bool      // accepts connections, or paused at the stop
 	shutDown bool
 	fatal    []string // the last FATAL or PANIC and what belongs to it
+	fetch    string   // what pgark wal fetch said last of a file that it did not get
 	last     []string // the last lines
 }
 
@@ -90,10 +92,17 @@ func (w *watch) line(line string) {
 	if w.last = append(w.last, line); len(w.last) > lastLines {
 		w.last = w.last[1:]
 	}
+	if said, ok := strings.CutPrefix(line, "error: fetch "); ok {
+		w.fetch = said
+		return
+	}
 	level, text := cutLevel(line)
 	switch level {
 	case "FATAL", "PANIC":
 		w.fatal = []string{text}
+		if w.fetch != "" && strings.HasPrefix(text, "could not restore file ") {
+			w.fatal = append(w.fatal, w.fetch)
+		}
 		return
 	case "DETAIL", "HINT":
 		if len(w.fatal) > 0 {
@@ -171,6 +180,16 @@ func (w *watch) words() string {
 		return "it said nothing"
 	}
 	return strings.Join(w.last, " | ")
+}
+
+// end says that the server gave up.
+func (w *watch) end() *ServerError {
+	e := &ServerError{Words: w.words(), Log: w.server.Log}
+	// strerror in the server's words, syscall.Errno in those of pgark wal fetch
+	if strings.Contains(strings.ToLower(e.Words), "no space left on device") {
+		e.Err = syscall.ENOSPC
+	}
+	return e
 }
 
 // report calls Progress.

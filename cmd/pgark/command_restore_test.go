@@ -149,6 +149,14 @@ func TestFailedReplay(t *testing.T) {
 		}
 	}
 	r, out = planned(t, "--start")
+	err = &restore.ServerError{Words: "could not write to file \"pg_wal/xlogtemp.7\": No space left on device", Err: syscall.ENOSPC}
+	code = r.program.report(r.unrecovered(err, "/srv/data"))
+	for _, want := range []string{err.Words, "the file system is full", "free space there first\n", again} {
+		if !strings.Contains(out.String(), want) || code != exitRefused {
+			t.Errorf("got code %d, %s, want %d and %q", code, out, exitRefused, want)
+		}
+	}
+	r, out = planned(t, "--start")
 	_ = r.program.report(r.unrecovered(&restore.ProofError{What: "last replayed LSN", Got: "0/2", Want: "0/1"}, "/srv/data"))
 	if strings.Contains(out.String(), again) || !strings.Contains(out.String(), "keep the folder") {
 		t.Errorf("got %s, want the folder kept and the server not started", out)

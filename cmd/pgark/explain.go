@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/pgark/pgark/agent"
 	"github.com/pgark/pgark/archiver"
@@ -200,6 +201,7 @@ func explainRestore(err error, f *failure) bool {
 	var gap *restore.GapError
 	var damage *restore.DamageError
 	var access *restore.AccessError
+	var server *restore.ServerError
 	switch {
 	case errors.As(err, &access):
 		f.Cause = "no role that the restored cluster knows may log in, so that nobody can ask it where recovery stopped; it was stopped again"
@@ -228,6 +230,8 @@ func explainRestore(err error, f *failure) bool {
 	case errors.As(err, &proof):
 		f.Cause = "the server does not show what the plan says; it was stopped again"
 		f.Fix = "keep the folder and report this: it must not happen"
+	case errors.As(err, &server) && errors.Is(err, syscall.ENOSPC):
+		f.Code, f.Cause, f.Fix = exitRefused, "the file system is full", "free space there first"
 	case errors.As(err, &gap):
 		f.Code, f.Fix = exitNotRecoverable, "pgark list shows the gaps, and what can be restored"
 	default:
