@@ -13,31 +13,10 @@ import (
 
 	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/repository"
-	"github.com/pgark/pgark/restore"
 )
 
 // Exit codes of pg_amcheck ("pg_amcheck" in PostgreSQL's documentation; src/bin/pg_amcheck/pg_amcheck.c).
 const amcheckFound = 2
-
-// Opened is a restored server that runs and lets User into Database over its socket.
-type Opened struct {
-	Server *restore.Server
-	User   string
-	// Database is any that takes connections.
-	Database string
-	Owner    *restore.Owner // that runs its programs, which takes root; nil is ours
-}
-
-func (o *Opened) connString(database string) string { return o.Server.ConnString(o.User, database) }
-
-// program returns a command that runs one of PostgreSQL's programs against the server.
-func (o *Opened) program(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {
-	cmd, err := program(ctx, toolbox{o.Server.BinDir, o.Server.SocketDir, o.Owner}, name, args...)
-	if err == nil {
-		cmd.Env = append(cmd.Env, "PGHOST="+o.Server.SocketDir, "PGPORT="+strconv.Itoa(o.Server.Port), "PGUSER="+o.User, "PGSSLMODE=disable")
-	}
-	return cmd, err
-}
 
 // amcheck checks tables and B-tree indexes of all databases, or only the tables of these patterns with their indexes. It installs the extension where it is
 // missing: the cluster is thrown away.

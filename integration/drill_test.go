@@ -3,6 +3,7 @@ package integration_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"os/exec"
@@ -434,8 +435,44 @@ func TestDrillPages(t *testing.T) {
 			if r.Result != repository.DrillFailed || r.Phase != repository.DrillVerify || c.Result != repository.CheckFailed || c.By != by || !strings.Contains(c.Detail, filepath.Base(file)) {
 				t.Errorf("a damaged page: got %+v", r)
 			}
+			d.restoreVerified(t, filepath.Base(file))
 		})
 	}
+}
+
+// restoreVerified: a restore that is to verify finds the damaged page too, with the server running on, and leaves nothing of its checks there.
+func (d *drills) restoreVerified(t *testing.T, file string) {
+	t.Helper()
+	what := "amcheck"
+	if _, err := os.Stat(filepath.Join(d.server.Version.BinDir, "pg_amcheck")); err != nil {
+		what = "pages"
+	}
+	r, o := d.restore(t.Context(), t, "--verify", what)
+	var report struct {
+		Result struct {
+			Checks []repository.DrillCheck `json:"checks"`
+			Socket string                  `json:"socket"`
+			Port   int                     `json:"port"`
+			User   string                  `json:"user"`
+		} `json:"result"`
+	}
+	if err := json.Unmarshal([]byte(o.stdout), &report); o.code != 3 || err != nil {
+		t.Fatalf("restore --verify %s: exit %d, want 3: %v\n%s%s", what, o.code, err, o.stdout, o.stderr)
+	}
+	c := checkOf(t, repository.Drill{Checks: report.Result.Checks}, repository.CheckPages, "")
+	if c.Result != repository.CheckFailed || c.By != repository.ByBaseBackup || !strings.Contains(c.Detail, file) {
+		t.Errorf("a damaged page: got %+v", c)
+	}
+	if what == "amcheck" {
+		if c := checkOf(t, repository.Drill{Checks: report.Result.Checks}, repository.CheckAmcheck, ""); c.Result != repository.CheckFailed || strings.Contains(c.Detail, "is left") {
+			t.Errorf("a damaged page: got %+v", c)
+		}
+	}
+	conn := fmt.Sprintf("host=%s port=%d user=%s dbname=postgres", report.Result.Socket, report.Result.Port, report.Result.User)
+	if got := query(t, conn, "select count(*)::text from pg_extension where extname = 'amcheck'"); got != "0" {
+		t.Error("the extension that was needed is left in the cluster")
+	}
+	r.stop(t)
 }
 
 // TestExport: a table that was dropped comes back as a dump of the moment before, row by row, and a dump that fails leaves nothing.

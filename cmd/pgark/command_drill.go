@@ -413,7 +413,7 @@ func (s *session) checkText(c repository.DrillCheck) string {
 			what += fmt.Sprintf(", want %q", c.Want)
 		}
 	case c.Kind == repository.CheckPages && c.By == repository.ByBaseBackup:
-		what += " right in " + size(c.Bytes) + " that the server read (no pg_checksums here)"
+		what += " right in " + size(c.Bytes) + ", read by the server itself"
 	case c.Kind == repository.CheckPages:
 		what += " of " + count(int(c.Count), "page") + " right"
 	case c.Kind == repository.CheckAmcheck:

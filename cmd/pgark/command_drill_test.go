@@ -58,7 +58,7 @@ FAIL
   fetch     ✓ base 20261116T020000Z, 411 GB                                     2m 41s
   replay    ✓ 21 GB WAL, last commit 2026-11-17 16:22:40.990Z xid 88120077        54 s
   open      ✓ PostgreSQL 17.6 accepts connections                                6.0 s
-  verify    ✓ page checksums right in 411 GB that the server read (no pg_checksums here)
+  verify    ✓ page checksums right in 411 GB, read by the server itself
 PASS   RTO 3m 41s (target 15m, ok)   data loss at target 0.0 s
 `},
 		{"from several", func(d *repository.Drill) {

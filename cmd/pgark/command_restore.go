@@ -47,6 +47,7 @@ func restoreCommand(p *program) *cli.Command {
 			&cli.IntFlag{Name: "port", Usage: "port in the name of the started server's socket: `N`", Value: 5433},
 			&cli.BoolFlag{Name: "pause", Usage: "pause at the target instead of promoting"},
 			&cli.BoolFlag{Name: "shutdown", Usage: "shut down at the target instead of promoting"},
+			&cli.StringFlag{Name: "verify", Usage: "once the server is open: none, pages (every page checksum) or amcheck (tables and indexes too): `WHAT`", Value: "none"},
 			&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "`N` requests at once; four for each processor"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "print the plan and stop"},
 			&cli.StringFlag{Name: "bin-dir", Usage: "PostgreSQL's programs of the same major: `DIR`", TakesFile: true},
@@ -78,6 +79,8 @@ type restoring struct {
 	owner      *restore.Owner
 	spaces     map[string]string
 	meter      *meter
+	kinds      []string                // of checks to make once the server is open
+	checks     []repository.DrillCheck // what they came to
 }
 
 // binaries are the server programs on this host, or why there are none.
@@ -96,6 +99,9 @@ func restoreCluster(s *session) error {
 		return err
 	}
 	if r.action, err = s.action(); err != nil {
+		return err
+	}
+	if r.kinds, err = s.verifyKinds(); err != nil {
 		return err
 	}
 	switch port := s.cli.Int("port"); {
@@ -285,8 +291,10 @@ func (r *restoring) act() error {
 		return r.unrecovered(err, laid.Dir)
 	}
 	r.showRecovery(restore.Progress{Phase: restore.PhaseOpening, Start: r.plan.Backup.StartLSN, Stop: r.plan.Until})
+	took := time.Since(began)
+	r.verify(recovered)
 	r.meter.end()
-	return r.printRecovered(laid, recovered, time.Since(began))
+	return r.printRecovered(laid, recovered, took)
 }
 
 // showFetch shows the bytes laid down. When all are, they have yet to become durable.

@@ -409,8 +409,8 @@ func (r *restoring) printLaid(laid *restore.Laid) error {
 
 // printRecovered says what the server proved, and how to reach it.
 func (r *restoring) printRecovered(laid *restore.Laid, got *restore.Recovered, took time.Duration) error {
-	var degraded error
-	if len(got.Invalid) > 0 {
+	degraded := r.verified()
+	if degraded == nil && len(got.Invalid) > 0 {
 		degraded = &codeError{code: exitDegraded}
 	}
 	if r.json {
@@ -445,6 +445,7 @@ func (r *restoring) printRecovered(laid *restore.Laid, got *restore.Recovered, t
 	}
 	r.printSubstitutes(r.substitutes())
 	r.printInvalid(got)
+	r.printChecks()
 	return degraded
 }
 
@@ -501,8 +502,8 @@ func (r *restoring) resultJSON(laid *restore.Laid, got *restore.Recovered, took 
 		"reused_files": laid.ReusedFiles, "reused_bytes": laid.ReusedBytes,
 		"substitutes": r.substitutesJSON(),
 		"timeline":    got.Timeline, "in_recovery": got.InRecovery, "replayed_lsn": got.Replayed,
-		"invalid_databases": listJSON(got.Invalid),
-		"last_transaction":  commitJSON(got.LastCommit), "later_applied": got.Later, "later_checked": got.LaterChecked, "late_segments": got.Late,
+		"invalid_databases": listJSON(got.Invalid), "checks": append([]repository.DrillCheck{}, r.checks...),
+		"last_transaction": commitJSON(got.LastCommit), "later_applied": got.Later, "later_checked": got.LaterChecked, "late_segments": got.Late,
 	}
 	if s := got.Server; s != nil {
 		document["socket"], document["port"], document["pid"], document["log"] = s.SocketDir, s.Port, s.PID, s.Log
