@@ -16,6 +16,9 @@ type Pinning struct {
 	Err  error  // nil: it is there, durable
 }
 
+// errGoes says that a pin came while retention let its backup go, or after that was broken off.
+var errGoes = errors.New("it is pinned, but retention had begun to let it go: pgark prune shows whether it is kept")
+
 // pinAttempts is how often a number is looked for that no other command takes at the same time.
 const pinAttempts = 5
 
@@ -103,8 +106,21 @@ func pinIn(ctx context.Context, holders []*repository.Cluster, names []string, p
 		if errs[i] == nil {
 			errs[i] = holder.PutPin(ctx, p)
 		}
+		if errs[i] == nil && p.Change == repository.Pinned {
+			errs[i] = stays(ctx, holder, p.Backup)
+		}
 		taken = taken || errors.Is(errs[i], storage.ErrExists)
 		done = append(done, Pinning{names[i], errs[i]})
 	}
 	return done, taken
+}
+
+// stays returns errGoes if nothing tells that the pin which was just put came in time. Retention records what it lets go before it asks for pins
+// the last time: of the two, one sees the other.
+func stays(ctx context.Context, holder *repository.Cluster, backup string) error {
+	expiry, err := holder.Expiry(ctx)
+	if err == nil && expiry.HasBackup(backup) {
+		err = errGoes
+	}
+	return err
 }

@@ -23,11 +23,15 @@ type PruneOptions struct {
 	Progress func(name string, r retention.Removed)
 }
 
-// errNoAgreement says that a copy is not one.
-var errNoAgreement = errors.New("it holds another repository than the primary")
+var (
+	// errNoAgreement says that a copy is not one.
+	errNoAgreement = errors.New("it holds another repository than the primary")
+	// errNoPrimary says that nothing tells whether a copy is one. It can wait.
+	errNoPrimary = errors.New("nothing goes while the primary does not show that this is a copy of it")
+)
 
 // Prune plans for each repository of a cluster, by what that one holds, what need not be kept, and removes it if o says so. One that fails keeps no other from
-// being pruned: its error is in the report. A copy that the primary's bucket makes is left out. The error is that of a configuration that cannot be used, or the end of ctx.
+// being pruned: its error is in the report; but no copy is while the primary does not answer, or was emptied. A copy that the primary's bucket makes is left out. The error is that of a configuration that cannot be used, or the end of ctx.
 func Prune(ctx context.Context, c config.Cluster, so StoreOptions, o PruneOptions) (retention.Report, error) {
 	report := retention.Report{
 		Cluster: c.Name, Removed: o.Remove, Window: int64(c.Retain.Window.Seconds()), Grace: int64(c.Retain.Grace.Seconds()), Repositories: []retention.RepositoryReport{},
@@ -47,7 +51,11 @@ func Prune(ctx context.Context, c config.Cluster, so StoreOptions, o PruneOption
 			continue
 		}
 		err := errs[i]
-		if err == nil && found[0] != nil && found[i].Marker().RepositoryID != found[0].Marker().RepositoryID {
+		switch {
+		case err != nil:
+		case found[0] == nil:
+			err = errNoPrimary
+		case found[i].Marker().RepositoryID != found[0].Marker().RepositoryID:
 			err = errNoAgreement
 		}
 		r := retention.RepositoryReport{Name: one.name, Repository: one.url, Clusters: []retention.ClusterReport{}}

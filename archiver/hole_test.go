@@ -152,8 +152,7 @@ func TestLetGoIsNotLost(t *testing.T) {
 				l.await()
 				l.finish()
 				goes := wal.Range{Start: segSize.Start(6), End: segSize.Start(8)}
-				expiry := repository.Expiry{Time: time.Now(), WAL: []repository.Stretch{{Timeline: 1, Range: goes}}}
-				if err := l.cluster().PutExpiry(t.Context(), repository.Expiry{}, expiry); err != nil {
+				if err := l.cluster().PutExpiry(t.Context(), repository.Expiry{}, repository.Expiry{WAL: []repository.Stretch{{Timeline: 1, Range: goes}}}); err != nil {
 					t.Fatal(err)
 				}
 				l.remove("*:wal:00000001:000000010000000000000006.zst")

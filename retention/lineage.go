@@ -18,7 +18,7 @@ type lineage struct {
 	newest    map[wal.TimelineID]time.Time   // when the last object of each was stored
 	ended     map[wal.TimelineID]time.Time   // when something of another was stored after that; absent if nothing was
 	covered   map[wal.TimelineID]*repository.Coverage
-	last      time.Time            // when the last object of all was stored
+	last      time.Time            // when the last object of all was stored but for what is said of the cluster: readings, holds, pins, drills
 	settled   map[string]time.Time // by the id of a backup: it was taken at that time at the latest
 	sound     map[string]bool      // it can be restored, by all that the catalog tells
 	backups   []*Backup            // by settled time, timeline and start
@@ -65,8 +65,8 @@ func (l *lineage) learn() {
 		}
 		l.covered[e.Timeline].Add(e.Range)
 	}
-	for _, o := range l.Beats {
-		if o.Modified.After(l.last) {
+	for _, o := range slices.Concat(l.Beats, l.Others) { // one that begins has a history before it has WAL
+		if o.Class != repository.ClassPin && o.Modified.After(l.last) {
 			l.last = o.Modified
 		}
 	}

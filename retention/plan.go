@@ -237,6 +237,9 @@ func (k *keeper) needsAt(l *lineage, at time.Time, n *need, keep func(*Backup, R
 			keep(b, KeptLeast)
 		}
 	}
+	if whole := slices.DeleteFunc(slices.Clone(proved), func(b *Backup) bool { return !l.sound[b.ID] }); len(whole) > 0 {
+		proved = whole // one that was damaged since proves nothing any more
+	}
 	if len(proved) > 0 {
 		keep(slices.MaxFunc(proved, func(a, b *Backup) int { return a.Proved.Compare(b.Proved) }), KeptProof)
 	}
@@ -395,7 +398,8 @@ func (k *keeper) records(l *lineage, plan *ClusterPlan, oldest time.Time) {
 		}
 	}
 	for _, o := range l.Others {
-		if o.Class == repository.ClassPin && l.Expiry.HasBackup(o.Backup) {
+		// One that an expiry record names and that is there all the same, because whoever let it go was killed, may have been pinned since.
+		if o.Class == repository.ClassPin && l.Expiry.HasBackup(o.Backup) && !stays[o.Backup] {
 			plan.Objects = append(plan.Objects, o)
 		}
 	}

@@ -91,6 +91,12 @@ func TestPlan(t *testing.T) {
 			func(c *retention.Cluster) { c.Backups[1].Proved, c.Backups[3].Proved = at(4), at(5) }, window, 9,
 			"b3[proof | b6[window | b7[window | b8[window | b9[window; WAL goes: 5",
 		},
+		"the last one that was proved lacks an object since": {
+			func(c *retention.Cluster) {
+				c.Backups[1].Proved, c.Backups[3].Proved, c.Backups[3].Whole = at(4), at(5), false
+			}, window, 9,
+			"b1[proof | b6[window | b7[window | b8[window | b9[window; WAL goes: 5",
+		},
 		"not too few": {nil, retention.Policy{Window: time.Hour, MinBackups: 3}, 9, "b7[min_backups | b8[window | b9[window; WAL goes: 7"},
 		"WAL of a timeline without a history": {func(c *retention.Cluster) {
 			c.WAL = append(c.WAL, repository.Entry{Key: "other", Kind: repository.KindSegment, Timeline: 3, Range: segSize.Range(20), Modified: at(9)})
@@ -170,5 +176,38 @@ func TestUpgrade(t *testing.T) {
 		if gone := slices.Contains(retention.Keys(&plan.Clusters[0]), "history"); gone != plan.Clusters[0].Retired {
 			t.Errorf("on day %g: its history goes: %t", test.clock, gone)
 		}
+	}
+}
+
+// TestPinAfterABrokenRun: an expiry record names a backup that is there all the same, because whoever let it go was killed. One that was pinned since keeps its pin.
+func TestPinAfterABrokenRun(t *testing.T) {
+	t.Parallel()
+	c := story(0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+	c.Expiry = repository.Expiry{Backups: []string{"b1", "b2", "gone"}}
+	for _, id := range []string{"b1", "b2", "gone"} {
+		c.Others = append(c.Others, repository.Object{Key: storage.Key("pin of " + id), Class: repository.ClassPin, Backup: id})
+	}
+	c.Pins["b1"] = repository.Pin{Backup: "b1", Number: 1, Change: repository.Pinned}
+	c.Pins["b2"] = repository.Pin{Backup: "b2", Number: 1, Change: repository.Unpinned}
+	plan := retention.Make(&retention.Catalog{Clusters: []retention.Cluster{c}}, retention.Policy{Window: 3 * day}, at(9))
+	if got, want := said(plan), "b1[pin | b6[window | b7[window | b8[window | b9[window; WAL goes: 5"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	for id, goes := range map[string]bool{"b1": false, "b2": true, "gone": true} {
+		if slices.Contains(retention.Keys(&plan.Clusters[0]), storage.Key("pin of "+id)) != goes {
+			t.Errorf("the pin of %s goes: want %t", id, goes)
+		}
+	}
+}
+
+// TestNewClusterBegins: one whose history files alone are there yet, beside the one that it follows, is not taken for one that was left.
+func TestNewClusterBegins(t *testing.T) {
+	t.Parallel()
+	old := story(0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+	next := retention.Cluster{SystemID: old.SystemID + 1, Histories: map[wal.TimelineID]wal.History{2: {Timeline: 2, Parents: []wal.Switch{{Timeline: 1, At: wal.LSN(segSize)}}}}}
+	next.Others = []repository.Object{{Key: "history", Class: repository.ClassHistory, Timeline: 2, Modified: at(8.9)}}
+	plan := retention.Make(&retention.Catalog{Clusters: []retention.Cluster{old, next}}, retention.Policy{Window: 3 * day}, at(9))
+	if keys := retention.Keys(&plan.Clusters[1]); plan.Clusters[1].Retired || len(keys) > 0 {
+		t.Errorf("of the new one goes %v", keys)
 	}
 }
