@@ -34,7 +34,7 @@ type StreamOptions struct {
 }
 
 // Stream returns the source that reads BASE_BACKUP from conn, a connection that does nothing else
-// meanwhile, nor afterwards. The caller closes conn after Run has returned; after an error that is what ends backup mode
+// meanwhile. The caller closes conn after Run has returned; after an error that is what ends backup mode
 // on the server.
 func Stream(conn *postgres.Conn, o StreamOptions) Source {
 	return &streamSource{conn: conn, options: o}

@@ -5,14 +5,14 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/jackc/pgx/v5/pgproto3"
+
 	"github.com/pgark/pgark/wal"
 )
 
 // Clock returns the server's clock. A role with LOGIN REPLICATION cannot ask for it in SQL unless pg_hba.conf lets it into a database; but each message of a
 // WAL stream carries it ("Streaming Replication Protocol" in PostgreSQL's documentation), and so one is begun, without a slot, a byte before the WAL ends. The
-// server is told nothing of what was received, so that no commit counts on it.
-//
-// The connection streams afterwards: it can only be closed.
+// server is told nothing of what was received, so that no commit counts on it. The stream is ended again: a server that stops waits for those who stream.
 func (c *Conn) Clock(ctx context.Context) (wal.Time, error) {
 	t, err := c.clock(ctx)
 	if err != nil {
@@ -37,10 +37,31 @@ func (c *Conn) clock(ctx context.Context) (wal.Time, error) {
 	}
 	switch m := m.(type) {
 	case *Keepalive:
-		return m.ServerTime, nil
+		return m.ServerTime, c.endStream(ctx)
 	case *Data:
-		return m.ServerTime, nil
+		return m.ServerTime, c.endStream(ctx)
 	case *EndOfTimeline:
 	}
 	return 0, errors.New("the timeline ends here")
+}
+
+// endStream has the server end a stream before its timeline does, and passes over what it sent until then. After an error the connection can only be closed.
+func (c *Conn) endStream(ctx context.Context) error {
+	c.phase = phaseBroken
+	if err := c.write(ctx, []byte{'c', 0, 0, 0, 4}); err != nil { // CopyDone
+		return err
+	}
+	for {
+		m, err := c.pg.ReceiveMessage(ctx)
+		if err != nil {
+			return receiveError(ctx, err)
+		}
+		switch m := m.(type) {
+		case *pgproto3.ErrorResponse:
+			return serverError(m)
+		case *pgproto3.ReadyForQuery:
+			c.phase = phaseIdle
+			return nil
+		}
+	}
 }

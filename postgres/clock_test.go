@@ -30,8 +30,11 @@ func TestClock(t *testing.T) {
 		if got.Go().Before(before) || got.Go().After(after) {
 			t.Errorf("got %s, between %s and %s", got, before, after)
 		}
-		if flushed := c.Text(t, "select count(flush_lsn) from pg_stat_replication"); flushed != "0" {
-			t.Error("it told the server of WAL that it holds")
+		if said := c.Text(t, "select count(flush_lsn) || ' ' || count(*) filter (where state = 'streaming') from pg_stat_replication"); said != "0 0" {
+			t.Errorf("it told the server of WAL that it holds, or streams on: %s", said)
+		}
+		if _, err := conn.System(deadline(t)); err != nil {
+			t.Errorf("the connection is of no use any more: %v", err)
 		}
 	})
 }
