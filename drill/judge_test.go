@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pgark/pgark/drill"
+	"github.com/pgark/pgark/encryption"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/restore"
 	"github.com/pgark/pgark/wal"
@@ -166,7 +167,7 @@ func TestTurn(t *testing.T) {
 	}
 }
 
-// TestNotTheArchive: a host without room says nothing of the archive, also where its disk fills up while the server replays.
+// TestNotTheArchive: a host without room, or without a private key, says nothing of the archive, also where its disk fills up while the server replays.
 func TestNotTheArchive(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -179,6 +180,8 @@ func TestNotTheArchive(t *testing.T) {
 		{&restore.ServerError{Words: "could not restore file"}, drill.Latest, false},
 		{&restore.TargetError{}, drill.AtTime, true},
 		{&restore.TargetError{}, drill.Random, false},
+		{&repository.KeyError{Key: "k", Err: encryption.ErrNoKey}, drill.Latest, true},
+		{&repository.KeyError{Key: "k", Err: encryption.ErrWrongKey}, drill.Latest, false}, // to find this out is what it is for
 	} {
 		if got := drill.NotTheArchive(fmt.Errorf("recover: %w", test.err), test.asked); got != test.want {
 			t.Errorf("%v, asked for %s: got %t", test.err, test.asked, got)

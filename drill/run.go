@@ -54,7 +54,7 @@ type Held struct {
 }
 
 // Run holds a drill and returns what came of it. The error says that none could be held, and nothing of the archive: ctx has ended, the host has no room or
-// no programs (*restore.SpaceError, *restore.BinariesError, *restore.RefusedError), or an instant that was asked for cannot be restored
+// no programs (*restore.SpaceError, *restore.BinariesError, *restore.RefusedError) or no private key (*repository.KeyError), or an instant that was asked for cannot be restored
 // (*restore.TargetError). What the sandbox held is removed in any case, but for what Options.Keep keeps.
 func Run(ctx context.Context, cluster *repository.Cluster, o Options) (held *Held, err error) {
 	if o.Random == nil {
@@ -114,6 +114,10 @@ func notTheArchive(err error, asked Asked) bool {
 	var target *restore.TargetError
 	if errors.As(err, &target) {
 		return asked == AtTime
+	}
+	var key *repository.KeyError
+	if errors.As(err, &key) { // that a key does not open it is what a drill is to find out; that there is none is the host's
+		return key.NoKey()
 	}
 	var space *restore.SpaceError
 	var binaries *restore.BinariesError

@@ -94,14 +94,19 @@ func TestEncrypted(t *testing.T) {
 
 	into := filepath.Join(postgrestest.TempDir(t), "restored")
 	restoreTo := []string{"restore", "--into", into, "--bin-dir", s.server.Version.BinDir, "--start", "--yes", "-o", "json", s.url}
+	sandboxes := postgrestest.TempDir(t)
 	for _, r := range []refusal{
 		{"run, without public keys", nil, []string{"run", s.url}, 12, "no public keys"},
 		{"restore, without a private key", nil, []string{"restore", "--into", into, "--yes", s.url}, 12, "is encrypted"},
 		{"restore, with another's", []string{"PGARK_ENCRYPTION_IDENTITY_FILE=" + k.another}, []string{"restore", "--into", into, "--yes", s.url}, 12, "none of the private keys"},
 		{"restore, with one that is lost", []string{"PGARK_ENCRYPTION_IDENTITY_FILE=" + k.another + ".lost"}, []string{"restore", "--into", into, "--yes", s.url}, 12, "no such file"},
+		{"drill, without a private key", nil, []string{"drill", "run", "--to", "latest", "--dir", sandboxes, "--bin-dir", s.server.Version.BinDir, s.url}, 12, "is encrypted"},
 		{"log, without a private key", nil, []string{"log", "--around", "10s ago", s.url}, 12, "is encrypted"},
 	} {
 		r.check(t, s.tool, filepath.Dir(into))
+	}
+	if reports, _ := filepath.Glob(filepath.Join(s.folder, "*", "drills", "*")); len(reports) > 0 {
+		t.Errorf("a drill that a host without a key could not hold is on record: %v", reports)
 	}
 	for _, look := range [][]string{{"list", s.url}, {"status", s.url}, {"verify", s.url}} {
 		if o := s.tool.run(t.Context(), look...); o.code != 0 {
