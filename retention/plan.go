@@ -213,7 +213,7 @@ func (k *keeper) needsAt(l *lineage, at time.Time, n *need, keep func(*Backup, R
 			}
 		}
 	}
-	var sound, proved []*Backup
+	var sound, right, proved, provedSound []*Backup // right: what it lacks, if anything, a copy may have
 	for _, b := range l.backups {
 		if l.settled[b.ID].After(since) {
 			keep(b, KeptWindow)
@@ -224,11 +224,18 @@ func (k *keeper) needsAt(l *lineage, at time.Time, n *need, keep func(*Backup, R
 		if l.sound[b.ID] && !b.Made.After(at) {
 			sound = append(sound, b)
 		}
+		if b.Good() && !b.Made.After(at) {
+			right = append(right, b)
+		}
 		if !b.Proved.IsZero() {
 			proved = append(proved, b)
 		}
+		if !b.Proved.IsZero() && l.sound[b.ID] {
+			provedSound = append(provedSound, b)
+		}
 	}
 	k.policy.calendar(sound, at, keep)
+	k.policy.calendar(right, at, keep)
 	if retired {
 		return
 	}
@@ -237,11 +244,10 @@ func (k *keeper) needsAt(l *lineage, at time.Time, n *need, keep func(*Backup, R
 			keep(b, KeptLeast)
 		}
 	}
-	if whole := slices.DeleteFunc(slices.Clone(proved), func(b *Backup) bool { return !l.sound[b.ID] }); len(whole) > 0 {
-		proved = whole // one that was damaged since proves nothing any more
-	}
-	if len(proved) > 0 {
-		keep(slices.MaxFunc(proved, func(a, b *Backup) int { return a.Proved.Compare(b.Proved) }), KeptProof)
+	for _, all := range [][]*Backup{proved, provedSound} {
+		if len(all) > 0 {
+			keep(slices.MaxFunc(all, func(a, b *Backup) int { return a.Proved.Compare(b.Proved) }), KeptProof)
+		}
 	}
 }
 

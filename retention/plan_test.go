@@ -95,7 +95,19 @@ func TestPlan(t *testing.T) {
 			func(c *retention.Cluster) {
 				c.Backups[1].Proved, c.Backups[3].Proved, c.Backups[3].Whole = at(4), at(5), false
 			}, window, 9,
-			"b1[proof | b6[window | b7[window | b8[window | b9[window; WAL goes: 5",
+			"b1[proof | b3[proof | b6[window | b7[window | b8[window | b9[window; WAL goes: 4",
+		},
+		"the first of a week lacks an object, which a copy may have": {
+			func(c *retention.Cluster) { c.Backups[0].Whole = false },
+			retention.Policy{Window: 3 * day, Weekly: 2},
+			9,
+			"b0[keep_weekly | b1[keep_weekly | b4[keep_weekly | b6[window | b7[window | b8[window | b9[window; WAL goes: 3",
+		},
+		"the first of a week has pages with wrong checksums, which nothing heals": {
+			func(c *retention.Cluster) { c.Backups[0].Checksums = repository.ChecksumsFailed },
+			retention.Policy{Window: 3 * day, Weekly: 2},
+			9,
+			"b1[keep_weekly | b4[keep_weekly | b6[window | b7[window | b8[window | b9[window; WAL goes: 4",
 		},
 		"not too few": {nil, retention.Policy{Window: time.Hour, MinBackups: 3}, 9, "b7[min_backups | b8[window | b9[window; WAL goes: 7"},
 		"WAL of a timeline without a history": {func(c *retention.Cluster) {
