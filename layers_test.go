@@ -57,6 +57,7 @@ var owners = map[string]string{
 	"github.com/go-co-op/":   "backup",
 	"github.com/coreos/":     "agent",
 	"filippo.io/":            "encryption",
+	"golang.org/x/crypto":    "encryption",
 }
 
 // pure lists the files that decide and do not act: no context, no input or output, no log.

@@ -124,6 +124,7 @@ func Check(ctx context.Context, c config.Cluster, o CheckOptions, report func(Fi
 		if _, err := stores.agree(stores.look(ctx)); err != nil {
 			k.bad(SectionStorage, err)
 		}
+		k.encryption()
 		k.replication(ctx, stores)
 	}
 	if k.wants("e2e") && k.asked && slices.ContainsFunc(k.places, func(p *checkedPlace) bool { return p.writes }) {
@@ -308,6 +309,20 @@ func (k *check) storage(ctx context.Context, p *checkedPlace) {
 			k.bad(SectionStorage, p.says(err))
 			p.writes = false
 		}
+	}
+}
+
+// encryption tells to how many keys contents are encrypted: with one alone the archive is lost with it.
+func (k *check) encryption() {
+	switch n := k.keys.Recipients.Count(); n {
+	case 0:
+	case 1:
+		k.report(Finding{
+			Section: SectionStorage, Verdict: Warning, Text: "contents are encrypted to one public key: who loses its private key loses the archive",
+			Fix: "add the public key of a recovery key, kept offline, to " + k.cluster.Repo.Encryption.RecipientsFile,
+		})
+	default:
+		k.good(SectionStorage, "contents are encrypted to %d public keys", n)
 	}
 }
 

@@ -114,6 +114,9 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 	if strings.HasPrefix(c.Repo.URL, "file:") && len(c.Copies) == 0 {
 		o.Logger.WarnContext(ctx, "the repository is a folder: on this host it protects against mistakes, not against losing the host")
 	}
+	if n := stores.keys.Recipients.Count(); n > 0 {
+		o.Logger.InfoContext(ctx, "contents are encrypted", "recipients", n)
+	}
 	a := newAgent(srv, c, o.Logger, stores)
 	connect := func(ctx context.Context) (archiver.Conn, error) { return srv.connect(ctx) }
 	a.archiver = archiver.New(connect, a.open, archiver.Options{

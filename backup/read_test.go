@@ -169,7 +169,7 @@ func packReader(ctx context.Context, r *repository.BackupReader, t *repository.P
 	in, out := io.Pipe()
 	go func() {
 		decoder := r.Codec().NewDecoder()
-		for run := range t.Runs {
+		for run := range t.RunCount() {
 			stored, err := r.ReadRuns(ctx, t, run, 1)
 			if err == nil {
 				var plain []byte

@@ -3,16 +3,16 @@ package encryption
 import (
 	"bufio"
 	"bytes"
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"hash"
 	"strings"
+
+	"golang.org/x/crypto/blake2b"
 )
 
 // ProofSize is the length of a proof key in bytes.
-const ProofSize = sha256.Size
+const ProofSize = blake2b.Size256
 
 // ProofKey makes proofs: whoever holds it can tell whether bytes that he has are those that were sealed, and can open nothing. Without it, a proof tells
 // nothing, not even whether a guess at the bytes is right.
@@ -47,15 +47,21 @@ func ParseProofKeys(text []byte) (ProofKeys, error) {
 
 // ID names the key; it says nothing of it. It is never zero.
 func (k ProofKey) ID() [8]byte {
-	h := hmac.New(sha256.New, k.key[:])
+	h := k.Hash()
 	h.Write([]byte("pgark proof key"))
 	id := [8]byte(h.Sum(nil)[:8])
 	id[0] |= 1
 	return id
 }
 
-// Hash returns a hash whose sum of the plain bytes is their proof: HMAC-SHA-256.
-func (k ProofKey) Hash() hash.Hash { return hmac.New(sha256.New, k.key[:]) }
+// Hash returns a hash whose sum of the plain bytes is their proof: BLAKE2b under the key, which RFC 7693 has as a MAC, and takes half the time of HMAC-SHA-256.
+func (k ProofKey) Hash() hash.Hash {
+	h, err := blake2b.New256(k.key[:])
+	if err != nil {
+		panic(err) // of a key longer than 64 bytes
+	}
+	return h
+}
 
 // Find returns the key that has this ID.
 func (k ProofKeys) Find(id [8]byte) (ProofKey, bool) {

@@ -9,7 +9,9 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -55,7 +57,7 @@ type tool struct {
 	network string // name of the network namespace it runs in; "" for this host's
 }
 
-// newTool gives pgark; env are further variables, later ones win.
+// newTool gives pgark; env are further variables, later ones win. With PGARK_TEST_ENCRYPT=1 every test archives to public keys alone and restores with a recovery key.
 func newTool(t testing.TB, env ...string) tool {
 	t.Helper()
 	bin, err := build()
@@ -63,6 +65,11 @@ func newTool(t testing.TB, env ...string) tool {
 		t.Fatal(err)
 	}
 	base := []string{"PATH=/usr/bin:/bin", "HOME=/nonexistent", "LC_ALL=C.UTF-8", "TZ=UTC"}
+	if encrypting() {
+		k := sharedKeys(t)
+		base = append(base, "PGARK_ENCRYPTION_RECIPIENTS_FILE="+k.recipients, "PGARK_ENCRYPTION_PROOF_KEY_FILE="+k.proof)
+		env = append(env, "PGARK_ENCRYPTION_IDENTITY_FILE="+k.recovery)
+	}
 	return tool{bin: bin, env: append(base, env...)}
 }
 
@@ -81,6 +88,7 @@ func serverUser() (uid, gid uint32, ok bool) {
 }
 
 func (p tool) command(ctx context.Context, args ...string) *exec.Cmd {
+	archives := len(args) > 0 && args[0] == "run"
 	uid, gid, ok := serverUser()
 	if p.network != "" { // root's to enter, so that the user changes behind it
 		enter := []string{"netns", "exec", p.network}
@@ -92,6 +100,9 @@ func (p tool) command(ctx context.Context, args ...string) *exec.Cmd {
 	}
 	cmd := exec.CommandContext(ctx, p.bin, args...)
 	cmd.Env = p.env
+	if encrypting() && archives { // who archives has no private key
+		cmd.Env = slices.DeleteFunc(slices.Clone(p.env), func(v string) bool { return strings.HasPrefix(v, "PGARK_ENCRYPTION_IDENTITY_FILE=") })
+	}
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if ok {

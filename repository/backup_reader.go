@@ -80,6 +80,9 @@ func (r *BackupReader) readTop(ctx context.Context) error {
 	if r.packs, err = parseTop(text, top.Size, r.codec); err != nil {
 		return &CorruptError{Key: key, Reason: "top", Err: err}
 	}
+	for i := range r.packs {
+		r.packs[i].sealed = r.backup.Sealed()
+	}
 	if n := len(r.packs); n > 0 {
 		if last := r.packs[n-1].line; last.offset+last.Stored > size {
 			return &CorruptError{Key: key, Reason: "lines reach past its end"}
@@ -179,8 +182,8 @@ func (r *BackupReader) Table(ctx context.Context, p Pack) (*PackTable, error) {
 // ReadRuns reads the stored bytes of the runs [first, first+n) of a pack with one ranged GET and verifies each of them. The frames lie in
 // it at Frame.Offset less that of the first. The slice belongs to the caller. The error is a *CorruptError if a hash differs.
 func (r *BackupReader) ReadRuns(ctx context.Context, t *PackTable, first, n int) ([]byte, error) {
-	if first < 0 || n < 1 || n > len(t.Runs)-first {
-		return nil, fmt.Errorf("read runs %d to %d of %s: it has %d", first, first+n, t.Pack.Name, len(t.Runs))
+	if first < 0 || n < 1 || n > t.RunCount()-first {
+		return nil, fmt.Errorf("read runs %d to %d of %s: it has %d", first, first+n, t.Pack.Name, t.RunCount())
 	}
 	return verified(ctx, r.store, r.backup.packKey(r.prefix, &t.Pack), func(ctx context.Context, store storage.Store) ([]byte, error) {
 		return r.readRuns(ctx, store, t, first, n)
@@ -189,19 +192,21 @@ func (r *BackupReader) ReadRuns(ctx context.Context, t *PackTable, first, n int)
 
 func (r *BackupReader) readRuns(ctx context.Context, store storage.Store, t *PackTable, first, n int) ([]byte, error) {
 	key := r.backup.packKey(r.prefix, &t.Pack)
-	read := storage.ReadSpan
-	if r.backup.Sealed() {
-		sealed := r.backup.pack(t.Pack.Name)
-		read = func(ctx context.Context, store storage.Store, key storage.Key, span storage.Span) ([]byte, error) {
-			return r.parts.read(ctx, store, key, sealed.Size, span)
-		}
+	var stored []byte
+	var err error
+	if t.Pack.sealed {
+		stored, err = r.readSealedRuns(ctx, store, t, t.RunSpan(first, n))
+	} else {
+		stored, err = storage.ReadSpan(ctx, store, key, t.RunSpan(first, n))
 	}
-	stored, err := read(ctx, store, key, t.RunSpan(first, n))
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrSpan) {
 		return nil, &CorruptError{Key: key, Reason: "not as long as the index says", Err: err}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read runs of %s: %w", t.Pack.Name, err)
+	}
+	if t.Pack.sealed {
+		return stored, nil
 	}
 	rest := stored
 	for i := first; i < first+n; i++ {
@@ -212,6 +217,22 @@ func (r *BackupReader) readRuns(ctx context.Context, store storage.Store, t *Pac
 		rest = rest[size:]
 	}
 	return stored, nil
+}
+
+// readSealedRuns reads a span of an encrypted pack. That it is the right one is told by its note; its chunks are authentic and in their places.
+func (r *BackupReader) readSealedRuns(ctx context.Context, store storage.Store, t *PackTable, span storage.Span) ([]byte, error) {
+	key, size := r.backup.packKey(r.prefix, &t.Pack), r.backup.pack(t.Pack.Name).Size
+	o, err := r.parts.object(ctx, store, key, size)
+	if err != nil {
+		return nil, err
+	}
+	if o.plain != t.Pack.Stored {
+		return nil, &CorruptError{Key: key, Reason: fmt.Sprintf("holds %d bytes, its index says %d", o.plain, t.Pack.Stored)}
+	}
+	if err := o.outline.agrees(key, r.packHead(t)); err != nil {
+		return nil, err
+	}
+	return r.parts.read(ctx, store, key, size, span)
 }
 
 // VerifyIndex reads the whole index and compares its SHA-256 with the record: also the seek table, which nothing here needs. The error is a

@@ -158,7 +158,7 @@ func checkFrozenBackup(t *testing.T, c *repository.Cluster) {
 		t.Error(err)
 	}
 	var plain []byte
-	stored, err := b.ReadRuns(t.Context(), table, 0, len(table.Runs))
+	stored, err := b.ReadRuns(t.Context(), table, 0, table.RunCount())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -187,7 +187,8 @@ type Pack struct {
 	Frames  int
 	Files   int
 
-	line lineRef
+	line   lineRef
+	sealed bool // it is encrypted: the chunks of that are authentic, and its runs have no hashes
 }
 
 // lineRef is where a pack's line lies in the index.

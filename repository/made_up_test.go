@@ -221,10 +221,10 @@ func readBackup(t testing.TB, c *repository.Cluster, rec repository.Backup, tars
 		if err := b.VerifyPack(t.Context(), table); err != nil {
 			return err
 		}
-		for _, n := range []int{3, len(table.Runs)} {
+		for _, n := range []int{3, table.RunCount()} {
 			rest := tars[i]
-			for run := 0; run < len(table.Runs); run += n {
-				k := min(n, len(table.Runs)-run)
+			for run := 0; run < table.RunCount(); run += n {
+				k := min(n, table.RunCount()-run)
 				stored, err := b.ReadRuns(t.Context(), table, run, k)
 				if err != nil {
 					return err

@@ -24,7 +24,7 @@ type Frame struct {
 type PackTable struct {
 	Pack   Pack
 	Frames []Frame
-	Runs   []Sum // SHA-256 of the stored bytes of 4 frames each, the last of fewer
+	Runs   []Sum // SHA-256 of the stored bytes of 4 frames each, the last of fewer; none of an encrypted pack
 	Files  []File
 }
 
@@ -32,9 +32,12 @@ type PackTable struct {
 type tableJSON struct {
 	Pack   string   `json:"pack"`
 	Frames [][2]int `json:"frames"`
-	Runs   []Sum    `json:"runs"`
+	Runs   []Sum    `json:"runs,omitempty"`
 	Files  []File   `json:"files"`
 }
+
+// RunCount returns the number of runs.
+func (t *PackTable) RunCount() int { return (len(t.Frames) + runFrames - 1) / runFrames }
 
 // RunFrames returns the frames [first, end) of a run.
 func (t *PackTable) RunFrames(run int) (first, end int) {
@@ -121,7 +124,11 @@ func (t *PackTable) validate() error {
 		return fmt.Errorf("%w: %s has %d stored and %d plain bytes, the top says %d and %d", errPackField, t.Pack.Name,
 			stored, plain, t.Pack.Stored, t.Pack.Plain)
 	}
-	if want := (len(t.Frames) + runFrames - 1) / runFrames; len(t.Runs) != want {
+	want := t.RunCount()
+	if t.Pack.sealed {
+		want = 0
+	}
+	if len(t.Runs) != want {
 		return fmt.Errorf("%w: %s has %d runs, want %d", errPackField, t.Pack.Name, len(t.Runs), want)
 	}
 	seen := make(map[string]bool, len(t.Files))

@@ -31,10 +31,15 @@ func (r *BackupReader) VerifyPack(ctx context.Context, t *PackTable) error {
 
 // packHeader returns the header that a pack must have.
 func (r *BackupReader) packHeader(t *PackTable) ([]byte, error) {
+	h := r.packHead(t)
+	return h.MarshalBinary()
+}
+
+func (r *BackupReader) packHead(t *PackTable) Header {
 	h := Header{Pack: uint64(t.Pack.Number)}
 	h.SystemID, h.Timeline, h.SegmentSize = r.backup.SystemID, r.backup.Timeline, r.backup.SegmentSize
 	h.Kind, h.Range.Start = KindPack, r.backup.StartLSN
-	return h.MarshalBinary()
+	return h
 }
 
 // verifyPack compares the object key with the header head and the hashes of t.

@@ -44,8 +44,10 @@ func newPackWriter(w *BackupWriter, archive string, number int) (*PackWriter, er
 		if p.seal, err = newPackSeal(w.cluster.ring(), h); err != nil {
 			return nil, fmt.Errorf("begin pack: %w", err)
 		}
+		p.whole.Write(p.seal.head)
+		p.length = int64(len(p.seal.head))
 	}
-	p.table.Pack = Pack{Number: number, Name: packName(archive, number, w.codec), Archive: archive, Stored: HeaderSize}
+	p.table.Pack = Pack{Number: number, Name: packName(archive, number, w.codec), Archive: archive, Stored: HeaderSize, sealed: w.seals}
 	return p, nil
 }
 
@@ -78,13 +80,20 @@ func (p *PackWriter) frame(ctx context.Context, stored []byte, plain int) error 
 	if err := p.table.addFrame(len(stored), plain); err != nil {
 		return err
 	}
-	p.run.Write(stored)
-	if len(p.table.Frames)%runFrames == 0 {
-		p.endRun()
+	if p.seal == nil {
+		p.run.Write(stored)
+		if len(p.table.Frames)%runFrames == 0 {
+			p.endRun()
+		}
 	}
 	p.table.Pack.Plain += int64(plain)
 	p.table.Pack.Stored += int64(len(stored))
 	if len(p.table.Frames) == 1 {
+		if p.seal != nil {
+			if err := p.store(ctx, p.seal.head); err != nil {
+				return err
+			}
+		}
 		if err := p.append(ctx, p.head); err != nil {
 			return err
 		}
@@ -115,18 +124,18 @@ func (p *PackWriter) append(ctx context.Context, b []byte) error {
 	if p.seal == nil {
 		return p.store(ctx, b)
 	}
-	if _, err := p.seal.writer.Write(b); err != nil {
-		return err
-	}
-	return p.storeSealed(ctx)
+	p.seal.take = p.takeSealed(ctx)
+	_, err := p.seal.writer.Write(b)
+	return err
 }
 
-// storeSealed adds what was encrypted.
-func (p *PackWriter) storeSealed(ctx context.Context) error {
-	b := p.seal.take()
-	p.whole.Write(b)
-	p.length += int64(len(b))
-	return p.store(ctx, b)
+// takeSealed returns what adds encrypted bytes to the object.
+func (p *PackWriter) takeSealed(ctx context.Context) func([]byte) error {
+	return func(b []byte) error {
+		p.whole.Write(b)
+		p.length += int64(len(b))
+		return p.store(ctx, b)
+	}
 }
 
 // store adds bytes to the object, sending the parts that get full.
@@ -212,7 +221,7 @@ func (p *PackWriter) close(ctx context.Context) error {
 	if p.ended {
 		return errEnded
 	}
-	if len(p.table.Frames)%runFrames != 0 {
+	if p.seal == nil && len(p.table.Frames)%runFrames != 0 {
 		p.endRun()
 	}
 	p.table.Pack.Frames, p.table.Pack.Files = len(p.table.Frames), len(p.table.Files)
@@ -224,7 +233,8 @@ func (p *PackWriter) close(ctx context.Context) error {
 		return err
 	}
 	if p.seal != nil {
-		if err := errors.Join(p.seal.writer.Close(), p.storeSealed(ctx)); err != nil {
+		p.seal.take = p.takeSealed(ctx)
+		if err := p.seal.writer.Close(); err != nil {
 			return err
 		}
 		written.stored = StoredObject{Size: p.length, SHA256: Sum(p.whole.Sum(nil))}

@@ -1,7 +1,6 @@
 package repository
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -142,20 +141,26 @@ func (w *BackupWriter) sealedOwn(name storage.Key, h Header, body []byte) (stora
 // packSeal encrypts a pack while it is written.
 type packSeal struct {
 	writer *encryption.Writer
-	out    bytes.Buffer // stored bytes that were not taken yet
+	head   []byte             // age header and nonce
+	take   func([]byte) error // takes what was encrypted while something is written, and keeps nothing of it
 }
 
 func newPackSeal(k *keyring, h Header) (*packSeal, error) {
 	s := &packSeal{}
+	s.take = func(b []byte) error { // age writes its header at once
+		s.head = append(s.head, b...)
+		return nil
+	}
 	o := outline{Header: h}
 	var err error
-	s.writer, err = k.Recipients.Seal(&s.out, o.note)
+	s.writer, err = k.Recipients.Seal(s, o.note)
 	return s, err
 }
 
-// take returns what was encrypted since it was called last, until it is called again or more is written.
-func (s *packSeal) take() []byte {
-	b := s.out.Bytes()
-	s.out.Reset()
-	return b
+// Write implements io.Writer for what was encrypted.
+func (s *packSeal) Write(b []byte) (int, error) {
+	if err := s.take(b); err != nil {
+		return 0, err
+	}
+	return len(b), nil
 }

@@ -77,7 +77,7 @@ func readAll(t testing.TB, c *repository.Cluster) (string, error) {
 			if err != nil {
 				return "", err
 			}
-			stored, err := reader.ReadRuns(t.Context(), table, 0, len(table.Runs))
+			stored, err := reader.ReadRuns(t.Context(), table, 0, table.RunCount())
 			if err != nil {
 				return "", err
 			}

@@ -64,13 +64,13 @@ const (
 func (j *packJob) tasks() []task {
 	var list []task
 	needed := j.neededRuns()
-	for first := 0; first < len(j.table.Runs); {
+	for first := 0; first < j.table.RunCount(); {
 		if !needed[first] {
 			first++
 			continue
 		}
 		n := 1
-		for first+n < len(j.table.Runs) && needed[first+n] && j.table.RunSpan(first, n+1).Length <= taskStored && j.plain(first, n+1) <= taskPlain {
+		for first+n < j.table.RunCount() && needed[first+n] && j.table.RunSpan(first, n+1).Length <= taskStored && j.plain(first, n+1) <= taskPlain {
 			n++
 		}
 		list = append(list, task{j, first, n})

@@ -270,7 +270,7 @@ func (p *place) spared(name string, d fs.DirEntry, want map[string]bool) bool {
 
 // neededRuns says which runs of the pack are read: where nothing is reused all of them, otherwise those that hold bytes of the job's files.
 func (j *packJob) neededRuns() []bool {
-	runs := make([]bool, len(j.table.Runs))
+	runs := make([]bool, j.table.RunCount())
 	for i := range runs {
 		runs[i] = j.whole
 	}
