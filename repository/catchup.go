@@ -205,19 +205,20 @@ func (c copier) cluster(ctx context.Context, id wal.SystemID) error {
 	if segments, err = c.unexpired(ctx, id, &expired, segments); err != nil {
 		return err
 	}
-	if err := c.pins(ctx, id, &expired); err != nil {
-		return err
-	}
-	// Listed after the WAL: a gap that lies before any of it is among them.
-	unread := c.gaps(ctx, id)
+	unread := c.pins(ctx, id, &expired)
 	if unread != nil && !isCorrupt(unread) {
 		return unread
+	}
+	// Listed after the WAL: a gap that lies before any of it is among them.
+	unexplained := c.gaps(ctx, id)
+	if unexplained != nil && !isCorrupt(unexplained) {
+		return unexplained
 	}
 	corrupt := c.objects(ctx, segments)
 	if corrupt != nil && !isCorrupt(corrupt) {
 		return corrupt
 	}
-	corrupt = errors.Join(unread, corrupt)
+	corrupt = errors.Join(unread, unexplained, corrupt)
 	for _, backup := range backups {
 		if expired.HasBackup(backup) {
 			continue

@@ -51,21 +51,26 @@ func (c copier) unexpired(ctx context.Context, id wal.SystemID, expired *Expiry,
 	}), nil
 }
 
-// pins copies the pin records, in the order of their numbers.
+// pins copies the pin records, in the order of their numbers. Corrupt ones are left out, with those behind them of the same backup, and told at the end.
 func (c copier) pins(ctx context.Context, id wal.SystemID, expired *Expiry) error {
 	pins, err := c.missing(ctx, pinPrefix(id))
 	if err != nil {
 		return err
 	}
+	var corrupt error
+	broken := map[string]bool{} // backups
 	for _, pin := range pins {
-		if (&Cluster{id: id}).expiredObject(expired, 0, pin.Key) {
+		backup, _, _ := parsePinName(strings.TrimPrefix(string(pin.Key), string(pinPrefix(id))))
+		if broken[backup] || (&Cluster{id: id}).expiredObject(expired, 0, pin.Key) {
 			continue
 		}
-		if err := c.object(ctx, pin, storage.ReadSettled, verifyPin); err != nil {
+		if err := c.object(ctx, pin, storage.ReadSettled, verifyPin); err != nil && !isCorrupt(err) {
 			return err
+		} else if err != nil {
+			corrupt, broken[backup] = errors.Join(corrupt, err), true
 		}
 	}
-	return nil
+	return corrupt
 }
 
 // inherit records in to, as let go, what from let go and to does not hold: it cannot come from there any more, and is no damage.

@@ -155,3 +155,34 @@ func TestStock(t *testing.T) {
 		t.Errorf("%d keys are not ours", foreign)
 	}
 }
+
+// TestCatchUpWithDamagedPin guards I15: a pin that is damaged keeps nothing else from being copied, above all no WAL: who was brought up to date but for what is damaged
+// counts as holding it. Of its backup no later pin is copied: the numbers have no hole.
+func TestCatchUpWithDamagedPin(t *testing.T) {
+	t.Parallel()
+	store := frozenStore(t)
+	c := openCluster(t, store)
+	const other = "20261122T024000Z"
+	for _, p := range []repository.Pin{
+		{Backup: pinned, Number: 1, Change: repository.Pinned}, {Backup: pinned, Number: 2, Change: repository.Unpinned}, {Backup: other, Number: 1, Change: repository.Pinned},
+	} {
+		if err := c.PutPin(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	prefix := storage.Key(c.SystemID().String() + "/pins/")
+	body := store.Bytes(prefix + pinned + "-00001.json")
+	store.Replace(prefix+pinned+"-00001.json", append([]byte{' '}, body...))
+	copied := memory.New()
+	var corrupt *repository.CorruptError
+	if err := repository.CatchUp(t.Context(), store, copied); !errors.As(err, &corrupt) {
+		t.Errorf("got %v", err)
+	}
+	for _, key := range store.Keys() {
+		_, name, _ := strings.Cut(string(key), "/")
+		left := strings.HasPrefix(name, "pins/"+pinned)
+		if there := copied.Bytes(key) != nil; there == left && (left || strings.HasPrefix(name, "wal/") || strings.HasPrefix(name, "pins/")) {
+			t.Errorf("%s was copied: %t", key, there)
+		}
+	}
+}
