@@ -22,7 +22,7 @@ UNIT_PACKAGES  = $$($(GO) list ./... | grep -v /integration)
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := build
-.PHONY: help build parts demo test unit lint fuzz bench soak restores drills failover chaos deaths flips histories clean
+.PHONY: help build parts demo test unit lint fuzz bench soak restores drills failover chaos deaths flips retention histories clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -93,6 +93,9 @@ hang: parts ## the hang's long form, with figures: make hang DURATION=10m RATE=2
 
 flips: ## random damage to a repository, each found by verify: make flips FLIPS=10000 SEED=1
 	PGARK_TEST_FLIPS=$(FLIPS) PGARK_TEST_SEED=$(SEED) $(GO) test -count 1 -timeout 0 -v -run '^TestFlips$$' ./verify
+
+retention: parts ## restores in a race with prune on two hosts: make retention DURATION=2h SEED=1
+	REQUIRE_ALL=1 PGARK_TEST_DURATION=$(DURATION) PGARK_TEST_SEED=$(SEED) $(GO) test -count 1 -timeout 0 -v -run '^TestRetention$$' ./integration
 
 histories: ## made-up histories for retention, each judged by an oracle: make histories HISTORIES=1000000 SEED=1
 	PGARK_TEST_HISTORIES=$(HISTORIES) PGARK_TEST_SEED=$(SEED) $(GO) test -count 1 -timeout 0 -v -run '^TestHistories$$' ./retention

@@ -8,7 +8,6 @@ import (
 
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
-	"github.com/pgark/pgark/storage"
 )
 
 const (
@@ -16,8 +15,8 @@ const (
 	holdTime = 3 * 24 * time.Hour
 	// holdAgain is how often it is renewed, by one more.
 	holdAgain = 24 * time.Hour
-	// holdPatience is how long a repository may take for one.
-	holdPatience = 10 * time.Second
+	// holdPatience is how long a repository may take for one: nobody waits longer for a restore to begin.
+	holdPatience = 3 * time.Second
 )
 
 // Hold calls f while the repositories of a cluster are told that somebody reads there, so that nothing that is kept now is let go before f returns. It is
@@ -57,8 +56,10 @@ type holder struct {
 	stores  *places
 	why     string
 	options StoreOptions
-	made    []madeHold
 	since   time.Time // of the first
+
+	mu   sync.Mutex
+	made []madeHold
 }
 
 type madeHold struct {
@@ -74,14 +75,18 @@ func (h *holder) put(ctx context.Context) {
 	if h.since.IsZero() {
 		h.since = now
 	}
+	var all sync.WaitGroup
 	for _, one := range h.stores.all {
 		if one.byBucket {
 			continue
 		}
-		if err := h.putIn(ctx, one, now); err != nil && !errors.Is(err, storage.ErrDenied) && h.options.Logger != nil {
-			h.options.Logger.WarnContext(ctx, "the repository is not told that it is read: the grace of its retention must do", "repo", one.name, "error", err)
-		}
+		all.Go(func() {
+			if err := h.putIn(ctx, one, now); err != nil && h.options.Logger != nil {
+				h.options.Logger.DebugContext(ctx, "the repository is not told that it is read: the grace of its retention must do", "repo", one.name, "error", err)
+			}
+		})
 	}
+	all.Wait()
 }
 
 func (h *holder) putIn(ctx context.Context, one place, now time.Time) error {
@@ -102,7 +107,9 @@ func (h *holder) putIn(ctx context.Context, one place, now time.Time) error {
 		if err != nil {
 			return err
 		}
+		h.mu.Lock()
 		h.made = append(h.made, madeHold{cluster, hold})
+		h.mu.Unlock()
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/retention"
+	"github.com/pgark/pgark/storage"
 )
 
 // PruneOptions say how repositories are pruned.
@@ -104,7 +105,34 @@ func pruneOne(ctx context.Context, one place, r *repository.Repository, policy r
 	})
 	report := retention.Describe(one.name, one.url, plan)
 	report.DeletedObjects, report.DeletedBytes = removed.Objects, removed.Bytes
-	return report, err
+	if err != nil || policy.Window == 0 {
+		return report, err
+	}
+	return report, sweep(ctx, one, now, o, &report)
+}
+
+// abandonedUpload is how old an upload is that nobody ends any more: the parts of a pack come within minutes.
+const abandonedUpload = 7 * 24 * time.Hour
+
+// sweep drops the uploads that were begun long ago and never ended.
+func sweep(ctx context.Context, one place, now time.Time, o PruneOptions, report *retention.RepositoryReport) error {
+	stale, err := one.store.StaleUploads(ctx, now.Add(-abandonedUpload))
+	if errors.Is(err, storage.ErrDenied) || errors.Is(err, errors.ErrUnsupported) {
+		return nil // the bucket's own rules may see to it
+	}
+	if err != nil {
+		return fmt.Errorf("look for unfinished uploads: %w", err)
+	}
+	report.Uploads = len(stale)
+	for _, u := range stale {
+		if !o.Remove {
+			break
+		}
+		if err := one.store.DropUpload(ctx, u); err != nil {
+			return fmt.Errorf("drop unfinished upload: %w", err)
+		}
+	}
+	return nil
 }
 
 // parsePruning returns the schedule at which a cluster's repositories are pruned, nil where the agent never does.

@@ -325,7 +325,7 @@ func (r *reading) explain(ctx context.Context) error {
 	if !slices.ContainsFunc(r.log.Entries, func(e Entry) bool { return e.Kind == KindGap }) {
 		return nil
 	}
-	recorded, err := r.cluster.Gaps(ctx)
+	recorded, err := r.cluster.Explained(ctx)
 	if err != nil && !repository.OnlyUnreadable(err) {
 		return err
 	}

@@ -29,7 +29,7 @@ import (
 func TestChaos(t *testing.T) {
 	v := postgrestest.Need(t, 15) // the one that has pg_rewind
 	seed := seed(t)
-	length := soakDuration(t, "DURATION", 0)
+	length := soakDuration(t, 0)
 	began := time.Now()
 	var all losses
 	for round := uint64(0); round == 0 || time.Since(began) < length; round++ {
@@ -44,16 +44,16 @@ func TestChaos(t *testing.T) {
 	t.Logf("over all deaths: %s", all)
 }
 
-// soakDuration reads a length of time that the long forms set.
-func soakDuration(t testing.TB, name string, short time.Duration) time.Duration {
+// soakDuration reads the length of time that the long forms set.
+func soakDuration(t testing.TB, short time.Duration) time.Duration {
 	t.Helper()
-	v := os.Getenv("PGARK_TEST_" + name)
+	v := os.Getenv("PGARK_TEST_DURATION")
 	if v == "" {
 		return short
 	}
 	d, err := time.ParseDuration(v)
 	if err != nil {
-		t.Fatalf("PGARK_TEST_%s: %v", name, err)
+		t.Fatalf("PGARK_TEST_DURATION: %v", err)
 	}
 	return d
 }

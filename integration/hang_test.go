@@ -25,7 +25,7 @@ import (
 // The long form measures the database beside it: make hang DURATION=10m. Throughput and latency are figures of docs/BENCHMARKS.md, nothing that fails here.
 func TestBucketHangs(t *testing.T) {
 	t.Parallel()
-	length := soakDuration(t, "DURATION", 15*time.Second)
+	length := soakDuration(t, 15*time.Second)
 	rate := int(soakNumber(t, "RATE", 300))
 	settings := ledgerSettings()
 	settings["max_wal_size"], settings["wal_keep_size"] = "16GB", "0"

@@ -23,7 +23,7 @@ import (
 // The short form sets libpq's tcp_user_timeout and connect_timeout; the long one leaves the agent its own times: make chaos DURATION=30m.
 func TestPartition(t *testing.T) {
 	t.Parallel()
-	long := soakDuration(t, "DURATION", 0) > 0
+	long := soakDuration(t, 0) > 0
 	network := newNetwork(t)
 	s := newSite(t, postgrestest.Need(t, 15), onS3, postgrestest.Options{})
 	recording := archivertest.NewRecording(s.segmentSize, "main")

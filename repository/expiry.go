@@ -221,6 +221,20 @@ func (c *Cluster) readExpiry(ctx context.Context) (all Expiry, gone bool, err er
 	return all, false, errors.Join(errs...)
 }
 
+// Explained reads what explains holes in the WAL: the gap records, as Gaps does, and what was let go. Of several repositories that are read as one, any of them may have
+// let it go.
+func (c *Cluster) Explained(ctx context.Context) ([]Gap, error) {
+	gaps, unread := c.Gaps(ctx)
+	if unread != nil && !OnlyUnreadable(unread) {
+		return nil, unread
+	}
+	expiry, err := c.Expiry(ctx)
+	if err != nil && !OnlyUnreadable(err) {
+		return nil, err
+	}
+	return append(gaps, expiry.Gaps()...), errors.Join(unread, err)
+}
+
 // PutExpiry records that more is let go beside what the repository let go before, which is all that Expiry returned. When it returns nil
 // the record is durable, and the ones before it, all of which it repeats, are deleted as far as that may be. It comes before anything that it names is deleted.
 func (c *Cluster) PutExpiry(ctx context.Context, before, more Expiry) error {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/wal"
 )
 
@@ -18,7 +19,11 @@ func (w *way) pastEnd(end wal.LSN, proved wal.Time) error {
 	}
 	e.Reason = ReasonGap
 	e.Detail = fmt.Sprintf("WAL from %s on is missing, and nothing is recorded of it", end)
-	if g, ok := w.inv.lost(w.branch, end); ok {
+	switch g, ok := w.inv.lost(w.branch, end); {
+	case !ok:
+	case g.Cause == repository.CauseExpired:
+		e.Detail = fmt.Sprintf("WAL %s to %s on timeline %d was let go: it is outside of the window of retain:", g.Range.Start, g.Range.End, uint32(g.Timeline))
+	default:
 		e.Detail = fmt.Sprintf("WAL %s to %s on timeline %d was lost: %s", g.Range.Start, g.Range.End, uint32(g.Timeline), g.Cause.Words())
 		if g.Detail != "" {
 			e.Detail += ": " + g.Detail

@@ -35,20 +35,12 @@ func Survey(ctx context.Context, cluster *repository.Cluster) (*Inventory, error
 		}
 		inv.Notes = append(inv.Notes, fmt.Sprintf("a backup cannot be used: %v", err))
 	}
-	if inv.Gaps, err = cluster.Gaps(ctx); err != nil {
+	if inv.Gaps, err = cluster.Explained(ctx); err != nil {
 		if !repository.OnlyUnreadable(err) {
 			return nil, fmt.Errorf("survey archive: %w", err)
 		}
 		inv.Notes = append(inv.Notes, fmt.Sprintf("a gap record cannot be read: %v", err))
 	}
-	expiry, err := cluster.Expiry(ctx)
-	if err != nil {
-		if !repository.OnlyUnreadable(err) {
-			return nil, fmt.Errorf("survey archive: %w", err)
-		}
-		inv.Notes = append(inv.Notes, fmt.Sprintf("an expiry record cannot be read: %v", err))
-	}
-	inv.Gaps = append(inv.Gaps, expiry.Gaps()...)
 	beat, found, err := cluster.NewestBeat(ctx)
 	if err != nil {
 		if !repository.OnlyUnreadable(err) {

@@ -142,6 +142,9 @@ func (c *Cluster) loadBackups(ctx context.Context, r *repository.Cluster, s *she
 		}
 		group.Go(func() error {
 			record, err := r.Backup(looking, id)
+			if errors.Is(err, repository.ErrNoBackup) {
+				return fmt.Errorf("%w: backup %s was removed while it was read", ErrChanged, id)
+			}
 			if err != nil {
 				return err
 			}
@@ -197,9 +200,6 @@ func (c *Cluster) check(ctx context.Context, r *repository.Cluster, s *shelves) 
 		if d.Passed {
 			suspects[d.Backup] = true
 		}
-	}
-	for _, u := range c.Unfinished {
-		suspects[u.ID] = true
 	}
 	for id := range suspects {
 		if _, listed := recordIn(s.folders[id]); listed || c.Expiry.HasBackup(id) {

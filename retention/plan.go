@@ -70,6 +70,8 @@ type ClusterPlan struct {
 	Objects    []repository.Object
 	// Expiry is what the record of it adds.
 	Expiry repository.Expiry
+
+	stay []repository.Stretch // WAL that nothing needs and that stays, since it was stored within the window
 }
 
 // BackupPlan says of one backup whether it stays.
@@ -342,6 +344,9 @@ func (k *keeper) wal(l *lineage, plan *ClusterPlan, kept *need, oldest time.Time
 			plan.Pieces = append(plan.Pieces, e)
 		default:
 			plan.Segments, plan.KeptWAL = plan.Segments+1, plan.KeptWAL+e.Stored
+			if !needed(kept.wal[e.Timeline], e.Range) {
+				plan.stay = append(plan.stay, repository.Stretch{Timeline: e.Timeline, Range: e.Range})
+			}
 		}
 	}
 }
@@ -418,16 +423,24 @@ func (p *ClusterPlan) record() {
 			p.Expiry.Add(repository.Expiry{Backups: []string{b.ID}})
 		}
 	}
-	gone := map[wal.TimelineID]*repository.Coverage{}
+	whole := map[wal.TimelineID]wal.Range{} // from the first object that goes to the last
 	for _, e := range p.WAL {
-		if gone[e.Timeline] == nil {
-			gone[e.Timeline] = &repository.Coverage{Timeline: e.Timeline}
+		r, some := whole[e.Timeline]
+		if !some {
+			r = e.Range
 		}
-		gone[e.Timeline].Add(e.Range)
+		whole[e.Timeline] = wal.Range{Start: min(r.Start, e.Range.Start), End: max(r.End, e.Range.End)}
 	}
-	for tli, covered := range gone {
-		for _, r := range covered.Spans {
-			p.Expiry.WAL = append(p.Expiry.WAL, repository.Stretch{Timeline: tli, Range: r})
+	// What is missing there, and nothing needs, goes with it: nobody is to look for it.
+	for tli, r := range whole {
+		stays := repository.Coverage{Timeline: tli}
+		for _, s := range slices.Concat(p.Keep, p.stay) {
+			if s.Timeline == tli {
+				stays.Add(s.Range)
+			}
+		}
+		for _, gone := range stays.Gaps(r) {
+			p.Expiry.WAL = append(p.Expiry.WAL, repository.Stretch{Timeline: tli, Range: gone})
 		}
 	}
 	for _, d := range p.Drills {

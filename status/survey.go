@@ -45,14 +45,9 @@ func Survey(ctx context.Context, c *repository.Cluster) (Facts, error) {
 		f.Spans = append(f.Spans, spans...)
 	}
 	// A hole whose record cannot be read is one that nothing is recorded of.
-	if f.Lost, err = c.Gaps(ctx); err != nil && !unreadable(err) {
+	if f.Lost, err = c.Explained(ctx); err != nil && !unreadable(err) {
 		return f, fmt.Errorf("list gap records: %w", err)
 	}
-	expiry, err := c.Expiry(ctx)
-	if err != nil && !unreadable(err) {
-		return f, fmt.Errorf("list expiry records: %w", err)
-	}
-	f.Lost = append(f.Lost, expiry.Gaps()...)
 	pins, err := c.Pins(ctx)
 	if err != nil && !unreadable(err) {
 		return f, fmt.Errorf("list pins: %w", err)

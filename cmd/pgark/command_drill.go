@@ -70,7 +70,7 @@ func holdDrill(s *session) error {
 	if err := d.readOptions(); err != nil {
 		return err
 	}
-	return d.withRepository(d.hold)
+	return agent.Hold(s.ctx, d.whole, "drill", s.storeOptions(), func() error { return d.withRepository(d.hold) })
 }
 
 // readOptions reads the flags and the configuration.

@@ -87,9 +87,11 @@ func export(s *session) error {
 		return err
 	}
 	o.Place, o.Into = r.place(dir), s.dumpName(o)
-	return s.withSources(r.configured, func(c *repository.Cluster, sources *agent.Sources) error {
-		r.cluster, r.sources = c, sources
-		return r.export(o)
+	return agent.Hold(s.ctx, r.configured, "export", s.storeOptions(), func() error {
+		return s.withSources(r.configured, func(c *repository.Cluster, sources *agent.Sources) error {
+			r.cluster, r.sources = c, sources
+			return r.export(o)
+		})
 	})
 }
 

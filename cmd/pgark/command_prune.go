@@ -125,7 +125,10 @@ func reasonText(reasons []retention.Reason) string {
 func (s *session) printPruned(r retention.Report) {
 	planned := int64(0)
 	for _, one := range r.Repositories {
-		planned += one.PlannedObjects
+		planned += one.PlannedObjects + int64(one.Uploads)
+		if one.Uploads > 0 {
+			s.printf("%s   %s that nobody ended, a week old or more, go too\n", one.Name, count(one.Uploads, "upload"))
+		}
 		switch {
 		case one.Error != "":
 			s.printf("%s   %s: %s\n", one.Name, s.paint("not pruned to the end", "1;31"), one.Error)

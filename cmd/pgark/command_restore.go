@@ -122,10 +122,16 @@ func restoreCluster(s *session) error {
 	if r.configured, err = s.clusterToRead(s.argument()); err != nil {
 		return err
 	}
-	return s.withSources(r.configured, func(c *repository.Cluster, sources *agent.Sources) error {
-		r.cluster, r.sources = c, sources
-		return r.run(target)
-	})
+	restore := func() error {
+		return s.withSources(r.configured, func(c *repository.Cluster, sources *agent.Sources) error {
+			r.cluster, r.sources = c, sources
+			return r.run(target)
+		})
+	}
+	if s.cli.Bool("dry-run") {
+		return restore() // which writes nothing anywhere
+	}
+	return agent.Hold(s.ctx, r.configured, "restore", s.storeOptions(), restore)
 }
 
 // directory reads where the cluster goes.

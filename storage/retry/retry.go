@@ -249,6 +249,22 @@ func (s *Store) Replicated(ctx context.Context, key storage.Key) (found storage.
 	return found, err
 }
 
+// StaleUploads implements storage.Sweeper.
+func (s *Store) StaleUploads(ctx context.Context, before time.Time) (found []storage.StaleUpload, err error) {
+	err = s.run(ctx, s.begin("list", "", 0), func(ctx context.Context) error {
+		found, err = storage.StaleUploads(ctx, s.store, before)
+		return err
+	})
+	return found, err
+}
+
+// DropUpload implements storage.Sweeper.
+func (s *Store) DropUpload(ctx context.Context, u storage.StaleUpload) error {
+	return s.run(ctx, s.begin("abort", u.Key, 0), func(ctx context.Context) error {
+		return storage.DropUpload(ctx, s.store, u)
+	})
+}
+
 // List implements storage.Store. A list that is cut goes on after the last key it gave.
 func (s *Store) List(ctx context.Context, prefix, after storage.Key) iter.Seq2[storage.Info, error] {
 	return func(yield func(storage.Info, error) bool) {
