@@ -257,7 +257,7 @@ func (c *Cluster) PutExpiry(ctx context.Context, before, more Expiry) error {
 	return nil
 }
 
-// expiredObject reports whether e names the object of a listing, for who copies it to the repository that let it go.
+// expiredObject reports whether e names a listed WAL object, or the backup of a pin, for who copies it to the repository that let it go.
 func (c *Cluster) expiredObject(e *Expiry, size wal.SegmentSize, key storage.Key) bool {
 	rest := strings.TrimPrefix(string(key), string(clusterPrefix(c.id)))
 	folder, name, _ := strings.Cut(rest, "/")
@@ -270,12 +270,6 @@ func (c *Cluster) expiredObject(e *Expiry, size wal.SegmentSize, key storage.Key
 		}
 		entry, ours := parseWALKey(timelinePrefix(c.id, id), size, key)
 		return ours && e.Covers(id, entry.Range)
-	case backupsFolder:
-		id, _, _ := strings.Cut(name, "/")
-		return e.HasBackup(id)
-	case drillsFolder:
-		id, _, _ := strings.Cut(strings.TrimSuffix(strings.TrimSuffix(name, drillSuffix), namesSuffix), "/")
-		return e.HasDrill(id)
 	case pinsFolder:
 		backup, _, ours := parsePinName(name)
 		return ours && e.HasBackup(backup)
