@@ -113,11 +113,33 @@ func (l *lineage) live(tli wal.TimelineID, since time.Time) bool {
 func (l *lineage) unknown() []wal.TimelineID {
 	var all []wal.TimelineID
 	for _, tli := range l.timelines {
-		if _, known := l.branches[tli]; !known {
+		if _, known := l.branches[tli]; !known || l.contradicted(tli) {
 			all = append(all, tli)
 		}
 	}
 	return all
+}
+
+// contradicted reports whether anything tells of other switch points than what is taken for the history of a timeline: nothing in a history file proves its
+// bytes. The record of a backup has the file too, and each file begins with that of the timeline before (writeTimeLineHistory in
+// src/backend/access/transam/timeline.c).
+func (l *lineage) contradicted(tli wal.TimelineID) bool {
+	own := l.branches[tli].Parents
+	differs := func(parents []wal.Switch) bool {
+		return !slices.EqualFunc(own, parents, func(a, b wal.Switch) bool { return a.Timeline == b.Timeline && a.At == b.At })
+	}
+	for i := range l.Backups {
+		b := &l.Backups[i]
+		if h, err := wal.ParseHistory(tli, b.History); b.Timeline == tli && len(b.History) > 0 && err == nil && differs(h.Parents) {
+			return true
+		}
+	}
+	for _, h := range l.branches {
+		if i := slices.IndexFunc(h.Parents, func(p wal.Switch) bool { return p.Timeline == tli }); i >= 0 && differs(h.Parents[:i]) {
+			return true
+		}
+	}
+	return false
 }
 
 // onPath reports whether a server on h went through the backup: it can be restored to what comes later on h.

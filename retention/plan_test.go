@@ -113,6 +113,16 @@ func TestPlan(t *testing.T) {
 		"WAL of a timeline without a history": {func(c *retention.Cluster) {
 			c.WAL = append(c.WAL, repository.Entry{Key: "other", Kind: repository.KindSegment, Timeline: 3, Range: segSize.Range(20), Modified: at(9)})
 		}, window, 9, "b0[unknown | b1[unknown | b2[unknown | b3[unknown | b4[unknown | b5[unknown | b6[unknown | b7[unknown | b8[unknown | b9[unknown; WAL goes: 0"},
+		"a history file with a switch that is not where the record of a backup has it": {func(c *retention.Cluster) {
+			c.Backups[9].Timeline, c.Backups[9].History = 2, []byte("1\t0/A00000\tno recovery target specified\n")
+			c.Histories = map[wal.TimelineID]wal.History{2: {Timeline: 2, Parents: []wal.Switch{{Timeline: 1, At: 0x200000}}}}
+		}, window, 9, "b0[unknown | b1[unknown | b2[unknown | b3[unknown | b4[unknown | b5[unknown | b6[unknown | b7[unknown | b8[unknown | b9[unknown; WAL goes: 0"},
+		"a history file with a switch that is not where a later one has it": {func(c *retention.Cluster) {
+			c.Histories = map[wal.TimelineID]wal.History{
+				2: {Timeline: 2, Parents: []wal.Switch{{Timeline: 1, At: 0x200000}}},
+				3: {Timeline: 3, Parents: []wal.Switch{{Timeline: 1, At: 0xA00000}, {Timeline: 2, At: 0xB00000}}},
+			}
+		}, window, 9, "b0[unknown | b1[unknown | b2[unknown | b3[unknown | b4[unknown | b5[unknown | b6[unknown | b7[unknown | b8[unknown | b9[unknown; WAL goes: 0"},
 		"nothing was archived for a month": {func(c *retention.Cluster) {
 			c.WAL[9].Modified, c.Backups[9].Made, c.Backups[9].Started, c.Backups[9].Stopped = at(39), at(39), at(39), at(39)
 		}, window, 39, "b6[window | b7[window | b8[window | b9[window; WAL goes: 6"},
