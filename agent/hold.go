@@ -22,6 +22,17 @@ const (
 // Hold calls f while the repositories of a cluster are told that somebody reads there, so that nothing that is kept now is let go before f returns. It is
 // said of every PostgreSQL cluster in them. Where the credential may not write, or the store does not answer, the grace of the retention must do (docs/FORMAT.md, section 15).
 func Hold(ctx context.Context, c config.Cluster, why string, so StoreOptions, f func() error) error {
+	return hold(ctx, c, why, so, f, func(error) bool { return false })
+}
+
+// HoldOn is Hold for what others go on with after f, such as the recovery of a server that a person starts: where f succeeded the holds stay until they end by
+// themselves, at least two days later.
+func HoldOn(ctx context.Context, c config.Cluster, why string, so StoreOptions, f func() error) error {
+	return hold(ctx, c, why, so, f, func(err error) bool { return err == nil })
+}
+
+// hold is Hold, but the holds stay where stays says so of what f returned.
+func hold(ctx context.Context, c config.Cluster, why string, so StoreOptions, f func() error, stays func(error) bool) error {
 	stores, err := openPlaces(ctx, c, so)
 	if err != nil {
 		return f() // whoever reads says why it cannot be opened
@@ -46,9 +57,12 @@ func Hold(ctx context.Context, c config.Cluster, why string, so StoreOptions, f 
 	defer func() {
 		stop()
 		renewed.Wait()
-		h.end(context.WithoutCancel(ctx))
+		if !stays(err) {
+			h.end(context.WithoutCancel(ctx))
+		}
 	}()
-	return f()
+	err = f()
+	return err
 }
 
 // holder keeps holds.

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -64,5 +65,52 @@ func TestPinComesLate(t *testing.T) {
 		if taken || len(done) != 1 || !errors.Is(done[0].Err, test.want) {
 			t.Errorf("%s of %s: got %+v", test.change, test.backup, done)
 		}
+	}
+}
+
+// TestHoldOn guards I34: what was laid down is held for the server that recovers from it later, unless nothing was.
+func TestHoldOn(t *testing.T) {
+	broken := errors.New("broken")
+	for name, test := range map[string]struct {
+		hold func(context.Context, config.Cluster, string, StoreOptions, func() error) error
+		err  error
+		left int
+	}{
+		"it recovers itself": {Hold, nil, 0}, "others recover": {HoldOn, nil, 1}, "nothing was laid down": {HoldOn, broken, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := config.Cluster{Name: "main", Required: config.Primary, Repo: config.Repo{URL: "file://" + t.TempDir()}}
+			store, err := OpenStore(t.Context(), c.Repo.URL, StoreOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := repository.Create(t.Context(), store)
+			if err == nil {
+				err = r.Cluster(7).PutHistory(t.Context(), 2, []byte("1\t0/2800000\tpromoted\n"))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			holds := func() (n int) {
+				for o, err := range r.Cluster(7).Stock(t.Context()) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					if _, is := repository.HoldOf(o); is {
+						n++
+					}
+				}
+				return n
+			}
+			err = test.hold(t.Context(), c, "restore", StoreOptions{}, func() error {
+				if n := holds(); n != 1 {
+					t.Errorf("%d holds meanwhile", n)
+				}
+				return test.err
+			})
+			if n := holds(); !errors.Is(err, test.err) || n != test.left {
+				t.Errorf("got %v, %d holds", err, n)
+			}
+		})
 	}
 }

@@ -131,6 +131,9 @@ func restoreCluster(s *session) error {
 	if s.cli.Bool("dry-run") {
 		return restore() // which writes nothing anywhere
 	}
+	if !s.cli.Bool("start") {
+		return agent.HoldOn(s.ctx, r.configured, "restore", s.storeOptions(), restore) // recovery has yet to read
+	}
 	return agent.Hold(s.ctx, r.configured, "restore", s.storeOptions(), restore)
 }
 
