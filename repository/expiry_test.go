@@ -6,8 +6,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/pgark/pgark/compression"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/storage/memory"
@@ -184,5 +186,108 @@ func TestCatchUpWithDamagedPin(t *testing.T) {
 		if there := copied.Bytes(key) != nil; there == left && (left || strings.HasPrefix(name, "wal/") || strings.HasPrefix(name, "pins/")) {
 			t.Errorf("%s was copied: %t", key, there)
 		}
+	}
+}
+
+// FuzzExpiry: what is read can be written again, and says the same.
+func FuzzExpiry(f *testing.F) {
+	text, err := repository.EncodeExpiry(system, expiry())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Fuzz(func(t *testing.T, text []byte) {
+		e, err := repository.ParseExpiry(system, text)
+		if err != nil {
+			return
+		}
+		again, err := repository.EncodeExpiry(system, e)
+		if err != nil {
+			return // a time that JSON cannot hold
+		}
+		if got, err := repository.ParseExpiry(system, again); err != nil || !got.Contains(e) || !e.Contains(got) {
+			t.Fatalf("got %+v, %v, want %+v", got, err, e)
+		}
+	})
+}
+
+// FuzzPin: what is read can be written again, and says the same.
+func FuzzPin(f *testing.F) {
+	text, err := repository.EncodePin(system, repository.Pin{Backup: pinned, Number: 1, Change: repository.Pinned, Host: "a"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Fuzz(func(t *testing.T, text []byte) {
+		p, err := repository.ParsePin(system, text)
+		if err != nil {
+			return
+		}
+		again, err := repository.EncodePin(system, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := repository.ParsePin(system, again); err != nil || got.Backup != p.Backup || got.Number != p.Number || got.Change != p.Change {
+			t.Fatalf("got %+v, %v, want %+v", got, err, p)
+		}
+	})
+}
+
+// TestRecordsCutAnywhere: no beginning of a record is taken for one.
+func TestRecordsCutAnywhere(t *testing.T) {
+	t.Parallel()
+	said, err := repository.EncodeExpiry(system, expiry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pin, err := repository.EncodePin(system, repository.Pin{Backup: pinned, Number: 1, Change: repository.Pinned})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range said {
+		if _, err := repository.ParseExpiry(system, said[:n]); err == nil {
+			t.Errorf("an expiry record of %d bytes of %d", n, len(said))
+		}
+	}
+	for n := range pin {
+		if _, err := repository.ParsePin(system, pin[:n]); err == nil {
+			t.Errorf("a pin of %d bytes of %d", n, len(pin))
+		}
+	}
+}
+
+// TestBackupThatRested: whoever waits for long before the record looks whether retention took the backup for one that failed.
+func TestBackupThatRested(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		wait time.Duration
+		want error
+	}{{time.Minute, nil}, {8 * 24 * time.Hour, storage.ErrNotFound}} {
+		synctest.Test(t, func(t *testing.T) {
+			store := memory.New()
+			c := openCluster(t, store)
+			start := startBackup(nil)
+			start.SegmentSize = segSize
+			w, err := c.NewBackup(t.Context(), start)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := writePack(t, w, "base", compression.Zstd(), smallDirectory()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(test.wait)
+			if test.want != nil {
+				for _, key := range store.Keys() {
+					if strings.Contains(string(key), "/base-") {
+						if err := store.Delete(t.Context(), key); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+			}
+			if _, err := w.Commit(t.Context(), record(), []byte(frozenManifest)); !errors.Is(err, test.want) {
+				t.Errorf("after %s: got %v, want %v", test.wait, err, test.want)
+			}
+		})
 	}
 }

@@ -96,3 +96,15 @@ func ReencodeOutline(key storage.Key, b []byte) ([]byte, error) {
 	}
 	return b[:encryption.PrefixSize], nil
 }
+
+// EncodeExpiry writes the content of an expiry record.
+func EncodeExpiry(id wal.SystemID, e Expiry) ([]byte, error) { return e.encode(id) }
+
+// ParseExpiry reads it.
+func ParseExpiry(id wal.SystemID, text []byte) (Expiry, error) { return parseExpiry(id, text) }
+
+// EncodePin writes the content of a pin.
+func EncodePin(id wal.SystemID, p Pin) ([]byte, error) { return p.encode(id) }
+
+// ParsePin reads it.
+func ParsePin(id wal.SystemID, text []byte) (Pin, error) { return parsePin(id, text) }
