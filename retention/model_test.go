@@ -313,12 +313,12 @@ func (w *world) judge(c *retention.Catalog, p retention.Policy, gone map[int]map
 		before, after := newOracle(s, nil), newOracle(s, gone[i])
 		t.removed.Add(int64(len(gone[i])))
 		for n, at := range w.log {
-			// Until the next position that is where the server stood.
+			// Until the next position, and no longer, that is where the server stood.
 			until := w.now
 			if n+1 < len(w.log) {
 				until = w.log[n+1].at
 			}
-			if at.system != i || until.Before(since) && !slices.ContainsFunc(readers, func(h retention.Hold) bool { return i == len(w.systems)-1 && !until.Before(h.From.Add(-p.Window)) }) {
+			if at.system != i || !until.After(since) && !slices.ContainsFunc(readers, func(h retention.Hold) bool { return i == len(w.systems)-1 && until.After(h.From.Add(-p.Window)) }) {
 				continue
 			}
 			if !before.restorable(at) {
