@@ -385,7 +385,11 @@ func (c *Cluster) PutDrill(ctx context.Context, d Drill, names *Names) (Drill, e
 	if names != nil {
 		object, body, err := names.encode()
 		if err == nil && seals {
-			body, err = c.ring().seal(outline{}, body)
+			// Once for all repositories that get the report: it is the same in each.
+			if names.sealed == nil {
+				names.sealed, err = c.ring().seal(outline{}, body)
+			}
+			body = names.sealed
 			object.StoredObject, object.Encrypted = storedObject(body), true
 		}
 		if err == nil {

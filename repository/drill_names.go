@@ -39,6 +39,8 @@ type NamedDatabase struct {
 // Names are the names that the relations of a cluster had at one LSN, FORMAT.md section 11: WAL has only their numbers.
 type Names struct {
 	Databases []NamedDatabase
+
+	sealed []byte // the object as it was first encrypted
 }
 
 // Count returns the number of relations.

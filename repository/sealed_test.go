@@ -215,6 +215,34 @@ func TestSealedReads(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
+// TestSealedDrillTwice: a report and its names that go into several repositories are the same in each, so that none is called different.
+func TestSealedDrillTwice(t *testing.T) {
+	k := newTestKeys(t)
+	names := frozenNames()
+	var stores []*memory.Store
+	for range 2 {
+		c, store := cluster(t)
+		for range 2 { // put again
+			if _, err := c.With(publicHost(t, k)).PutDrill(t.Context(), frozenDrill(), names); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stores = append(stores, store)
+	}
+	found := 0
+	for _, key := range stores[0].Keys() {
+		if strings.Contains(string(key), "/drills/") {
+			found++
+			if !bytes.Equal(stores[0].Bytes(key), stores[1].Bytes(key)) {
+				t.Errorf("%s differs", key)
+			}
+		}
+	}
+	if found != 2 {
+		t.Errorf("%d objects of the drill", found)
+	}
+}
+
 // TestSealedStock: retention sees every encrypted object for what it is, without a key.
 func TestSealedStock(t *testing.T) {
 	store := sealedArchive(t, newTestKeys(t))

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/pgark/pgark/compression"
+	"github.com/pgark/pgark/encryption"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/wal"
 )
@@ -14,9 +15,17 @@ import (
 func BenchmarkEncodeSegment(b *testing.B) {
 	span := wal.Range{Start: 16 * mib, End: 32 * mib}
 	plain := noisyPages(16 * mib)
-	for _, codec := range []compression.Codec{compression.Zstd(), compression.S2()} {
-		b.Run(codec.Name(), func(b *testing.B) {
-			encoder := repository.NewWALEncoder(codec)
+	for _, how := range []struct {
+		name  string
+		codec compression.Codec
+		keys  encryption.Keys
+	}{
+		{"zstd", compression.Zstd(), encryption.Keys{}}, {"zstd-proved", compression.Zstd(), publicHost(b, newTestKeys(b))}, {"s2", compression.S2(), encryption.Keys{}},
+	} {
+		b.Run(how.name, func(b *testing.B) {
+			encoder := repository.NewWALEncoder(how.codec)
+			c, _ := cluster(b)
+			c.With(how.keys).Prove(encoder)
 			var body []byte
 			b.SetBytes(int64(len(plain)))
 			b.ReportAllocs()

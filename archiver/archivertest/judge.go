@@ -94,6 +94,7 @@ func (j *judge) of(name string) *holding {
 
 // event returns what an event breaks, "" if nothing.
 func (j *judge) event(e Event) string {
+	e.Key = strings.TrimSuffix(e.Key, ".age") // an encrypted object holds what it is named for
 	switch e.Kind {
 	case Stream:
 		return j.stream(e)
