@@ -22,23 +22,41 @@ const (
 // Hold calls f while the repositories of a cluster are told that somebody reads there, so that nothing that is kept now is let go before f returns. It is
 // said of every PostgreSQL cluster in them. Where the credential may not write, or the store does not answer, the grace of the retention must do (docs/FORMAT.md, section 15).
 func Hold(ctx context.Context, c config.Cluster, why string, so StoreOptions, f func() error) error {
-	return hold(ctx, c, why, so, f, func(error) bool { return false })
+	h := holder{why: why, options: so}
+	return h.during(ctx, c, f, func(error) bool { return false })
 }
 
 // HoldOn is Hold for what others go on with after f, such as the recovery of a server that a person starts: where f succeeded the holds stay until they end by
 // themselves, at least two days later.
 func HoldOn(ctx context.Context, c config.Cluster, why string, so StoreOptions, f func() error) error {
-	return hold(ctx, c, why, so, f, func(err error) bool { return err == nil })
+	h := holder{why: why, options: so}
+	return h.during(ctx, c, f, func(err error) bool { return err == nil })
 }
 
-// hold is Hold, but the holds stay where stays says so of what f returned.
-func hold(ctx context.Context, c config.Cluster, why string, so StoreOptions, f func() error, stays func(error) bool) error {
-	stores, err := openPlaces(ctx, c, so)
+// holder keeps holds.
+type holder struct {
+	stores  *places
+	why     string
+	options StoreOptions
+	since   time.Time // of the first
+
+	mu   sync.Mutex
+	made []madeHold
+}
+
+type madeHold struct {
+	cluster *repository.Cluster
+	hold    repository.Hold
+}
+
+// during calls f with holds, which stay where stays says so of what f returned.
+func (h *holder) during(ctx context.Context, c config.Cluster, f func() error, stays func(error) bool) error {
+	stores, err := openPlaces(ctx, c, h.options)
 	if err != nil {
 		return f() // whoever reads says why it cannot be opened
 	}
 	defer func() { _ = stores.Close() }() // the holds are durable, or are not
-	h := holder{stores: stores, why: why, options: so}
+	h.stores = stores
 	h.put(ctx)
 	renewing, stop := context.WithCancel(ctx)
 	var renewed sync.WaitGroup
@@ -63,22 +81,6 @@ func hold(ctx context.Context, c config.Cluster, why string, so StoreOptions, f 
 	}()
 	err = f()
 	return err
-}
-
-// holder keeps holds.
-type holder struct {
-	stores  *places
-	why     string
-	options StoreOptions
-	since   time.Time // of the first
-
-	mu   sync.Mutex
-	made []madeHold
-}
-
-type madeHold struct {
-	cluster *repository.Cluster
-	hold    repository.Hold
 }
 
 // put puts a hold in each repository that takes one. The later ones say when reading began, too.
