@@ -141,7 +141,7 @@ func (r *retained) restores(t *testing.T, least int, length time.Duration) int {
 	r.mu.Lock()
 	e := r.epochs[len(r.epochs)-1]
 	r.mu.Unlock()
-	eventually(t, time.Minute, "the window to be filled", func() bool { return time.Since(e.began) > r.window+3*time.Second })
+	eventually(t, time.Minute+r.window, "the window to be filled", func() bool { return time.Since(e.began) > r.window+3*time.Second })
 	began := time.Now()
 	tried := 0
 	for ; tried < least || time.Since(began) < length; tried++ {
