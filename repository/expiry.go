@@ -165,6 +165,12 @@ func parseExpiry(id wal.SystemID, text []byte) (Expiry, error) {
 	return e, nil
 }
 
+// ExpiryKeys and PinKeys are patterns of the keys of those records, an asterisk standing for any bytes: who lets go writes no others.
+const (
+	ExpiryKeys = "*/" + expiryFolder + "*"
+	PinKeys    = "*/" + pinsFolder + "*"
+)
+
 func expiryPrefix(id wal.SystemID) storage.Key { return clusterPrefix(id) + expiryFolder }
 
 // isExpiryName reports whether s is a name that PutExpiry makes.

@@ -10,7 +10,7 @@ import (
 
 func repoCommand(p *program) *cli.Command {
 	return p.group(&cli.Command{
-		Name: "repo", Usage: "repositories: bring a copy up to date by hand",
+		Name: "repo", Usage: "repositories: bring a copy up to date by hand, print what a credential needs",
 		Subcommands: []*cli.Command{
 			p.command(&cli.Command{
 				Name: "copy", Usage: "copy what another repository lacks, in an order in which it can be restored from at every moment",
@@ -21,6 +21,7 @@ func repoCommand(p *program) *cli.Command {
 					fromFlag(),
 				},
 			}, noArguments, copyRepository),
+			policyCommand(p),
 		},
 	})
 }

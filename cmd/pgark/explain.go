@@ -93,6 +93,9 @@ func explainRoom(err error, f *failure) {
 	for _, c := range conditions() {
 		if errors.Is(err, c.is) {
 			f.Code, f.Cause, f.Fix = c.code, c.cause, c.fix
+			if errors.Is(c.is, storage.ErrDenied) {
+				explainDenied(err, f)
+			}
 			return
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
@@ -121,6 +122,9 @@ func (s *Store) Get(ctx context.Context, key storage.Key, span storage.Span) (io
 	}
 	out, err := s.client.GetObject(ctx, in)
 	if err != nil {
+		if s.hidden(ctx, key, err) {
+			err = storage.ErrNotFound
+		}
 		return nil, s.fault(ctx, "get", key, err)
 	}
 	want, err := expected(span, out)
@@ -131,6 +135,17 @@ func (s *Store) Get(ctx context.Context, key storage.Key, span storage.Span) (io
 	r.fault = func(err error) error { return s.fault(ctx, "get", key, err) }
 	r.ended = ctx.Err
 	return r, nil
+}
+
+// hidden tells whether an object was refused because there is none. S3 answers 403 to whoever may not list the bucket, and that is also who
+// may list below a prefix alone, for a GET names none. A list of this one key proves the absence.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+func (s *Store) hidden(ctx context.Context, key storage.Key, getErr error) bool {
+	if statusOf(getErr) != http.StatusForbidden || codeOf(getErr) != "AccessDenied" {
+		return false
+	}
+	infos, _, err := s.page(ctx, pageOf{prefix: *s.name(key), max: 1})
+	return err == nil && (len(infos) == 0 || infos[0].Key != key)
 }
 
 // getNothing gives a span of no bytes, for which HTTP has no range.

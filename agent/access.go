@@ -1,0 +1,82 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage/s3"
+)
+
+// Role is what a credential is for.
+type Role string
+
+// The roles. None may lose what it wrote, or what another wrote: where the bucket keeps versions a janitor's deletion hides an object.
+const (
+	// Writer archives: the agent, base backups, checks, drills that record what they found, copies.
+	Writer Role = "writer"
+	// Reader restores and looks.
+	Reader Role = "reader"
+	// Janitor lets go what need not be kept, and pins what must be.
+	Janitor Role = "janitor"
+	// Repairer puts right what is damaged: verify --repair.
+	Repairer Role = "repairer"
+)
+
+// Roles are all roles, the usual first.
+func Roles() []Role { return []Role{Writer, Reader, Janitor, Repairer} }
+
+// ErrNoPolicy means that a store knows no policies: a folder has an owner and modes.
+var ErrNoPolicy = errors.New("a folder has no policies")
+
+// Grant are the policies of a bucket and of one role in it.
+type Grant struct {
+	Identity s3.Policy
+	Bucket   s3.Policy
+	// RoleARN is the role that the URL assumes, empty if none.
+	RoleARN string
+	// Endpoint is that of the URL or the environment, empty if neither names one.
+	Endpoint string
+	// PlainHTTP says that the store is reached without TLS, so that Bucket does not ask for it.
+	PlainHTTP bool
+	// KeyHidden says that objects are encrypted with a KMS key that the URL does not name.
+	KeyHidden bool
+}
+
+// Least returns the least that a role needs at the store of a repository URL. Replicated says that the bucket makes a copy by itself, which
+// who looks at it asks the bucket about. It returns ErrNoPolicy for a folder, talks to nobody, and reads the AWS environment.
+func Least(ctx context.Context, repoURL string, role Role, replicated bool) (Grant, error) {
+	if u, err := url.Parse(repoURL); err == nil && u.Scheme == "file" {
+		return Grant{}, fmt.Errorf("%s: %w", repoURL, ErrNoPolicy)
+	}
+	o, err := s3.ParseURL(repoURL)
+	if err == nil {
+		o, err = o.Located(ctx)
+	}
+	if err != nil {
+		return Grant{}, err
+	}
+	return Grant{
+		Identity: o.IdentityPolicy(access(role, replicated)), Bucket: o.BucketPolicy(), RoleARN: o.Role, Endpoint: o.Endpoint,
+		PlainHTTP: o.PlainHTTP(), KeyHidden: strings.HasPrefix(o.SSEType, "aws:kms") && o.KMSKeyID == "",
+	}, nil
+}
+
+func access(role Role, replicated bool) s3.Access {
+	a := s3.Access{Replication: replicated}
+	switch role {
+	case Reader:
+	case Writer:
+		a.Create = []string{"*"}
+	case Janitor:
+		a.Create = []string{repository.ExpiryKeys, repository.PinKeys}
+		a.Uploads = true
+		a.Delete = []string{"*/*"} // all that is of a cluster; the repository's own record is not
+	case Repairer:
+		a.Create, a.Replace = []string{"*"}, true
+	}
+	return a
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/pgark/pgark/agent"
+	"github.com/pgark/pgark/storage"
+)
+
+// explainDenied names the permission that a known credential lacks in a bucket, and the command that prints the policy with it. A
+// credential that the bucket does not know, and a role that may not be assumed, are explained otherwise.
+func explainDenied(err error, f *failure) {
+	var e *storage.Error
+	if !errors.As(err, &e) || !errors.Is(e.Err, storage.ErrDenied) || !strings.HasPrefix(e.Place, "s3://") {
+		return
+	}
+	if !strings.HasPrefix(e.Detail, "403 AccessDenied") && !strings.HasPrefix(e.Detail, "403 Forbidden") {
+		return
+	}
+	action, on, role := permission(e)
+	if action == "" {
+		return
+	}
+	f.Cause = "the credential lacks " + action + " on " + on + "; or a policy of the bucket, of the key or of the organisation denies it"
+	command := "pgark repo policy "
+	if role != agent.Writer {
+		command += "--role " + string(role) + " "
+	}
+	f.Fix = command + quoteWord(e.Place) + "   prints the policy to attach"
+	switch e.Op {
+	case "get", "stat", "list":
+		f.Fix += "; with --role reader that of who restores alone"
+	}
+}
+
+// permission returns the S3 action that an operation needs, what it needs it on, and the role that has it.
+func permission(e *storage.Error) (action, on string, role agent.Role) {
+	objects := e.Place + "/*"
+	bucket, _, _ := strings.Cut(strings.TrimPrefix(e.Place, "s3://"), "/")
+	bucket = "s3://" + bucket
+	switch e.Op {
+	case "put", "begin", "part", "commit", "probe":
+		return "s3:PutObject", objects, agent.Writer
+	case "abort":
+		return "s3:AbortMultipartUpload", objects, agent.Writer
+	case "get":
+		return "s3:GetObject", objects, agent.Writer
+	case "stat":
+		return "s3:GetObject, or s3:ListBucket,", objects, agent.Writer
+	case "list":
+		return "s3:ListBucket", bucket, agent.Writer
+	case "delete":
+		return "s3:DeleteObject", objects, agent.Janitor
+	case "supersede", "versioning":
+		return "s3:GetBucketVersioning", bucket, agent.Repairer
+	case "replication":
+		return "s3:GetReplicationConfiguration", bucket, agent.Writer
+	default:
+		return "", "", ""
+	}
+}

@@ -1,0 +1,262 @@
+package storagetest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// Request is what IAM knows of a request: the action, the resource's ARN, and the condition keys that the request has.
+type Request struct {
+	Action, Resource string
+	Keys             map[string]string
+}
+
+// Policies are policy documents that hold together for one credential: what one of them allows and none denies is allowed. They know of
+// conditions what pgark's own policies use; Parse refuses any other.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
+type Policies struct{ statements []statement }
+
+type statement struct {
+	Effect    string
+	Principal string
+	Action    []string
+	Resource  []string
+	Condition map[string]map[string]string
+}
+
+// ParsePolicies reads documents as IAM would: an unknown element or operator is an error.
+func ParsePolicies(documents ...[]byte) (Policies, error) {
+	var p Policies
+	for _, raw := range documents {
+		var d struct {
+			Version   string
+			Statement []struct {
+				Sid string
+				statement
+			}
+		}
+		decoder := json.NewDecoder(bytes.NewReader(raw))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(&d); err != nil {
+			return p, fmt.Errorf("parse policy: %w", err)
+		}
+		if d.Version != "2012-10-17" || len(d.Statement) == 0 {
+			return p, fmt.Errorf("parse policy: version %q with %d statements", d.Version, len(d.Statement))
+		}
+		sids := map[string]bool{}
+		for _, s := range d.Statement {
+			switch {
+			case sids[s.Sid] || !regexp.MustCompile(`^[A-Za-z0-9]+$`).MatchString(s.Sid):
+				return p, fmt.Errorf("parse policy: Sid %q is not valid, or there twice", s.Sid)
+			case s.Effect != "Allow" && s.Effect != "Deny", len(s.Action) == 0, len(s.Resource) == 0:
+				return p, fmt.Errorf("parse policy: statement %s is not whole", s.Sid)
+			}
+			for operator := range s.Condition {
+				if _, known := holds(operator, "", "", false); !known {
+					return p, fmt.Errorf("parse policy: statement %s: operator %q is not known", s.Sid, operator)
+				}
+			}
+			sids[s.Sid] = true
+			p.statements = append(p.statements, s.statement)
+		}
+	}
+	return p, nil
+}
+
+// Allow tells whether the request is allowed.
+func (p Policies) Allow(r Request) bool {
+	allowed := false
+	for _, s := range p.statements {
+		if !s.concerns(r) {
+			continue
+		}
+		if s.Effect == "Deny" {
+			return false
+		}
+		allowed = true
+	}
+	return allowed
+}
+
+func (s statement) concerns(r Request) bool {
+	if !anyLike(s.Action, r.Action) || !anyLike(s.Resource, r.Resource) {
+		return false
+	}
+	for operator, conditions := range s.Condition {
+		for key, want := range conditions {
+			got, has := r.Keys[key]
+			if ok, _ := holds(operator, want, got, has); !ok {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// holds tells whether a condition holds for a key's value, if the request has the key; known is false if the operator is none of ours.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
+func holds(operator, want, got string, has bool) (ok, known bool) {
+	switch operator {
+	case "StringLike":
+		return has && like(want, got), true
+	case "Bool", "ForAnyValue:StringEquals":
+		return has && got == want, true
+	case "Null":
+		return has == (want == "false"), true
+	default:
+		return false, false
+	}
+}
+
+func anyLike(patterns []string, s string) bool {
+	for _, p := range patterns {
+		if like(p, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// like matches a pattern of IAM, in which ${*}, ${?} and ${$} stand for themselves.
+func like(pattern, s string) bool {
+	var b strings.Builder
+	b.WriteString(`(?s)^`)
+	for pattern != "" {
+		switch {
+		case len(pattern) >= 4 && pattern[:2] == "${" && pattern[3] == '}':
+			b.WriteString(regexp.QuoteMeta(pattern[2:3]))
+			pattern = pattern[4:]
+			continue
+		case pattern[0] == '*':
+			b.WriteString(`.*`)
+		case pattern[0] == '?':
+			b.WriteString(`.`)
+		default:
+			b.WriteString(regexp.QuoteMeta(pattern[:1]))
+		}
+		pattern = pattern[1:]
+	}
+	return regexp.MustCompile(b.String() + `$`).MatchString(s)
+}
+
+// Enforce makes the store one that knows the caller by these policies alone: what they do not allow is answered 403 AccessDenied and the
+// server never sees it. As with S3, an object that is not there is 403 too for whoever may not list the bucket without naming a prefix.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+func Enforce(t testing.TB, documents ...[]byte) Fault {
+	t.Helper()
+	p, err := ParsePolicies(documents...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(x *exchange) error {
+		r := requestOf(x.r)
+		if !p.Allow(r) {
+			return Answer(http.StatusForbidden, "AccessDenied")(x)
+		}
+		x.fault = ""
+		bucket, _, _ := strings.Cut(r.Resource, "/")
+		seesAll := p.Allow(Request{Action: "s3:ListBucket", Resource: bucket, Keys: secure(x.r)})
+		return x.pass(func(resp *http.Response) {
+			if (x.op == Get || x.op == Head) && resp.StatusCode == http.StatusNotFound && !seesAll {
+				hide(resp)
+				x.fault = "absence"
+			}
+		})
+	}
+}
+
+// hide makes an answer one of 403.
+func hide(resp *http.Response) {
+	const body = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+	_ = resp.Body.Close() // nobody reads the server's answer
+	resp.StatusCode, resp.Body = http.StatusForbidden, io.NopCloser(strings.NewReader(body))
+	if resp.Request.Method == http.MethodHead {
+		resp.Body = http.NoBody
+	}
+	resp.Header.Set("Content-Length", strconv.Itoa(len(body)))
+	resp.Header.Set("Content-Type", "application/xml")
+}
+
+// requestOf says a path-style request in IAM's words. What it does not know has no action, so that no policy allows it.
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
+func requestOf(r *http.Request) Request {
+	op, _ := operation(r)
+	query := r.URL.Query()
+	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	q := Request{Resource: "arn:aws:s3:::" + bucket, Keys: secure(r)}
+	if key != "" {
+		q.Resource += "/" + key
+	}
+	switch op {
+	case List:
+		q.Action = "s3:ListBucket"
+		if query.Has("prefix") {
+			q.Keys["s3:prefix"] = query.Get("prefix")
+		}
+	case Other:
+		q.Action = bucketAction(r.Method, query)
+	case Any, Put, Begin, Part, Commit, Abort, Get, Head, Delete:
+		q.Action = objectAction(op, query)
+	}
+	if q.Action == "s3:PutObject" {
+		q.Keys["s3:ObjectCreationOperation"] = strconv.FormatBool(op == Put || op == Commit)
+		for key, header := range map[string]string{
+			"s3:if-none-match": "If-None-Match",
+			"s3:x-amz-server-side-encryption-customer-algorithm": "X-Amz-Server-Side-Encryption-Customer-Algorithm",
+		} {
+			if v := r.Header.Get(header); v != "" {
+				q.Keys[key] = v
+			}
+		}
+	}
+	return q
+}
+
+func secure(r *http.Request) map[string]string {
+	return map[string]string{"aws:SecureTransport": strconv.FormatBool(r.TLS != nil)}
+}
+
+func bucketAction(method string, query url.Values) string {
+	for _, a := range []struct{ method, query, action string }{
+		{http.MethodGet, "versioning", "s3:GetBucketVersioning"},
+		{http.MethodGet, "replication", "s3:GetReplicationConfiguration"},
+		{http.MethodGet, "versions", "s3:ListBucketVersions"},
+		{http.MethodGet, "uploads", "s3:ListBucketMultipartUploads"},
+		{http.MethodPut, "versioning", "s3:PutBucketVersioning"},
+		{http.MethodPut, "lifecycle", "s3:PutLifecycleConfiguration"},
+		{http.MethodPut, "policy", "s3:PutBucketPolicy"},
+		{http.MethodDelete, "policy", "s3:DeleteBucketPolicy"},
+	} {
+		if a.method == method && query.Has(a.query) {
+			return a.action
+		}
+	}
+	return ""
+}
+
+func objectAction(op Op, query url.Values) string {
+	for _, of := range []string{"acl", "tagging", "retention", "legal-hold", "attributes", "torrent", "restore"} {
+		if query.Has(of) {
+			return ""
+		}
+	}
+	action := map[Op]string{
+		Put: "s3:PutObject", Begin: "s3:PutObject", Part: "s3:PutObject", Commit: "s3:PutObject", Abort: "s3:AbortMultipartUpload",
+		Get: "s3:GetObject", Head: "s3:GetObject", Delete: "s3:DeleteObject",
+	}[op]
+	if query.Has("versionId") {
+		action += "Version"
+	}
+	if op == Get && query.Has("uploadId") {
+		action = "s3:ListMultipartUploadParts"
+	}
+	return action
+}
