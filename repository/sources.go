@@ -23,8 +23,8 @@ type Source struct {
 }
 
 // Sources are the stores of one repository and its copies, read as one: what one holds damaged or not at all, or does not give, comes from
-// the next. They are asked in their order, one that did not answer after all others for a while. It is for reading alone, and safe for
-// concurrent use.
+// the next. They are asked in their order, but for objects first those that are near, and one that did not answer after all others for a
+// while. It is for reading alone, and safe for concurrent use.
 //
 // What has a checksum falls back before a byte of it is used, because the methods of Cluster and BackupReader verify what each source
 // gives. Lists are the union of what the sources that answer hold.
@@ -51,6 +51,7 @@ type source struct {
 	until time.Time     // until then it is asked after the others
 	away  time.Duration // how long that was
 	final bool          // it holds another repository, or none: it is not asked again
+	took  time.Duration // to open it, which reads its marker; 0 before
 }
 
 const (
@@ -155,6 +156,61 @@ func (c *Cluster) AbsenceProved() error {
 	return nil
 }
 
+// Order returns the names of the sources in the order in which they are asked for objects, as far as is known by now. A nil *Sources has none.
+func (s *Sources) Order() []string {
+	if s == nil {
+		return nil
+	}
+	list, _ := s.nearFirst()
+	var names []string
+	for _, one := range list {
+		names = append(names, one.Name)
+	}
+	return names
+}
+
+// A source is far if it took so many times as long to open as the nearest, and so much longer: an ocean, and not the moment's luck.
+const (
+	farTimes = 3
+	farBy    = 30 * time.Millisecond
+)
+
+// farthest tells of sources that answer which are far. Before each of them was looked at none is.
+func farthest(list []*source) map[*source]bool {
+	far := map[*source]bool{}
+	var nearest time.Duration
+	for _, one := range list {
+		if one.took == 0 {
+			return nil
+		}
+		if nearest == 0 || one.took < nearest {
+			nearest = one.took
+		}
+	}
+	for _, one := range list {
+		far[one] = one.took > farTimes*nearest && one.took > nearest+farBy
+	}
+	return far
+}
+
+// nearFirst is order for objects: the near before the far.
+func (s *Sources) nearFirst() (list []*source, answering int) {
+	list, answering = s.order()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	far := farthest(list[:answering])
+	slices.SortStableFunc(list[:answering], func(a, b *source) int {
+		switch {
+		case far[a] == far[b]:
+			return 0
+		case far[b]:
+			return -1
+		}
+		return 1
+	})
+	return list, answering
+}
+
 // order returns the sources to ask, the best first. Those from the index answering on did not answer lately.
 func (s *Sources) order() (list []*source, answering int) {
 	s.mu.Lock()
@@ -193,6 +249,7 @@ func (s *Sources) look(ctx context.Context, one *source) error {
 	if one.known {
 		return nil
 	}
+	began := time.Now()
 	r, err := Open(ctx, one.Store)
 	var format *FormatError
 	switch {
@@ -209,7 +266,7 @@ func (s *Sources) look(ctx context.Context, one *source) error {
 	if s.marker.RepositoryID != r.marker.RepositoryID {
 		return &foreignError{fmt.Errorf("it holds repository %s, not %s", r.marker.RepositoryID, s.marker.RepositoryID)}
 	}
-	one.known = true
+	one.known, one.took = true, max(1, time.Since(began))
 	return nil
 }
 
@@ -253,7 +310,11 @@ func verified[T any](ctx context.Context, store storage.Store, key storage.Key, 
 // source says so and no other that answers holds anything of it.
 func (s *Sources) try(ctx context.Context, key storage.Key, read func(context.Context, storage.Store) error) error {
 	for patience := s.patient(0); ; patience *= 2 {
-		faults, late, err := s.round(ctx, patience, read)
+		list, answering := s.order()
+		if key != "" {
+			list, answering = s.nearFirst()
+		}
+		faults, late, err := s.round(ctx, patience, list, answering, read)
 		if err != nil {
 			return err
 		}
@@ -301,10 +362,9 @@ func (e *SourcesError) decide() {
 	}
 }
 
-// round asks each source once. The last fault has no error if that source gave what was asked for. late says that one was too slow. The
+// round asks each source of the list once, those from the index answering on only if need be. The last fault has no error if that source gave what was asked for. late says that one was too slow. The
 // error is that of the end of ctx.
-func (s *Sources) round(ctx context.Context, patience time.Duration, read func(context.Context, storage.Store) error) (faults []Fault, late bool, err error) {
-	list, answering := s.order()
+func (s *Sources) round(ctx context.Context, patience time.Duration, list []*source, answering int, read func(context.Context, storage.Store) error) (faults []Fault, late bool, err error) {
 	if len(list) == 0 {
 		return s.Away(), false, nil
 	}
@@ -351,9 +411,15 @@ func (s *Sources) others(ctx context.Context, look func(ctx context.Context, one
 	}
 }
 
-// note remembers where an object came from, if other sources hold it damaged or not at all.
+// note remembers where an object came from, if other sources hold it damaged or not at all. That a copy lacks what one before it gives is no
+// fault: it may be behind, and was asked first because it is near.
 func (s *Sources) note(key storage.Key, from string, faults []Fault) {
-	faults = slices.DeleteFunc(slices.Clone(faults), func(f Fault) bool { return !answered(f.Err) })
+	place := func(name string) int {
+		return slices.IndexFunc(s.all, func(one *source) bool { return one.Name == name })
+	}
+	faults = slices.DeleteFunc(slices.Clone(faults), func(f Fault) bool {
+		return !answered(f.Err) || !damaged(f.Err) && place(f.Source) > place(from)
+	})
 	if key == "" || len(faults) == 0 {
 		return
 	}

@@ -9,23 +9,36 @@ import (
 	"github.com/pgark/pgark/repository"
 )
 
-// places returns the repositories that a restore reads in the order in which it asks them: those that did not answer when the plan was made last.
+// places returns the repositories that a restore reads: as they are configured, those that did not answer when the plan was made last.
 func (r *restoring) places() []config.Copy {
 	name := r.cli.String("from")
 	if name == "" || name == config.DrillAny || strings.Contains(name, "://") {
 		name = config.Primary
 	}
 	list := append([]config.Copy{{Name: name, URL: r.configured.Repo.URL}}, r.configured.Copies...)
-	slices.SortStableFunc(list, func(a, b config.Copy) int {
-		rank := func(c config.Copy) int {
-			if r.faultOf(c.Name) != nil {
-				return 1
-			}
-			return 0
+	rankPlaces(list, func(c config.Copy) int {
+		if r.faultOf(c.Name) != nil {
+			return 1
 		}
-		return rank(a) - rank(b)
+		return 0
 	})
 	return list
+}
+
+// asked returns the places in the order in which they are asked for objects: the near before the far.
+func (r *restoring) asked() []config.Copy {
+	list, order := r.places(), r.sources.Order()
+	rankPlaces(list, func(c config.Copy) int {
+		if r.faultOf(c.Name) != nil {
+			return len(list)
+		}
+		return slices.Index(order, c.Name)
+	})
+	return list
+}
+
+func rankPlaces(list []config.Copy, rank func(config.Copy) int) {
+	slices.SortStableFunc(list, func(a, b config.Copy) int { return rank(a) - rank(b) })
 }
 
 // faultOf returns why a repository did not answer when the plan was made, or nil.
@@ -49,7 +62,7 @@ func (r *restoring) awayNotes() []string {
 
 // printFrom says where the bytes come from.
 func (r *restoring) printFrom() {
-	places := r.places()
+	places := r.asked()
 	r.fields("from", places[0].URL, "system id "+r.plan.SystemID.String())
 	var others []string
 	for _, one := range places[1:] {
@@ -65,7 +78,7 @@ func (r *restoring) printFrom() {
 // sourcesJSON is the repositories as scripts get them.
 func (r *restoring) sourcesJSON() []map[string]any {
 	list := []map[string]any{}
-	for _, one := range r.places() {
+	for _, one := range r.asked() {
 		row := map[string]any{"name": one.Name, "repository": one.URL}
 		if err := r.faultOf(one.Name); err != nil {
 			row["error"] = err.Error()

@@ -305,7 +305,7 @@ func (r *restoring) planJSON() map[string]any {
 		timelines = append(timelines, leg.Timeline)
 	}
 	document := map[string]any{
-		"cluster": r.configured.Name, "system_id": p.SystemID, "repository": r.places()[0].URL, "sources": r.sourcesJSON(),
+		"cluster": r.configured.Name, "system_id": p.SystemID, "repository": r.asked()[0].URL, "sources": r.sourcesJSON(),
 		"target": p.Target.String(), "last_transaction": commitJSON(p.LastCommit),
 		"backup": b.ID, "backup_bytes": b.Plain, "backup_stored_bytes": b.Stored, "backup_stopped": exact(b.Stopped),
 		"pg_version_num": b.PGVersionNum, "page_checksums": b.Checksums,
