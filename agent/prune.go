@@ -18,6 +18,8 @@ import (
 type PruneOptions struct {
 	// Remove carries the plans out; without it nothing is written.
 	Remove bool
+	// Sparing refuses to remove most base backups of a cluster: retention.ErrTooMuch.
+	Sparing bool
 	// Show, if not nil, is given the plan of each repository before anything is deleted there.
 	Show func(retention.RepositoryReport)
 	// Progress, if not nil, is called after each deletion in a repository.
@@ -91,7 +93,7 @@ func policyFor(c config.Cluster) (retention.Policy, error) {
 func pruneOne(ctx context.Context, one place, r *repository.Repository, policy retention.Policy, o PruneOptions) (retention.RepositoryReport, error) {
 	now := time.Now()
 	plan, removed, err := retention.Prune(ctx, r, retention.Options{
-		Policy: policy, Now: now, Remove: o.Remove,
+		Policy: policy, Now: now, Remove: o.Remove, Sparing: o.Sparing,
 		Show: func(p retention.Plan) {
 			if o.Show != nil {
 				o.Show(retention.Describe(one.name, one.url, p))

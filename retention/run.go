@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +21,12 @@ const deletions = 8
 // ErrChanged says that something that was to go is needed by now: it was pinned, or somebody began to read. The plan must be made again.
 var ErrChanged = errors.New("the repository has changed since the plan was made")
 
+// ErrTooMuch says that most of what is there would go, and nobody looks on: a window of hours that was meant in days, or the first run for long.
+var ErrTooMuch = errors.New("more than half of the base backups would go")
+
+// few is how many base backups may go whatever they are of all.
+const few = 2
+
 // Removed is how much was deleted.
 type Removed struct {
 	Objects int64
@@ -33,6 +40,8 @@ type Options struct {
 	Now time.Time
 	// Remove carries the plan out; without it nothing is written.
 	Remove bool
+	// Sparing refuses a plan by which more than half of the base backups of a cluster go, and more than two.
+	Sparing bool
 	// Show, if not nil, is given the plan before anything is deleted.
 	Show func(Plan)
 	// Progress, if not nil, is called after each deletion.
@@ -41,7 +50,7 @@ type Options struct {
 
 // Prune makes a plan and, with Options.Remove, carries it out: exactly that plan, and only if a second reading of the whole repository comes to no less. It returns the
 // plan with an error too, and how much was deleted. An error before the first deletion has changed nothing but for the expiry record;
-// after any, another run goes on where this one ended. The error is ErrChanged or ErrIncomplete, wraps storage.ErrDenied if the credential may not delete, or is
+// after any, another run goes on where this one ended. The error is ErrChanged, ErrTooMuch or ErrIncomplete, wraps storage.ErrDenied if the credential may not delete, or is
 // one of reading.
 func Prune(ctx context.Context, r *repository.Repository, o Options) (Plan, Removed, error) {
 	first, err := Load(ctx, r)
@@ -54,6 +63,9 @@ func Prune(ctx context.Context, r *repository.Repository, o Options) (Plan, Remo
 	}
 	if !o.Remove || !plan.Removes() {
 		return plan, Removed{}, nil
+	}
+	if o.Sparing && plan.tooMuch() {
+		return plan, Removed{}, ErrTooMuch
 	}
 	second, err := Load(ctx, r)
 	if err != nil {
@@ -73,6 +85,19 @@ func Prune(ctx context.Context, r *repository.Repository, o Options) (Plan, Remo
 		}
 	}
 	return plan, e.sum, nil
+}
+
+// tooMuch reports whether most base backups of a cluster go.
+func (p *Plan) tooMuch() bool {
+	return slices.ContainsFunc(p.Clusters, func(c ClusterPlan) bool {
+		goes := 0
+		for _, b := range c.Backups {
+			if len(b.Keep) == 0 {
+				goes++
+			}
+		}
+		return goes > few && 2*goes > len(c.Backups)
+	})
 }
 
 // within returns an error that wraps ErrChanged unless all that goes by p goes by again too.

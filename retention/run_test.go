@@ -216,6 +216,24 @@ func intact(t *testing.T, what string, store *memory.Store, plan retention.Plan)
 	}
 }
 
+// TestPruneSparing: a window of hours that was meant in days does not cost the archive while nobody looks on (T3).
+func TestPruneSparing(t *testing.T) {
+	t.Parallel()
+	store, till := archive(t)
+	whole := store.Keys()
+	o := threeDays(till)
+	o.Sparing = true
+	short := o
+	short.Policy.Window = 12 * time.Hour
+	plan, _, err := retention.Prune(t.Context(), open(t, store), short)
+	if !errors.Is(err, retention.ErrTooMuch) || !plan.Removes() || !slices.Equal(store.Keys(), whole) {
+		t.Errorf("got %v, want ErrTooMuch, the plan and nothing removed", err)
+	}
+	if prune(t, store, o); slices.Equal(store.Keys(), whole) {
+		t.Error("three of eight backups were not removed")
+	}
+}
+
 // TestPruneKilledAtAnyCall guards I45: an error at any call to the store is told, nothing that is kept is lost, and a clean run comes to the same end.
 func TestPruneKilledAtAnyCall(t *testing.T) {
 	t.Parallel()

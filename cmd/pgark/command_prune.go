@@ -21,6 +21,7 @@ func pruneCommand(p *program) *cli.Command {
 		Description: "Each repository is judged by what it holds itself. Nothing goes that an instant of retain.window needs, a pin, retain.keep_*, the last base\n" +
 			"backup that a drill proved, or somebody who reads just now; and nothing at all if anything could not be read.",
 		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "sparing", Usage: "refuse to remove more than half of the base backups, as the agent does", Hidden: true},
 			&cli.StringFlag{Name: "from", Usage: "prune this `REPOSITORY` alone: primary, a copy's name, or a URL"},
 		},
 	}, noArguments, prune)
@@ -35,7 +36,7 @@ func prune(s *session) error {
 		return err
 	}
 	meter := s.newMeter()
-	o := agent.PruneOptions{Remove: s.yes, Progress: func(name string, r retention.Removed) {
+	o := agent.PruneOptions{Remove: s.yes, Sparing: s.cli.Bool("sparing"), Progress: func(name string, r retention.Removed) {
 		meter.show(progress{phase: "prune", done: r.Bytes, text: name + ", " + count(int(r.Objects), "object")})
 	}}
 	if !s.json {

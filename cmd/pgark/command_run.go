@@ -64,7 +64,7 @@ func runAgents(s *session) error {
 			}
 			drill, errDrill := s.ownWords(c, cluster, "drill", "run", "--from", cluster.Drill.From)
 			verify, errVerify := s.ownWords(c, cluster, "verify", "--since", config.FormatDuration(cluster.Verify.Since))
-			prune, errPrune := s.ownWords(c, cluster, "prune", "--yes")
+			prune, errPrune := s.ownWords(c, cluster, "prune", "--yes", "--sparing")
 			if err := errors.Join(errDrill, errVerify, errPrune); err != nil {
 				return err
 			}

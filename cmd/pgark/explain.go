@@ -78,6 +78,10 @@ func conditions() []condition {
 			retention.ErrChanged, exitRefused, "what was to go is needed by now: it was pinned, or somebody reads", "pgark prune again makes a new plan",
 		},
 		{
+			retention.ErrTooMuch, exitRefused, "retain.window is shorter than before, or nothing was pruned for long: the agent does not remove so much by itself",
+			"pgark prune shows what would go; pgark prune --yes removes it",
+		},
+		{
 			retention.ErrIncomplete, exitRefused, "the store does not list all that it holds: nothing can be decided by that",
 			"pgark prune again later; if that stays so, the store is faulty",
 		},
