@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -155,14 +156,17 @@ func (e *executor) cluster(ctx context.Context, c *ClusterPlan, now *Cluster) er
 	if err := e.pieces(ctx, r, c.Pieces); err != nil {
 		return err
 	}
-	replaced := map[storage.Key]bool{}
-	for _, piece := range c.Pieces {
-		replaced[piece.Key] = true
+	if err := e.wal(ctx, r, c.WAL); err != nil {
+		return err
+	}
+	done := map[storage.Key]bool{}
+	for _, entry := range slices.Concat(c.Pieces, c.WAL) {
+		done[entry.Key] = true
 	}
 	var rest, reports []repository.Object
 	for _, o := range c.objects() {
 		switch {
-		case replaced[o.Key] || o.Class == repository.ClassRecord:
+		case done[o.Key] || o.Class == repository.ClassRecord:
 		case o.Class == repository.ClassDrill:
 			reports = append(reports, o)
 		default:
@@ -173,6 +177,21 @@ func (e *executor) cluster(ctx context.Context, c *ClusterPlan, now *Cluster) er
 		return err
 	}
 	return e.remove(ctx, r, rest)
+}
+
+// wal deletes WAL, all of a timeline before any of a later one: that of the later one tells when the server left the earlier. A run that is broken off in
+// between would else leave some of a timeline of which nothing tells that it ended before the window.
+func (e *executor) wal(ctx context.Context, r *repository.Cluster, entries []repository.Entry) error {
+	timelines := map[wal.TimelineID][]repository.Object{}
+	for _, entry := range entries {
+		timelines[entry.Timeline] = append(timelines[entry.Timeline], entry.Object())
+	}
+	for _, tli := range slices.Sorted(maps.Keys(timelines)) {
+		if err := e.remove(ctx, r, timelines[tli]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unpinned returns ErrChanged if a backup that goes was pinned since the plan was made, which is asked by key: a list may lag.
