@@ -189,10 +189,9 @@ func (b *bench) supply(url, to string) time.Duration {
 	began := time.Now()
 	open := func(context.Context) (*repository.Cluster, error) { return cluster, nil }
 	var g errgroup.Group
-	g.Go(func() error {
-		_, err := restore.Prefetch(ctx, cluster, plan, dir, nil)
-		return err
-	})
+	prefetch, err := restore.NewPrefetch(plan, dir, nil)
+	b.must(err)
+	g.Go(func() error { return prefetch.Run(ctx, cluster) })
 	last := plan.Until - 1
 	for at := inventory.SegmentSize.Floor(plan.Backup.StartLSN); at <= last; at += wal.LSN(inventory.SegmentSize) {
 		name := inventory.SegmentSize.FileName(inventory.SegmentSize.Segment(plan.Timeline, at))

@@ -364,10 +364,11 @@ func TestPrefetch(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
 			done := make(chan error, 1)
-			go func() {
-				_, err := restore.Prefetch(ctx, repo.Cluster(fakeSystem), plan, dir, nil)
-				done <- err
-			}()
+			prefetch, err := restore.NewPrefetch(plan, dir, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() { done <- prefetch.Run(ctx, repo.Cluster(fakeSystem)) }()
 			for n := wal.SegmentNumber(2); n < 6; n++ {
 				if err := get(ctx, dir, name(1, n)); err != nil {
 					t.Fatalf("segment %d: %v", n, err)
@@ -424,12 +425,12 @@ func TestPrefetchLate(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	var late int
+	prefetch, err := restore.NewPrefetch(plan, dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var g errgroup.Group
-	g.Go(func() (err error) {
-		late, err = restore.Prefetch(ctx, repo.Cluster(fakeSystem), plan, dir, nil)
-		return err
-	})
+	g.Go(func() error { return prefetch.Run(ctx, repo.Cluster(fakeSystem)) })
 	for shell(ctx, t, dir, take(plan, name(1, 2), "pg_wal/RECOVERYXLOG", "exit 1")) != 0 {
 		if ctx.Err() != nil {
 			t.Fatal("the first segment is not read ahead")
@@ -444,8 +445,8 @@ func TestPrefetchLate(t *testing.T) {
 		got, _ = os.ReadFile(asked)
 	}
 	close(store.may)
-	if err := g.Wait(); err != nil || late != 1 {
-		t.Errorf("got %d segments late, %v, want 1", late, err)
+	if err := g.Wait(); err != nil || prefetch.Late() != 1 {
+		t.Errorf("got %d segments late, %v, want 1", prefetch.Late(), err)
 	}
 }
 

@@ -32,24 +32,17 @@ const (
 	prefetchTick   = 10 * time.Millisecond
 )
 
-// Prefetch reads the plan's WAL into the folder from which Fetch takes it,
-// always some segments ahead of the server that recovers in dataDir, until
-// all of it was read or ctx ends. What it cannot read is left to Fetch, which
-// judges it; the first *DamageError is returned. late is how many segments the
-// server asked for before they were there. It gives the files to owner, if that
-// is not nil.
-func Prefetch(ctx context.Context, cluster *repository.Cluster, plan *Plan, dataDir string, owner *Owner) (late int, err error) {
-	s, err := prepareSpool(plan, dataDir, owner)
-	if err != nil {
-		return 0, err
-	}
-	err = s.prefetch(ctx, cluster, plan)
-	return int(s.late.Load()), err
+// Prefetch reads a plan's WAL into the folder from which Fetch and TakeCommand
+// take it, always some segments ahead of the server that recovers.
+type Prefetch struct {
+	spool *spool
+	plan  *Plan
 }
 
-// prepareSpool makes the plan's spool below dataDir, empty: what an earlier
-// restore left there may not be whole, and TakeCommand does not look.
-func prepareSpool(plan *Plan, dataDir string, owner *Owner) (*spool, error) {
+// NewPrefetch makes the folder below dataDir, empty: what an earlier restore
+// left there may not be whole, and TakeCommand does not look. It is called
+// before the server starts. The files will be owner's, if that is not nil.
+func NewPrefetch(plan *Plan, dataDir string, owner *Owner) (*Prefetch, error) {
 	s := newSpool(filepath.Join(dataDir, walFolder), plan.FetchOptions())
 	s.owner = owner
 	err := errors.Join(os.RemoveAll(s.dir), os.MkdirAll(s.dir, 0o700))
@@ -59,8 +52,21 @@ func prepareSpool(plan *Plan, dataDir string, owner *Owner) (*spool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prefetch WAL: %w", err)
 	}
-	return s, nil
+	return &Prefetch{s, plan}, nil
 }
+
+// Run reads until all of the plan's WAL was read or ctx ends. What it cannot
+// read is left to Fetch, which judges it; the first *DamageError is returned.
+func (p *Prefetch) Run(ctx context.Context, cluster *repository.Cluster) error {
+	return p.spool.prefetch(ctx, cluster, p.plan)
+}
+
+// Late is how many segments the server asked for before they were there. It is
+// final when Run has returned.
+func (p *Prefetch) Late() int { return int(p.spool.late.Load()) }
+
+// Remove deletes the folder, when the server needs no more.
+func (p *Prefetch) Remove() { p.spool.remove() }
 
 // TakeCommand returns a restore_command that takes what Prefetch has ready and
 // calls otherwise, which is a restore_command itself, for all else. It costs the

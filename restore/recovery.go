@@ -121,13 +121,13 @@ func Recover(ctx context.Context, cluster *repository.Cluster, plan *Plan, dataD
 		return nil, fmt.Errorf("recover: %w", err)
 	}
 	started := time.Now()
-	spool, err := prepareSpool(plan, s.DataDir, o.Owner) // before the server looks there
+	prefetch, err := NewPrefetch(plan, s.DataDir, o.Owner)
 	if err != nil {
 		return nil, fmt.Errorf("recover: %w", errors.Join(err, s.forget(o)))
 	}
 	ahead, stopAhead := context.WithCancel(ctx)
 	var g errgroup.Group
-	g.Go(func() error { return spool.prefetch(ahead, cluster, plan) })
+	g.Go(func() error { return prefetch.Run(ahead, cluster) })
 	if o.RestoreCommand != "" {
 		o.RestoreCommand = TakeCommand(plan, o.RestoreCommand)
 	}
@@ -137,7 +137,7 @@ func Recover(ctx context.Context, cluster *repository.Cluster, plan *Plan, dataD
 	if why := g.Wait(); errors.As(why, &damage) && err != nil && ctx.Err() == nil {
 		err = errors.Join(err, damage) // recovery only gets slower without what else was not read ahead
 	}
-	spool.remove()
+	prefetch.Remove()
 	if err != nil {
 		clean := context.WithoutCancel(ctx)
 		if s.PID > 0 {
@@ -145,7 +145,7 @@ func Recover(ctx context.Context, cluster *repository.Cluster, plan *Plan, dataD
 		}
 		return nil, fmt.Errorf("recover: %w", errors.Join(err, s.forget(o)))
 	}
-	result.Took, result.Late = time.Since(started), int(spool.late.Load())
+	result.Took, result.Late = time.Since(started), prefetch.Late()
 	if result.Server == nil {
 		err = s.forget(o)
 	}

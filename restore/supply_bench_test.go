@@ -79,10 +79,11 @@ func BenchmarkSupply(b *testing.B) {
 				}
 				b.StartTimer()
 				done := make(chan error, 1)
-				go func() {
-					_, err := restore.Prefetch(b.Context(), c, plan, dir, nil)
-					done <- err
-				}()
+				prefetch, err := restore.NewPrefetch(plan, dir, nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				go func() { done <- prefetch.Run(b.Context(), c) }()
 				for n := wal.SegmentNumber(2); n < 2+segments; n++ {
 					file := size.FileName(wal.SegmentID{Timeline: 1, Number: n})
 					for shell(b.Context(), b, dir, take(plan, file, "pg_wal/"+file, "exit 1")) != 0 {
