@@ -173,17 +173,19 @@ func checkUsable(t *testing.T, from, to *memory.Store) {
 }
 
 func TestCatchUpRefusesAnotherRepository(t *testing.T) {
-	from, to := whole(t), memory.New()
-	if _, err := repository.Create(t.Context(), to); err != nil {
-		t.Fatal(err)
-	}
-	before := to.Keys()
-	if err := repository.CatchUp(t.Context(), from, to); !errors.Is(err, storage.ErrConflict) {
-		t.Errorf("got %v, want storage.ErrConflict", err)
-	}
-	if after := to.Keys(); !slices.Equal(before, after) {
-		t.Errorf("written all the same: %v", after)
-	}
+	synctest.Test(t, func(t *testing.T) { // it takes seconds to be sure
+		from, to := whole(t), memory.New()
+		if _, err := repository.Create(t.Context(), to); err != nil {
+			t.Fatal(err)
+		}
+		before := to.Keys()
+		if err := repository.CatchUp(t.Context(), from, to); !errors.Is(err, storage.ErrConflict) {
+			t.Errorf("got %v, want storage.ErrConflict", err)
+		}
+		if after := to.Keys(); !slices.Equal(before, after) {
+			t.Errorf("written all the same: %v", after)
+		}
+	})
 }
 
 // TestCatchUpCorrupt: what is damaged is not spread, and holds up nothing else.
