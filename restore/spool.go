@@ -31,9 +31,10 @@ const (
 )
 
 // spool is a folder of WAL files that were read ahead. A file there is called
-// after the segment and the CRC32C of its content, and is verified when it is
-// taken: whatever a crash or another program made of it, it is used only if it
-// is whole. The folder's name says for which plan it is.
+// after the segment and the CRC32C of its content, and is verified when Fetch
+// takes it: whatever a crash or another program made of it, it is used only if
+// it is whole. TakeCommand does not verify it, and says why it need not. The
+// folder's name says for which plan it is.
 //
 // Several processes may use it at once. Its only guarantee is that a file is
 // taken whole or not at all.
