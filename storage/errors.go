@@ -49,7 +49,7 @@ var (
 // Error says which operation on which key in which store failed and why. It reads
 // "put a/b: s3://bucket: access denied (403 AccessDenied)".
 type Error struct {
-	// Op is put, begin, supersede, part, commit, abort, get, stat, list, delete, probe, versioning or replication.
+	// Op is put, begin, supersede, part, commit, abort, get, stat, list, delete, probe, versioning, versions, renew, remove or replication.
 	Op string
 	// Key is empty where the operation has none.
 	Key Key

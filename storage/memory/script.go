@@ -28,6 +28,11 @@ const (
 	Stat      Op = "stat"
 	List      Op = "list"
 	Delete    Op = "delete"
+	// Versioning, Versions, Renew and Remove stand for the calls of storage.Versioner; Get stands for its GetVersion too.
+	Versioning Op = "versioning"
+	Versions   Op = "versions"
+	Renew      Op = "renew"
+	Remove     Op = "remove"
 )
 
 // Call is one call that was made and, once it has ended, its result.

@@ -26,29 +26,33 @@ const place = "memory://"
 type Store struct {
 	mu      sync.Mutex
 	objects map[storage.Key]object
-	older   map[storage.Key][][]byte // what was superseded, the oldest first
+	older   map[storage.Key][]object // what lies behind the current versions, the oldest first
 	uploads map[*upload]struct{}
 	hidden  map[string]struct{} // patterns that lists leave out
 	rules   []*rule
 	calls   []Call
 	crash   chan struct{} // closed by Crash
 	version int
+	keeps   bool // versions
+	clock   func() time.Time
 }
 
 type object struct {
 	body     []byte
 	modified time.Time
 	version  string
+	marker   bool
 }
 
 // New returns an empty store without a script.
 func New() *Store {
 	return &Store{
 		objects: make(map[storage.Key]object),
-		older:   make(map[storage.Key][][]byte),
+		older:   make(map[storage.Key][]object),
 		uploads: make(map[*upload]struct{}),
 		hidden:  make(map[string]struct{}),
 		crash:   make(chan struct{}),
+		clock:   time.Now,
 	}
 }
 
@@ -72,8 +76,12 @@ func (s *Store) create(key storage.Key, body []byte) error {
 }
 
 func (s *Store) set(key storage.Key, body []byte) {
+	s.objects[key] = s.object(body)
+}
+
+func (s *Store) object(body []byte) object {
 	s.version++
-	s.objects[key] = object{body: body, modified: time.Now(), version: strconv.Itoa(s.version)}
+	return object{body: body, modified: s.clock(), version: strconv.Itoa(s.version)}
 }
 
 // Get implements storage.Store.
@@ -167,6 +175,11 @@ func (s *Store) Delete(ctx context.Context, key storage.Key) error {
 		return fault(Delete, key, err)
 	}
 	return s.do(ctx, Call{Op: Delete, Key: key}, func() error {
+		if o, ok := s.objects[key]; ok && s.keeps {
+			marker := s.object(nil)
+			marker.marker = true
+			s.older[key] = append(s.older[key], o, marker)
+		}
 		delete(s.objects, key)
 		return nil
 	})
@@ -191,7 +204,13 @@ func (s *Store) Bytes(key storage.Key) []byte {
 func (s *Store) Older(key storage.Key) [][]byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.older[key])
+	var bodies [][]byte
+	for _, o := range s.older[key] {
+		if !o.marker {
+			bodies = append(bodies, o.body)
+		}
+	}
+	return bodies
 }
 
 // Replace sets the content of an object behind the store's back, as a broken disk would; nil removes
@@ -212,7 +231,10 @@ func (s *Store) Clone() *Store {
 	defer s.mu.Unlock()
 	c := New()
 	maps.Copy(c.objects, s.objects) // contents are never changed in place
-	c.version = s.version
+	for key, older := range s.older {
+		c.older[key] = slices.Clone(older)
+	}
+	c.version, c.keeps, c.clock = s.version, s.keeps, s.clock
 	return c
 }
 

@@ -17,6 +17,14 @@ func TestConformance(t *testing.T) {
 	storagetest.Run(t, func(*testing.T) storage.Store { return memory.New() })
 }
 
+func TestConformanceWithVersions(t *testing.T) {
+	storagetest.Run(t, func(*testing.T) storage.Store {
+		m := memory.New()
+		m.KeepVersions()
+		return m
+	})
+}
+
 func TestFailNth(t *testing.T) {
 	m := memory.New()
 	boom := errors.New("boom")

@@ -96,10 +96,7 @@ func (u *upload) make(body []byte) error {
 	if !u.supersedes {
 		return u.store.create(u.key, body)
 	}
-	if o, ok := u.store.objects[u.key]; ok {
-		u.store.older[u.key] = append(u.store.older[u.key], o.body)
-	}
-	u.store.set(u.key, body)
+	u.store.put(u.key, body)
 	return nil
 }
 

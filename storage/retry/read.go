@@ -47,7 +47,16 @@ func (g *guard) cause(c *call, err error) error {
 
 // Get implements storage.Store. A body that is cut goes on from where it stopped.
 func (s *Store) Get(ctx context.Context, key storage.Key, span storage.Span) (io.ReadCloser, error) {
-	r := &reader{store: s, key: key, span: span}
+	return s.read(ctx, key, span, func(ctx context.Context, span storage.Span) (io.ReadCloser, error) {
+		return s.store.Get(ctx, key, span)
+	})
+}
+
+// read gives the bytes of span over as many bodies of get as it takes.
+func (s *Store) read(ctx context.Context, key storage.Key, span storage.Span,
+	get func(context.Context, storage.Span) (io.ReadCloser, error),
+) (io.ReadCloser, error) {
+	r := &reader{store: s, key: key, span: span, get: get}
 	r.open = func() error { return r.start(ctx) }
 	r.await = func(err error) error { return s.wait(ctx, r.call, err) }
 	r.judge = func(err error) error { return r.guard.cause(r.call, err) }
@@ -68,6 +77,7 @@ type reader struct {
 	body  io.ReadCloser
 	err   error
 
+	get   func(context.Context, storage.Span) (io.ReadCloser, error)
 	open  func() error      // one attempt to open the body at span
 	await func(error) error // as Store.wait
 	judge func(error) error // as guard.cause
@@ -76,7 +86,7 @@ type reader struct {
 // start is one attempt to open the body. The guard's context lives as long as the body.
 func (r *reader) start(ctx context.Context) error {
 	ctx, r.guard = newGuard(ctx, r.store.timeout(r.call))
-	body, err := r.store.store.Get(ctx, r.key, r.span)
+	body, err := r.get(ctx, r.span)
 	r.guard.pause()
 	if err != nil {
 		err = r.judge(err)

@@ -15,7 +15,8 @@ import (
 
 // Event is one failed attempt that will be made again.
 type Event struct {
-	// Op is the operation: put, begin, supersede, part, commit, abort, get, read, stat, list, delete, probe, replication.
+	// Op is the operation: put, begin, supersede, part, commit, abort, get, read, stat, list, delete, probe, replication,
+	// versioning, versions, renew, remove.
 	Op string
 	// Key is the key, or the prefix of a list.
 	Key storage.Key

@@ -3,9 +3,17 @@ package s3
 import (
 	"context"
 	"net"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 // DialTLS replaces how TLS connections are made.
 func (s *Store) DialTLS(dial func(ctx context.Context, network, address string) (net.Conn, error)) {
 	s.transport.DialTLSContext = dial
 }
+
+// SetMaxCopy replaces the greatest number of bytes that one request copies.
+func (s *Store) SetMaxCopy(n int64) { s.maxCopy = n }
+
+// SetPageSize replaces how many versions a page of a list has.
+func (s *Store) SetPageSize(n int32) { s.pageSize = aws.Int32(n) }

@@ -15,6 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/logging"
+
+	"github.com/pgark/pgark/storage"
 )
 
 // Store is a storage.Store in a bucket. It is safe for concurrent use.
@@ -25,6 +27,10 @@ type Store struct {
 	credentials *credentials
 	unsigned    bool         // bodies travel over TLS and need not be hashed for the signature
 	conditional atomic.Int32 // storage.Conditional, set by Probe
+	// maxCopy is the greatest object that one request copies, in bytes, and the length of the pieces in which larger ones are.
+	// https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+	maxCopy  int64
+	pageSize *int32 // of a list of versions; nil for the store's own
 }
 
 // Open returns the store over the bucket that options name. It reads the environment and the shared
@@ -37,7 +43,7 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: load the AWS configuration: %w", options.place(), err)
 	}
-	s := &Store{options: options}
+	s := &Store{options: options, maxCopy: storage.MaxPart}
 	s.credentials = &credentials{load: s.chain}
 	conf.Credentials = s.credentials
 	conf.Logger = logging.Nop{}

@@ -19,12 +19,12 @@ import (
 // Replication implements storage.Replicator. It needs s3:GetBucketVersioning and s3:GetReplicationConfiguration.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketReplication.html
 func (s *Store) Replication(ctx context.Context) (storage.Replication, error) {
-	versioning, err := s.client.GetBucketVersioning(ctx, &s3.GetBucketVersioningInput{Bucket: s.bucket()})
+	versioning, err := s.Versioning(ctx)
 	if err != nil {
-		return storage.Replication{}, s.unsupported(ctx, "versioning", err)
+		return storage.Replication{}, err
 	}
 	r := storage.Replication{
-		Versioned: versioning.Status == types.BucketVersioningStatusEnabled, KMS: strings.HasPrefix(s.options.SSEType, "aws:kms"),
+		Versioned: versioning == storage.VersioningEnabled, KMS: strings.HasPrefix(s.options.SSEType, "aws:kms"),
 	}
 	out, err := s.client.GetBucketReplication(ctx, &s3.GetBucketReplicationInput{Bucket: s.bucket()})
 	switch {

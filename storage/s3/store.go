@@ -110,19 +110,24 @@ func verify(etag, got *string, want crc) error {
 
 // Get implements storage.Store.
 func (s *Store) Get(ctx context.Context, key storage.Key, span storage.Span) (io.ReadCloser, error) {
+	return s.get(ctx, key, "", span)
+}
+
+// get reads the current version if version is empty.
+func (s *Store) get(ctx context.Context, key storage.Key, version string, span storage.Span) (io.ReadCloser, error) {
 	if err := ready(ctx, key); err != nil {
 		return nil, s.fault(ctx, "get", key, err)
 	}
 	if span.Offset < 0 || span.Length == 0 {
-		return s.getNothing(ctx, key, span)
+		return s.getNothing(ctx, key, version, span)
 	}
-	in := &s3.GetObjectInput{Bucket: s.bucket(), Key: s.name(key), Range: header(span)}
+	in := &s3.GetObjectInput{Bucket: s.bucket(), Key: s.name(key), VersionId: optional(version), Range: header(span)}
 	if s.options.ResponseChecksum == whenSupported {
 		in.ChecksumMode = types.ChecksumModeEnabled
 	}
 	out, err := s.client.GetObject(ctx, in)
 	if err != nil {
-		if s.hidden(ctx, key, err) {
+		if version == "" && s.hidden(ctx, key, err) || version != "" && isNoVersion(err) {
 			err = storage.ErrNotFound
 		}
 		return nil, s.fault(ctx, "get", key, err)
@@ -149,8 +154,8 @@ func (s *Store) hidden(ctx context.Context, key storage.Key, getErr error) bool 
 }
 
 // getNothing gives a span of no bytes, for which HTTP has no range.
-func (s *Store) getNothing(ctx context.Context, key storage.Key, span storage.Span) (io.ReadCloser, error) {
-	info, err := s.Stat(ctx, key)
+func (s *Store) getNothing(ctx context.Context, key storage.Key, version string, span storage.Span) (io.ReadCloser, error) {
+	info, err := s.sizeOf(ctx, key, version)
 	if err != nil {
 		return nil, err
 	}
@@ -158,6 +163,24 @@ func (s *Store) getNothing(ctx context.Context, key storage.Key, span storage.Sp
 		return nil, s.fault(ctx, "get", key, err)
 	}
 	return io.NopCloser(bytes.NewReader(nil)), nil
+}
+
+// sizeOf looks a version up in the list, which also proves that there is none.
+func (s *Store) sizeOf(ctx context.Context, key storage.Key, version string) (storage.Info, error) {
+	if version == "" {
+		return s.Stat(ctx, key)
+	}
+	for v, err := range s.Versions(ctx, key, "") {
+		switch {
+		case err != nil:
+			return storage.Info{}, err
+		case v.Key == key && v.Version == version && !v.Marker:
+			return v.Info, nil
+		case v.Key != key:
+			return storage.Info{}, s.fault(ctx, "get", key, storage.ErrNotFound)
+		}
+	}
+	return storage.Info{}, s.fault(ctx, "get", key, storage.ErrNotFound)
 }
 
 // header returns the Range header, nil for the whole object: an empty object has no range.

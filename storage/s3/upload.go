@@ -56,14 +56,11 @@ func (s *Store) Supersede(ctx context.Context, key storage.Key) (storage.Upload,
 	if err := ready(ctx, key); err != nil {
 		return nil, s.fault(ctx, "supersede", key, err)
 	}
-	versioning, err := s.client.GetBucketVersioning(ctx, &s3.GetBucketVersioningInput{Bucket: s.bucket()})
-	if err != nil {
-		err = s.unsupported(ctx, "versioning", err)
-	}
+	versioning, err := s.Versioning(ctx)
 	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return nil, err
 	}
-	if err != nil || versioning.Status != types.BucketVersioningStatusEnabled {
+	if versioning != storage.VersioningEnabled {
 		return nil, s.fault(ctx, "supersede", key, storage.ErrNoVersions)
 	}
 	u, err := s.begin(ctx, key)

@@ -166,15 +166,25 @@ func (s *Server) Resume() error { return s.cmd.Process.Signal(syscall.SIGCONT) }
 // CreateBucket makes a bucket with versioning.
 func (s *Server) CreateBucket(t testing.TB, bucket string) {
 	t.Helper()
-	const versioning = `<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>Enabled</Status></VersioningConfiguration>`
-	for _, r := range []request{
-		{method: http.MethodPut, path: "/" + bucket},
-		{method: http.MethodPut, path: "/" + bucket, query: "versioning=", body: []byte(versioning)},
-	} {
-		status, body, err := s.do(t.Context(), r)
-		if err != nil || status != http.StatusOK {
-			t.Fatalf("create bucket %s: status %d, %v: %s", bucket, status, err, body)
-		}
+	status, body, err := s.do(t.Context(), request{method: http.MethodPut, path: "/" + bucket})
+	if err != nil || status != http.StatusOK {
+		t.Fatalf("create bucket %s: status %d, %v: %s", bucket, status, err, body)
+	}
+	s.setVersioning(t, bucket, "Enabled")
+}
+
+// SuspendVersioning makes a bucket keep no more versions than it has.
+func (s *Server) SuspendVersioning(t testing.TB, bucket string) {
+	t.Helper()
+	s.setVersioning(t, bucket, "Suspended")
+}
+
+func (s *Server) setVersioning(t testing.TB, bucket, to string) {
+	t.Helper()
+	const versioning = `<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>%s</Status></VersioningConfiguration>`
+	status, body, err := s.do(t.Context(), request{method: http.MethodPut, path: "/" + bucket, query: "versioning=", body: fmt.Appendf(nil, versioning, to)})
+	if err != nil || status != http.StatusOK {
+		t.Fatalf("versioning of bucket %s: status %d, %v: %s", bucket, status, err, body)
 	}
 }
 

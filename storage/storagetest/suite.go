@@ -46,6 +46,7 @@ func Run(t *testing.T, open func(t *testing.T) storage.Store) {
 		{"upload invisible", testUploadInvisible},
 		{"upload faults", testUploadFaults},
 		{"supersede", testSupersede},
+		{"versions", testVersions},
 		{"body reused", testBodyReused},
 		{"concurrent", testConcurrent},
 		{"cancelled", testCancelled},
