@@ -39,7 +39,7 @@ var rooms = map[string]string{
 	"drill":                 "postgres repository restore wal",
 	"commitlog":             "repository wal",
 	"status":                "repository storage syncmode wal",
-	"config":                "backup storage/copies syncmode",
+	"config":                "backup storage storage/copies syncmode",
 	"agent": "archiver backup compression config encryption postgres repository restore retention status " +
 		"storage storage/copies storage/file storage/retry storage/s3 syncmode verify wal",
 	"cmd/pgark": "agent archiver backup commitlog config drill encryption postgres repository restore retention status storage syncmode verify wal",

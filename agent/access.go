@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/storage/s3"
 )
 
@@ -44,11 +45,23 @@ type Grant struct {
 	PlainHTTP bool
 	// KeyHidden says that objects are encrypted with a KMS key that the URL does not name.
 	KeyHidden bool
+	// Lock are the commands by which the bucket's owner has it lock new objects by itself, as Need.Lock says; none without that.
+	Lock []string
 }
 
-// Least returns the least that a role needs at the store of a repository URL. Replicated says that the bucket makes a copy by itself, which
-// who looks at it asks the bucket about. It returns ErrNoPolicy for a folder, talks to nobody, and reads the AWS environment.
-func Least(ctx context.Context, repoURL string, role Role, replicated bool) (Grant, error) {
+// Need is what there is in a repository beside the usual, that a credential must cope with. The zero value is nothing.
+type Need struct {
+	// Replicated says that the bucket makes a copy by itself, which who looks at it asks the bucket about.
+	Replicated bool
+	// Lock is that of new objects.
+	Lock storage.Lock
+	// SendLock says that the bucket does not give that lock by itself: who creates objects sends it.
+	SendLock bool
+}
+
+// Least returns the least that a role needs at the store of a repository URL. It returns ErrNoPolicy for a folder, talks to nobody, and reads
+// the AWS environment.
+func Least(ctx context.Context, repoURL string, role Role, n Need) (Grant, error) {
 	if u, err := url.Parse(repoURL); err == nil && u.Scheme == "file" {
 		return Grant{}, fmt.Errorf("%s: %w", repoURL, ErrNoPolicy)
 	}
@@ -59,14 +72,19 @@ func Least(ctx context.Context, repoURL string, role Role, replicated bool) (Gra
 	if err != nil {
 		return Grant{}, err
 	}
+	var commands []string
+	if !n.Lock.IsZero() {
+		commands = o.LockCommands(n.Lock)
+	}
 	return Grant{
-		Identity: o.IdentityPolicy(access(role, replicated)), Bucket: o.BucketPolicy(), RoleARN: o.Role, Endpoint: o.Endpoint,
+		Lock:     commands,
+		Identity: o.IdentityPolicy(access(role, n)), Bucket: o.BucketPolicy(), RoleARN: o.Role, Endpoint: o.Endpoint,
 		PlainHTTP: o.PlainHTTP(), KeyHidden: strings.HasPrefix(o.SSEType, "aws:kms") && o.KMSKeyID == "",
 	}, nil
 }
 
-func access(role Role, replicated bool) s3.Access {
-	a := s3.Access{Replication: replicated}
+func access(role Role, n Need) s3.Access {
+	a := s3.Access{Replication: n.Replicated, Lock: n.Lock, SendLock: n.SendLock && !n.Lock.IsZero() && role != Reader}
 	switch role {
 	case Reader:
 	case Writer:
@@ -74,6 +92,7 @@ func access(role Role, replicated bool) s3.Access {
 	case Janitor:
 		a.Create = []string{repository.ExpiryKeys, repository.PinKeys}
 		a.Uploads = true
+		a.ExtendLock = !n.Lock.IsZero()
 		a.Delete = []string{"*/*"} // all that is of a cluster; the repository's own record is not
 	case Repairer:
 		a.Create, a.Replace = []string{"*"}, true

@@ -19,7 +19,7 @@ import (
 func least(t *testing.T, url string, role agent.Role) (identity, bucket []byte) {
 	t.Helper()
 	t.Setenv("AWS_CONFIG_FILE", os.DevNull)
-	g, err := agent.Least(t.Context(), url, role, false)
+	g, err := agent.Least(t.Context(), url, role, agent.Need{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,6 +98,65 @@ func TestLeastPowers(t *testing.T) {
 	}
 }
 
+// TestLeastWithLock guards I36: who writes under a bucket that locks by itself may lock nothing; who must send locks, or makes them longer, may not lock for longer than
+// is configured, nor in the mode that nobody can end; and nobody may pass a lock, or change the bucket's, whatever else is attached.
+func TestLeastWithLock(t *testing.T) {
+	const bucket, object = "arn:aws:s3:::acme-pg", "arn:aws:s3:::acme-pg/main/7/wal/00000001/x.seg"
+	keys := func(mode, days string) map[string]string {
+		return map[string]string{"s3:object-lock-mode": mode, "s3:object-lock-remaining-retention-days": days}
+	}
+	lock := storage.Lock{Mode: storage.Governance, For: 14 * 24 * time.Hour}
+	everything := []byte(`{"Version":"2012-10-17","Statement":[{"Sid":"All","Effect":"Allow","Action":["s3:*"],"Resource":["*"]}]}`)
+	w, j, h := agent.Writer, agent.Janitor, agent.Repairer
+	for _, test := range []struct {
+		name     string
+		request  storagetest.Request
+		byBucket []agent.Role // that may where the bucket locks by itself
+		sends    []agent.Role // and where locks are sent
+		whatever bool         // refused also to a role with s3:* besides
+	}{
+		{"see how the bucket locks", storagetest.Request{Action: "s3:GetBucketObjectLockConfiguration", Resource: bucket}, agent.Roles(), agent.Roles(), false},
+		{"lock", storagetest.Request{Action: "s3:PutObjectRetention", Resource: object, Keys: keys("GOVERNANCE", "15")}, []agent.Role{j}, []agent.Role{w, j, h}, false},
+		{"lock for longer", storagetest.Request{Action: "s3:PutObjectRetention", Resource: object, Keys: keys("GOVERNANCE", "16")}, nil, nil, true},
+		{"lock for ever", storagetest.Request{Action: "s3:PutObjectRetention", Resource: object, Keys: keys("GOVERNANCE", "36500")}, nil, nil, true},
+		{"lock for good", storagetest.Request{Action: "s3:PutObjectRetention", Resource: object, Keys: keys("COMPLIANCE", "14")}, nil, nil, false},
+		{"lock beside the prefix", storagetest.Request{Action: "s3:PutObjectRetention", Resource: bucket + "/mainly/x", Keys: keys("GOVERNANCE", "14")}, nil, nil, false},
+		{"see a lock", storagetest.Request{Action: "s3:GetObjectRetention", Resource: object}, []agent.Role{j}, []agent.Role{j}, false},
+		{"pass a lock", storagetest.Request{Action: "s3:BypassGovernanceRetention", Resource: object}, nil, nil, true},
+		{"hold for ever", storagetest.Request{Action: "s3:PutObjectLegalHold", Resource: object}, nil, nil, true},
+		{"change how the bucket locks", storagetest.Request{Action: "s3:PutBucketObjectLockConfiguration", Resource: bucket}, nil, nil, true},
+	} {
+		for _, role := range agent.Roles() {
+			for sends, may := range map[bool][]agent.Role{false: test.byBucket, true: test.sends} {
+				t.Setenv("AWS_CONFIG_FILE", os.DevNull)
+				g, err := agent.Least(t.Context(), "s3://acme-pg/main?region=eu-west-1", role, agent.Need{Lock: lock, SendLock: sends})
+				if err != nil {
+					t.Fatal(err)
+				}
+				identity, err := json.Marshal(g.Identity)
+				if err != nil {
+					t.Fatal(err)
+				}
+				policy, err := storagetest.ParsePolicies(identity)
+				if err != nil {
+					t.Fatal(err)
+				}
+				careless, err := storagetest.ParsePolicies(identity, everything)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := slices.Contains(may, role)
+				if got := policy.Allow(test.request); got != want {
+					t.Errorf("%s: %s may: %v, want %v (locks are sent: %v)", test.name, role, got, want, sends)
+				}
+				if test.whatever && careless.Allow(test.request) {
+					t.Errorf("%s with s3:* besides may %s (locks are sent: %v)", role, test.name, sends)
+				}
+			}
+		}
+	}
+}
+
 // TestLeastAtOtherPlaces: names of resources, keys and conditions by what the URL says.
 func TestLeastAtOtherPlaces(t *testing.T) {
 	for _, test := range []struct {
@@ -141,7 +200,7 @@ func TestLeastAtOtherPlaces(t *testing.T) {
 			t.Errorf("%s: %v", test.url, err)
 		}
 	}
-	if _, err := agent.Least(t.Context(), "file:///srv/archive", agent.Writer, false); !errors.Is(err, agent.ErrNoPolicy) {
+	if _, err := agent.Least(t.Context(), "file:///srv/archive", agent.Writer, agent.Need{}); !errors.Is(err, agent.ErrNoPolicy) {
 		t.Errorf("a folder: %v, want ErrNoPolicy", err)
 	}
 }
@@ -296,7 +355,7 @@ func needed(t *testing.T, role agent.Role, wire *storagetest.Proxy) {
 		}
 	}
 	t.Setenv("AWS_CONFIG_FILE", os.DevNull)
-	g, err := agent.Least(t.Context(), "s3://bucket/main?region=us-east-1", role, false)
+	g, err := agent.Least(t.Context(), "s3://bucket/main?region=us-east-1", role, agent.Need{})
 	if err != nil {
 		t.Fatal(err)
 	}

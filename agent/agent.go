@@ -41,6 +41,8 @@ const (
 type StoreOptions struct {
 	Patience Patience
 	Logger   *slog.Logger
+	// Lock is that of new objects in the bucket.
+	Lock storage.Lock
 }
 
 // Faults of the configuration that a bucket shows: the URL cannot be used, the region in it is not the bucket's, the server's
@@ -83,7 +85,7 @@ func OpenStore(ctx context.Context, repoURL string, o StoreOptions) (*Store, err
 		}
 		inner, closer = f, f
 	case "s3":
-		s, err := openS3(ctx, repoURL)
+		s, err := openS3(ctx, repoURL, o.Lock)
 		if err != nil {
 			return nil, fmt.Errorf("open repository %s: %w", repoURL, err)
 		}
@@ -116,6 +118,7 @@ func OpenRepository(ctx context.Context, c config.Cluster, o StoreOptions) (*rep
 	if err != nil {
 		return nil, nil, err
 	}
+	o.Lock = c.Repo.Lock
 	store, err := OpenStore(ctx, c.Repo.URL, o)
 	if err != nil {
 		return nil, nil, err
@@ -231,10 +234,11 @@ func (s server) identify(ctx context.Context) (postgres.System, error) {
 	return conn.System(ctx)
 }
 
-func openS3(ctx context.Context, repoURL string) (*s3.Store, error) {
+func openS3(ctx context.Context, repoURL string, lock storage.Lock) (*s3.Store, error) {
 	options, err := s3.ParseURL(repoURL)
 	if err != nil {
 		return nil, err
 	}
+	options.Lock = lock
 	return s3.Open(ctx, options)
 }

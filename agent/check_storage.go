@@ -38,6 +38,9 @@ func (k *check) stores(ctx context.Context, stores *places) {
 }
 
 func (k *check) storage(ctx context.Context, p *checkedPlace) {
+	if !k.lock(ctx, p) {
+		return
+	}
 	conditional, err := storage.Probe(ctx, p.store)
 	if err != nil {
 		k.bad(SectionStorage, p.says(err))

@@ -16,7 +16,7 @@ type Copied struct {
 }
 
 // CopyRepository copies from one repository what another lacks, as repository.CatchUp does, and tells progress after each object and
-// part. What was copied is returned with an error too.
+// part. What is made has the lock of o. What was copied is returned with an error too.
 func CopyRepository(ctx context.Context, from, to string, o StoreOptions, progress func(Copied)) (Copied, error) {
 	source, err := OpenStore(ctx, from, o)
 	if err != nil {

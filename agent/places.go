@@ -22,6 +22,8 @@ type place struct {
 	store *Store
 	// byBucket says that the primary's bucket writes there, and the agent never does.
 	byBucket bool
+	// lock is that of new objects.
+	lock storage.Lock
 }
 
 // places are all repositories of a cluster, the primary first, and the one store that is made of them.
@@ -41,16 +43,17 @@ func openPlaces(ctx context.Context, c config.Cluster, o StoreOptions) (*places,
 		return nil, err
 	}
 	p := &places{keys: keys}
-	for _, one := range append([]config.Copy{{Name: config.Primary, URL: c.Repo.URL}}, c.Copies...) {
-		logged := o
+	for _, one := range c.Repositories() {
+		its := o
 		if len(c.Copies) > 0 {
-			logged = o.of(one.Name)
+			its = o.of(one.Name)
 		}
-		store, err := OpenStore(ctx, one.URL, logged)
+		its.Lock = one.Lock
+		store, err := OpenStore(ctx, one.URL, its)
 		if err != nil {
 			return nil, errors.Join(err, p.Close())
 		}
-		p.all = append(p.all, place{one.Name, one.URL, store, one.ByBucket})
+		p.all = append(p.all, place{one.Name, one.URL, store, one.ByBucket, one.Lock})
 	}
 	p.Store = p.all[0].store
 	members := make([]copies.Member, 0, len(p.all))
@@ -108,7 +111,7 @@ func OpenSources(ctx context.Context, c config.Cluster, o StoreOptions) (*reposi
 	}
 	s := &Sources{}
 	var list []repository.Source
-	for _, one := range append([]config.Copy{{Name: config.Primary, URL: c.Repo.URL}}, c.Copies...) {
+	for _, one := range c.Repositories() {
 		store, err := OpenStore(ctx, one.URL, o.of(one.Name))
 		if err != nil {
 			list = append(list, repository.Source{Name: one.Name, Err: err})

@@ -43,7 +43,7 @@ func Validate(c config.Cluster) error {
 	if err != nil {
 		return err
 	}
-	for _, one := range append([]config.Copy{{URL: c.Repo.URL}}, c.Copies...) {
+	for _, one := range c.Repositories() {
 		if !strings.HasPrefix(one.URL, "s3:") {
 			continue
 		}

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/pgark/pgark/storage"
 )
 
 // DefaultFile is read when no file is named and it exists.
@@ -72,12 +74,21 @@ type Copy struct {
 	URL string
 	// ByBucket says that the primary's bucket makes the copy, by its own replication, and not the agent.
 	ByBucket bool
+	// Lock is that of new objects; zero in a folder, and where there is none.
+	Lock storage.Lock
+
+	own ownLock
+}
+
+// Repositories are the primary, as a Copy of that name, and the copies.
+func (c Cluster) Repositories() []Copy {
+	return append([]Copy{{Name: Primary, URL: c.Repo.URL, Lock: c.Repo.Lock}}, c.Copies...)
 }
 
 // From returns the cluster as one that has only the named repository: the primary, a copy by its name, or any by its URL.
 func (c Cluster) From(repo string) (Cluster, error) {
 	names := []string{Primary}
-	url := ""
+	url, lock := "", c.Repo.Lock
 	switch {
 	case repo == "" || repo == Primary:
 		url = c.Repo.URL
@@ -86,10 +97,13 @@ func (c Cluster) From(repo string) (Cluster, error) {
 			return Cluster{}, &Error{Faults: faults{{Key: "repository", Message: err.Error()}}}
 		}
 		url = repo
+		if isFolder(repo) {
+			lock = storage.Lock{}
+		}
 	}
 	for _, one := range c.Copies {
-		if one.Name == repo {
-			url = one.URL
+		if one.Name == repo || one.URL == repo {
+			url, lock = one.URL, one.Lock
 		}
 		names = append(names, one.Name)
 	}
@@ -98,7 +112,7 @@ func (c Cluster) From(repo string) (Cluster, error) {
 			Key: "repository", Message: fmt.Sprintf("no repository %q; configured: %s", repo, strings.Join(names, ", ")), Suggestion: Nearest(repo, names),
 		}}}
 	}
-	c.Repo.URL, c.Copies, c.Required = url, nil, Primary
+	c.Repo.URL, c.Repo.Lock, c.Copies, c.Required = url, lock, nil, Primary
 	return c, nil
 }
 
@@ -111,6 +125,8 @@ type Repo struct {
 	// Compression is a codec's name: zstd or s2.
 	Compression string
 	Encryption  Encryption
+	// Lock is that of new objects, here and in copies that have none of their own.
+	Lock storage.Lock
 }
 
 // Keep says how much WAL the slot may keep on the server. The zero value sets no limit beside the server's own.
@@ -182,6 +198,9 @@ func Load(from Sources) (Config, error) {
 	if from.Repo != "" {
 		f = append(f, setRepo(&c, from)...)
 	}
+	for i := range c.Clusters {
+		lockCopies(&c.Clusters[i])
+	}
 	if len(f) == 0 {
 		f = complete(c)
 	}
@@ -233,6 +252,9 @@ func setRepo(c *Config, from Sources) faults {
 	}
 	for _, one := range cluster.Copies {
 		if one.URL == from.Repo { // who names a copy means it alone
+			if one.own.set {
+				cluster.Repo.Lock = one.own.lock
+			}
 			cluster.Copies, cluster.Required = nil, Primary
 			break
 		}
@@ -264,6 +286,7 @@ func complete(c Config) faults {
 	for _, cluster := range c.Clusters {
 		f = append(f, completeCopies(c.File, cluster)...)
 		f = append(f, completeEncryption(c.File, cluster)...)
+		f = append(f, completeLock(c.File, cluster)...)
 		if cluster.Keep.OnLimit == Drop && cluster.Keep.Max == 0 {
 			f = append(f, Fault{
 				File: c.File, Key: "clusters." + cluster.Name + ".slot.on_limit",

@@ -21,7 +21,7 @@ const (
 // copiesKey is a list in the file, and one text elsewhere: dr=URL or dr@bucket=URL, several with white space between.
 func copiesKey() Key {
 	return Key{
-		Path: "copies", Env: "PGARK_COPIES", Doc: "repositories in other places that get the same objects: a list of `name`, `url` and `by`; as a variable name=URL or name@bucket=URL, white space between",
+		Path: "copies", Env: "PGARK_COPIES", Doc: "repositories in other places that get the same objects: a list of `name`, `url`, `by` and `lock`; as a variable name=URL, name@bucket=URL or name@lock-governance-14d=URL, white space between",
 		set: func(_ *Config, c *Cluster, v string) error {
 			c.Copies = nil
 			for _, word := range strings.Fields(v) {
@@ -29,8 +29,21 @@ func copiesKey() Key {
 				if !named || strings.Contains(name, ":") {
 					return fmt.Errorf("%q has no name: want name=URL, as in dr=s3://bucket/prefix?region=us-east-1", word)
 				}
-				name, by, _ := strings.Cut(name, "@")
-				if err := c.addCopy(Copy{Name: name, URL: place}, by); err != nil {
+				name, marks, _ := strings.Cut(name, "@")
+				one, by := Copy{Name: name, URL: place}, ""
+				for mark := range strings.SplitSeq(marks, ",") {
+					text, locks := strings.CutPrefix(mark, lockMark)
+					if !locks {
+						by = mark
+						continue
+					}
+					mode, span, _ := strings.Cut(text, "-")
+					var err error
+					if one.own, err = parseOwnLock(mode, span); err != nil {
+						return fmt.Errorf("copy %s: %w", name, err)
+					}
+				}
+				if err := c.addCopy(one, by); err != nil {
 					return err
 				}
 			}
@@ -39,9 +52,16 @@ func copiesKey() Key {
 		get: func(_ Config, c Cluster) string {
 			var words []string
 			for _, one := range c.Copies {
-				name := one.Name
+				var marks []string
 				if one.ByBucket {
-					name += "@" + byBucket
+					marks = append(marks, byBucket)
+				}
+				if text := one.lockText(); text != "" {
+					marks = append(marks, text)
+				}
+				name := one.Name
+				if len(marks) > 0 {
+					name += "@" + strings.Join(marks, ",")
 				}
 				words = append(words, name+"="+one.URL)
 			}
@@ -85,9 +105,16 @@ func (r *reader) copies(e entry, s scope) {
 		var by string
 		fields := map[string]*string{"name": &one.Name, "url": &one.URL, "by": &by}
 		for _, f := range r.mapping(item, label) {
+			if f.name == "lock" {
+				var err error
+				if one.own, err = r.ownLock(f.value, join(label, f.name)); err != nil {
+					r.fault(f.at, join(label, f.name), err.Error())
+				}
+				continue
+			}
 			to, known := fields[f.name]
 			if !known {
-				r.fault(f.at, join(label, f.name), "this version knows no such key").Suggestion = Nearest(f.name, []string{"name", "url", "by"})
+				r.fault(f.at, join(label, f.name), "this version knows no such key").Suggestion = Nearest(f.name, []string{"name", "url", "by", "lock"})
 				continue
 			}
 			value, err := r.scalar(f.value)

@@ -33,6 +33,10 @@ var (
 	// ErrNoVersions means that an object was not superseded because the store would have lost the one in its place: the bucket keeps
 	// no versions.
 	ErrNoVersions = errors.New("keeps no older versions")
+	// ErrNoLock means that the store has no Object Lock, so that an object which is to be locked was not made.
+	ErrNoLock = errors.New("has no Object Lock")
+	// ErrLocked means that a version was not removed because it is under lock; the error is a *LockedError.
+	ErrLocked = errors.New("under lock")
 	// ErrKey means that a key is not valid.
 	ErrKey = errors.New("invalid key")
 	// ErrSpan means that a span does not lie within the object.
@@ -49,7 +53,7 @@ var (
 // Error says which operation on which key in which store failed and why. It reads
 // "put a/b: s3://bucket: access denied (403 AccessDenied)".
 type Error struct {
-	// Op is put, begin, supersede, part, commit, abort, get, stat, list, delete, probe, versioning, versions, renew, remove or replication.
+	// Op is put, begin, supersede, part, commit, abort, get, stat, list, delete, lock, probe, versioning, versions, renew, remove or replication.
 	Op string
 	// Key is empty where the operation has none.
 	Key Key

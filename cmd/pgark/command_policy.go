@@ -21,6 +21,7 @@ func policyCommand(p *program) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "role", Value: string(agent.Writer), Usage: "writer, reader, janitor or repairer: `ROLE`"},
 			&cli.BoolFlag{Name: "bucket-policy", Usage: "print the bucket's policy: no request without TLS, no object under a key that its request brings"},
+			&cli.BoolFlag{Name: "lock-headers", Usage: "with repo.lock: grant who writes the right to send locks, for a bucket that does not lock objects by itself"},
 			fromFlag(),
 		},
 	}, atMostOne, repositoryPolicy)
@@ -44,7 +45,11 @@ func repositoryPolicy(s *session) error {
 		return err
 	}
 	replicated := c.Repo.URL == all.Repo.URL && slices.ContainsFunc(all.Copies, func(c config.Copy) bool { return c.ByBucket })
-	g, err := agent.Least(s.ctx, c.Repo.URL, role, replicated)
+	sends := s.cli.Bool("lock-headers")
+	if sends && c.Repo.Lock.IsZero() {
+		return usagef("lock-headers: repo.lock is not set in the configuration")
+	}
+	g, err := agent.Least(s.ctx, c.Repo.URL, role, agent.Need{Replicated: replicated, Lock: c.Repo.Lock, SendLock: sends})
 	if errors.Is(err, agent.ErrNoPolicy) {
 		return &codeError{
 			code: exitUsage, cause: err, why: "whoever may write in the folder may delete there: it protects against mistakes alone",
@@ -57,6 +62,8 @@ func repositoryPolicy(s *session) error {
 	document, attach := g.Identity, attachIdentity(g, role)
 	if ofBucket {
 		document, attach = g.Bucket, attachBucket(g)
+	} else if len(g.Lock) > 0 && !sends {
+		attach = append(attach, "It does not let objects be locked when they are made: the bucket must do that by itself (--bucket-policy says how); or print it with --lock-headers.")
 	}
 	if s.json {
 		printed := map[string]any{"repository": c.Repo.URL, "kind": "identity", "role": role, "policy": document, "attach": attach}
@@ -102,6 +109,10 @@ func attachBucket(g agent.Grant) []string {
 	lines := []string{
 		"It belongs on the bucket, and grants nothing. It replaces a policy that is there: put their statements together.",
 		"aws s3api put-bucket-policy --bucket BUCKET --policy file://FILE",
+	}
+	if len(g.Lock) > 0 {
+		lines = append(lines, "With versions and a default retention the bucket locks every new object by itself, and who writes needs no right to lock:")
+		lines = append(lines, g.Lock...)
 	}
 	if g.PlainHTTP {
 		lines = append(lines, "The endpoint is plain HTTP: the statement that refuses such requests is left out.")

@@ -47,7 +47,9 @@ func copyRepository(s *session) error {
 	}
 	meter := s.newMeter()
 	began := time.Now()
-	done, err := agent.CopyRepository(s.ctx, from.Repo.URL, to.Repo.URL, s.storeOptions(), func(c agent.Copied) {
+	o := s.storeOptions()
+	o.Lock = to.Repo.Lock
+	done, err := agent.CopyRepository(s.ctx, from.Repo.URL, to.Repo.URL, o, func(c agent.Copied) {
 		meter.show(progress{phase: "copy", done: c.Bytes, text: count(int(c.Objects), "object")})
 	})
 	meter.end()

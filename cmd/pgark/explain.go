@@ -41,6 +41,10 @@ func conditions() []condition {
 		{agent.ErrOtherWAL, exitLocked, "a clone, or a server that was set back, archives here too", "docs/FAILURES.md says how to tell which is right"},
 		{backup.ErrPageChecksums, exitDegraded, "the server read pages whose checksum is wrong: its disk or memory is failing", "keep the older backups; find the pages with pg_amcheck and pg_checksums"},
 		{backup.ErrWALMissing, exitFailed, "WAL of the backup was never archived", "see that pgark run works, and take the backup again"},
+		{
+			storage.ErrNoLock, exitUsage, "repo.lock is configured, and the bucket has no Object Lock: nothing is stored that would not be locked",
+			"pgark repo policy --bucket-policy   prints the commands that turn it on; or leave repo.lock out",
+		},
 		{storage.ErrNoStore, exitNoRepository, "there is no such bucket", "create it (versioning on), or correct the repository URL"},
 		{
 			storage.ErrDenied, exitDenied, "the credential is unknown to the store, or may not do this",

@@ -28,6 +28,11 @@ func explainDenied(err error, f *failure) {
 		command += "--role " + string(role) + " "
 	}
 	f.Fix = command + quoteWord(e.Place) + "   prints the policy to attach"
+	if strings.HasSuffix(e.Detail, "sent with a lock") {
+		f.Cause = "the bucket does not lock new objects as repo.lock says, or does not tell; and the credential lacks s3:PutObjectRetention or " + action + " on " + on
+		f.Fix = "pgark repo policy --bucket-policy   prints how the bucket locks them by itself; " + command + "--lock-headers   the policy with the right to lock"
+		return
+	}
 	switch e.Op {
 	case "get", "stat", "list":
 		f.Fix += "; with --role reader that of who restores alone"
@@ -54,6 +59,11 @@ func permission(e *storage.Error) (action, on string, role agent.Role) {
 		return "s3:DeleteObject", objects, agent.Janitor
 	case "supersede", "versioning":
 		return "s3:GetBucketVersioning", bucket, agent.Repairer
+	case "lock":
+		if e.Key == "" {
+			return "s3:GetBucketObjectLockConfiguration", bucket, agent.Writer
+		}
+		return "s3:PutObjectRetention, or s3:GetObjectRetention,", objects, agent.Janitor
 	case "replication":
 		return "s3:GetReplicationConfiguration", bucket, agent.Writer
 	default:

@@ -15,7 +15,7 @@ import (
 
 // Event is one failed attempt that will be made again.
 type Event struct {
-	// Op is the operation: put, begin, supersede, part, commit, abort, get, read, stat, list, delete, probe, replication,
+	// Op is the operation: put, begin, supersede, part, commit, abort, get, read, stat, list, delete, lock, probe, replication,
 	// versioning, versions, renew, remove.
 	Op string
 	// Key is the key, or the prefix of a list.
@@ -136,7 +136,7 @@ func (c *call) timedOut(err error, timeout time.Duration) error {
 func final(err error) bool {
 	for _, answer := range []error{
 		storage.ErrNotFound, storage.ErrExists, storage.ErrDenied, storage.ErrNoStore, storage.ErrKey, storage.ErrSpan,
-		storage.ErrClosed, storage.ErrUploadLost, storage.ErrNoVersions,
+		storage.ErrClosed, storage.ErrUploadLost, storage.ErrNoVersions, storage.ErrNoLock, storage.ErrLocked,
 	} {
 		if errors.Is(err, answer) {
 			return true
@@ -248,6 +248,24 @@ func (s *Store) Replicated(ctx context.Context, key storage.Key) (found storage.
 		return err
 	})
 	return found, err
+}
+
+// BucketLock implements storage.Locker.
+func (s *Store) BucketLock(ctx context.Context) (found storage.Lock, err error) {
+	err = s.run(ctx, s.begin("lock", "", 0), func(ctx context.Context) error {
+		found, err = storage.BucketLock(ctx, s.store)
+		return err
+	})
+	return found, err
+}
+
+// Extend implements storage.Locker.
+func (s *Store) Extend(ctx context.Context, key storage.Key, l storage.Lock, least time.Duration) (extended bool, err error) {
+	err = s.run(ctx, s.begin("lock", key, 0), func(ctx context.Context) error {
+		extended, err = storage.Extend(ctx, s.store, key, l, least)
+		return err
+	})
+	return extended, err
 }
 
 // StaleUploads implements storage.Sweeper.

@@ -3,11 +3,16 @@ package s3
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/pgark/pgark/storage"
 )
 
 // Access is what a credential may do with the objects of a store, all of which it may read and list. Patterns are of keys; an asterisk
@@ -23,6 +28,12 @@ type Access struct {
 	Uploads bool
 	// Replication says that it may ask what the bucket replicates, as Replication does.
 	Replication bool
+	// Lock is that of the objects, if they have one: all may see whether the bucket gives it by itself.
+	Lock storage.Lock
+	// SendLock says that it may create objects with that lock, where the bucket does not give it by itself.
+	SendLock bool
+	// ExtendLock says that it may make the locks of all objects longer, as Extend does.
+	ExtendLock bool
 }
 
 // Policy is a policy document. Its JSON is what IAM and PutBucketPolicy take.
@@ -83,6 +94,9 @@ func (o Options) IdentityPolicy(a Access) Policy {
 	if len(a.Delete) > 0 {
 		p.add(Statement{Sid: "Delete", Effect: allow, Action: []string{"s3:DeleteObject"}, Resource: o.objects(a.Delete...)})
 	}
+	if a.SendLock || a.ExtendLock {
+		p.lock(o, a)
+	}
 	if settings := a.settings(); len(settings) > 0 {
 		p.add(Statement{Sid: "Settings", Effect: allow, Action: settings, Resource: []string{o.arn()}})
 	}
@@ -121,9 +135,51 @@ func (o Options) isAmazon() bool { return o.Endpoint == "" || isAmazon(o.Endpoin
 
 func (p *Policy) add(s Statement) { p.Statement = append(p.Statement, s) }
 
-// settings are the actions on the bucket's own settings that Supersede and Replication need.
+// lock grants what it takes to lock an object for as long as a.Lock says, and refuses whatever is longer: a lock cannot be taken back, and what is
+// locked for a hundred years is paid for. No lock can be made shorter with this; that would take s3:BypassGovernanceRetention.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock-managing.html#object-lock-managing-retention-limits
+func (p *Policy) lock(o Options, a Access) {
+	const remaining, day = "s3:object-lock-remaining-retention-days", 24 * time.Hour
+	most := strconv.Itoa(int((a.Lock.For+day-1)/day) + 1) // the end is rounded to the next second, and days may be begun ones
+	grant := Statement{
+		Sid: "Lock", Effect: allow, Action: []string{"s3:PutObjectRetention"}, Resource: o.objects(a.Create...),
+		Condition: map[string]map[string]string{"NumericLessThanEquals": {remaining: most}},
+	}
+	if a.ExtendLock {
+		grant.Resource = o.objects("*")
+		p.add(Statement{Sid: "SeeLocks", Effect: allow, Action: []string{"s3:GetObjectRetention"}, Resource: o.objects("*")})
+	}
+	if a.Lock.Mode == storage.Governance { // of the other mode nobody could ever end one
+		grant.Condition["StringEquals"] = map[string]string{"s3:object-lock-mode": "GOVERNANCE"}
+	}
+	p.add(grant)
+	p.add(Statement{
+		Sid: "NeverLonger", Effect: deny, Action: []string{"s3:PutObjectRetention"}, Resource: o.objects("*"),
+		Condition: map[string]map[string]string{"NumericGreaterThan": {remaining: most}},
+	})
+}
+
+// LockCommands are the commands by which the owner of the bucket turns Object Lock on and has the bucket lock every new object by itself, in whole
+// days. https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock-configure.html
+func (o Options) LockCommands(l storage.Lock) []string {
+	const day = 24 * time.Hour
+	at := "--bucket " + o.Bucket
+	if o.Endpoint != "" {
+		at += " --endpoint-url " + o.Endpoint
+	}
+	return []string{
+		"aws s3api put-bucket-versioning " + at + " --versioning-configuration Status=Enabled",
+		fmt.Sprintf(`aws s3api put-object-lock-configuration %s --object-lock-configuration '{"ObjectLockEnabled":"Enabled","Rule":{"DefaultRetention":{"Mode":"%s","Days":%d}}}'`,
+			at, modeOf(l.Mode), (l.For+day-1)/day),
+	}
+}
+
+// settings are the actions on the bucket's own settings that Supersede, Replication and BucketLock need.
 func (a Access) settings() []string {
 	var actions []string
+	if !a.Lock.IsZero() {
+		actions = append(actions, "s3:GetBucketObjectLockConfiguration")
+	}
 	if a.Replace || a.Replication {
 		actions = append(actions, "s3:GetBucketVersioning")
 	}
@@ -147,6 +203,9 @@ func (a Access) destruction() []string {
 	actions := []string{
 		"s3:DeleteObjectVersion", "s3:PutObjectRetention", "s3:PutObjectLegalHold", "s3:BypassGovernanceRetention",
 		"s3:PutLifecycleConfiguration", "s3:PutReplicationConfiguration", "s3:PutEncryptionConfiguration", "s3:PutBucket*", "s3:DeleteBucket*",
+	}
+	if a.SendLock || a.ExtendLock {
+		actions = slices.DeleteFunc(actions, func(action string) bool { return action == "s3:PutObjectRetention" })
 	}
 	if len(a.Delete) == 0 {
 		actions = append([]string{"s3:DeleteObject"}, actions...)

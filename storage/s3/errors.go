@@ -192,7 +192,7 @@ func classifyRole(err *credentialsError, code string) error {
 func classifyTransport(err error) (detail string, kind error) {
 	for _, own := range []error{
 		storage.ErrKey, storage.ErrSpan, storage.ErrNotFound, storage.ErrExists, storage.ErrClosed, storage.ErrUnavailable,
-		storage.ErrNoVersions, errParts, errOrder,
+		storage.ErrNoVersions, storage.ErrNoLock, storage.ErrLocked, errParts, errOrder,
 	} {
 		if errors.Is(err, own) {
 			return "", err

@@ -31,6 +31,8 @@ type Store struct {
 	// https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
 	maxCopy  int64
 	pageSize *int32 // of a list of versions; nil for the store's own
+	clock    clock
+	locking  locking
 }
 
 // Open returns the store over the bucket that options name. It reads the environment and the shared
@@ -48,6 +50,7 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	conf.Credentials = s.credentials
 	conf.Logger = logging.Nop{}
 	s.transport = newTransport(tlsConfig(conf.HTTPClient))
+	s.clock.next = s.transport
 	s.client = s3.NewFromConfig(conf, s.configure)
 	if s.client.Options().Region == "" {
 		return nil, fmt.Errorf("open %s: %w", options.place(), urlError("no region: add ?region=… or set AWS_REGION"))
@@ -98,7 +101,7 @@ func tlsConfig(client aws.HTTPClient) *tls.Config {
 
 func (s *Store) configure(o *s3.Options) {
 	o.HTTPClient = &http.Client{
-		Transport:     s.transport,
+		Transport:     &s.clock,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	o.Retryer = aws.NopRetryer{}

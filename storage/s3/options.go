@@ -49,6 +49,8 @@ type Options struct {
 	KMSKeyID string
 	// StorageClass of new objects, such as STANDARD_IA.
 	StorageClass string
+	// Lock is that of every new object; the zero value leaves them to the bucket's default. It is no part of the URL.
+	Lock storage.Lock
 }
 
 // PathStyle is how a request names its bucket.
@@ -211,6 +213,9 @@ func (o Options) Validate() error {
 		}
 	}
 	if err := o.validateRole(); err != nil {
+		return err
+	}
+	if err := o.validateLock(); err != nil {
 		return err
 	}
 	return o.validateEndpoint()

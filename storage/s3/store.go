@@ -76,23 +76,30 @@ type object struct {
 }
 
 func (s *Store) put(ctx context.Context, key storage.Key, o object) error {
+	lock, err := s.retention(ctx)
+	if err != nil {
+		return s.fault(ctx, "put", key, err)
+	}
 	sum := crcOf(o.body)
 	out, err := s.client.PutObject(ctx, &s3.PutObjectInput{
-		Bucket:               s.bucket(),
-		Key:                  s.name(key),
-		Body:                 bytes.NewReader(o.body),
-		ContentLength:        aws.Int64(int64(len(o.body))),
-		IfNoneMatch:          o.condition,
-		ChecksumCRC64NVME:    s.checksum(sum),
-		ServerSideEncryption: types.ServerSideEncryption(s.options.SSEType),
-		SSEKMSKeyId:          optional(s.options.KMSKeyID),
-		StorageClass:         types.StorageClass(s.options.StorageClass),
+		Bucket:                    s.bucket(),
+		Key:                       s.name(key),
+		Body:                      bytes.NewReader(o.body),
+		ContentLength:             aws.Int64(int64(len(o.body))),
+		ContentMD5:                s.digest(o.body),
+		IfNoneMatch:               o.condition,
+		ChecksumCRC64NVME:         s.checksum(sum),
+		ServerSideEncryption:      types.ServerSideEncryption(s.options.SSEType),
+		SSEKMSKeyId:               optional(s.options.KMSKeyID),
+		StorageClass:              types.StorageClass(s.options.StorageClass),
+		ObjectLockMode:            lock.mode,
+		ObjectLockRetainUntilDate: lock.until,
 	}, s.withBody)
 	if err == nil {
 		err = verify(out.ETag, out.ChecksumCRC64NVME, sum)
 	}
 	if err != nil {
-		return s.fault(ctx, "put", key, err)
+		return s.lockFault(ctx, "put", key, lock, err)
 	}
 	return nil
 }

@@ -72,12 +72,18 @@ func (s *Store) Supersede(ctx context.Context, key storage.Key) (storage.Upload,
 }
 
 func (s *Store) begin(ctx context.Context, key storage.Key) (*upload, error) {
+	lock, err := s.retention(ctx)
+	if err != nil {
+		return nil, s.fault(ctx, "begin", key, err)
+	}
 	in := &s3.CreateMultipartUploadInput{
-		Bucket:               s.bucket(),
-		Key:                  s.name(key),
-		ServerSideEncryption: types.ServerSideEncryption(s.options.SSEType),
-		SSEKMSKeyId:          optional(s.options.KMSKeyID),
-		StorageClass:         types.StorageClass(s.options.StorageClass),
+		Bucket:                    s.bucket(),
+		Key:                       s.name(key),
+		ServerSideEncryption:      types.ServerSideEncryption(s.options.SSEType),
+		SSEKMSKeyId:               optional(s.options.KMSKeyID),
+		StorageClass:              types.StorageClass(s.options.StorageClass),
+		ObjectLockMode:            lock.mode,
+		ObjectLockRetainUntilDate: lock.until,
 	}
 	if s.sendsChecksum() {
 		in.ChecksumAlgorithm = types.ChecksumAlgorithmCrc64nvme
@@ -88,7 +94,7 @@ func (s *Store) begin(ctx context.Context, key storage.Key) (*upload, error) {
 		err = fmt.Errorf("%w: the answer has no upload id", storage.ErrUnavailable)
 	}
 	if err != nil {
-		return nil, s.fault(ctx, "begin", key, err)
+		return nil, s.lockFault(ctx, "begin", key, lock, err)
 	}
 	return &upload{store: s, key: key, id: out.UploadId, parts: make(map[int]part)}, nil
 }
@@ -110,6 +116,7 @@ func (u *upload) Part(ctx context.Context, n int, body []byte) error {
 		PartNumber:        aws.Int32(int32(n)),
 		Body:              bytes.NewReader(body),
 		ContentLength:     aws.Int64(int64(len(body))),
+		ContentMD5:        s.digest(body),
 		ChecksumCRC64NVME: s.checksum(sum),
 	}, s.withBody)
 	if err == nil {

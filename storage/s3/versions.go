@@ -148,14 +148,20 @@ func (s *Store) RenewVersion(ctx context.Context, version storage.Info) error {
 	if version.Size > s.maxCopy {
 		return s.renewInParts(ctx, version)
 	}
+	lock, err := s.retention(ctx)
+	if err != nil {
+		return s.fault(ctx, "renew", version.Key, err)
+	}
 	out, err := s.client.CopyObject(ctx, &s3.CopyObjectInput{
-		Bucket:               s.bucket(),
-		Key:                  s.name(version.Key),
-		CopySource:           s.source(version),
-		MetadataDirective:    types.MetadataDirectiveReplace, // a copy onto itself must change something, and there is none
-		ServerSideEncryption: types.ServerSideEncryption(s.options.SSEType),
-		SSEKMSKeyId:          optional(s.options.KMSKeyID),
-		StorageClass:         types.StorageClass(s.options.StorageClass),
+		Bucket:                    s.bucket(),
+		Key:                       s.name(version.Key),
+		CopySource:                s.source(version),
+		MetadataDirective:         types.MetadataDirectiveReplace, // a copy onto itself must change something, and there is none
+		ServerSideEncryption:      types.ServerSideEncryption(s.options.SSEType),
+		SSEKMSKeyId:               optional(s.options.KMSKeyID),
+		StorageClass:              types.StorageClass(s.options.StorageClass),
+		ObjectLockMode:            lock.mode,
+		ObjectLockRetainUntilDate: lock.until,
 	})
 	// S3 may send 200 and then an error in the body; the SDK makes an error of that, and what is neither has no ETag.
 	if err == nil && (out.CopyObjectResult == nil || aws.ToString(out.CopyObjectResult.ETag) == "") {
@@ -230,7 +236,7 @@ func (s *Store) source(version storage.Info) *string {
 	return aws.String(s.options.Bucket + "/" + (&url.URL{Path: *s.name(version.Key)}).EscapedPath() + "?versionId=" + url.QueryEscape(version.Version))
 }
 
-// RemoveVersion implements storage.Versioner. It needs s3:DeleteObjectVersion.
+// RemoveVersion implements storage.Versioner. It needs s3:DeleteObjectVersion, and s3:GetObjectRetention to tell until when a version is under lock.
 func (s *Store) RemoveVersion(ctx context.Context, key storage.Key, version string) error {
 	if err := ready(ctx, key); err != nil {
 		return s.fault(ctx, "remove", key, err)
@@ -238,6 +244,9 @@ func (s *Store) RemoveVersion(ctx context.Context, key storage.Key, version stri
 	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: s.bucket(), Key: s.name(key), VersionId: optional(version)})
 	if err == nil || isNoVersion(err) || statusOf(err) == http.StatusBadRequest && s.isGone(ctx, key, version) {
 		return nil
+	}
+	if locked := s.locked(ctx, key, version, err); locked != nil {
+		err = locked
 	}
 	return s.fault(ctx, "remove", key, err)
 }

@@ -3,14 +3,17 @@ package storagetest
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Request is what IAM knows of a request: the action, the resource's ARN, and the condition keys that the request has.
@@ -107,8 +110,12 @@ func holds(operator, want, got string, has bool) (ok, known bool) {
 	switch operator {
 	case "StringLike":
 		return has && like(want, got), true
-	case "Bool", "ForAnyValue:StringEquals":
+	case "Bool", "StringEquals", "ForAnyValue:StringEquals":
 		return has && got == want, true
+	case "NumericLessThanEquals", "NumericGreaterThan":
+		limit, limitErr := strconv.ParseFloat(want, 64)
+		value, valueErr := strconv.ParseFloat(got, 64)
+		return has && limitErr == nil && valueErr == nil && (value <= limit) == (operator == "NumericLessThanEquals"), true
 	case "Null":
 		return has == (want == "false"), true
 	default:
@@ -158,8 +165,10 @@ func Enforce(t testing.TB, documents ...[]byte) Fault {
 	}
 	return func(x *exchange) error {
 		r := requestOf(x.r)
-		if !p.Allow(r) {
-			return Answer(http.StatusForbidden, "AccessDenied")(x)
+		for _, one := range append(lockRequests(x.r), r) {
+			if !p.Allow(one) {
+				return Answer(http.StatusForbidden, "AccessDenied")(x)
+			}
 		}
 		x.fault = ""
 		bucket, _, _ := strings.Cut(r.Resource, "/")
@@ -206,6 +215,9 @@ func requestOf(r *http.Request) Request {
 	case Any, Put, Begin, Part, Commit, Abort, Get, Head, Delete:
 		q.Action = objectAction(op, query)
 	}
+	if q.Action == putRetention {
+		q.Keys = retentionKeys(r)
+	}
 	if q.Action == "s3:PutObject" {
 		q.Keys["s3:ObjectCreationOperation"] = strconv.FormatBool(op == Put || op == Commit)
 		for key, header := range map[string]string{
@@ -220,6 +232,50 @@ func requestOf(r *http.Request) Request {
 	return q
 }
 
+// lockRequests are what a request asks for besides, as far as locks go: an object that is created with a lock needs s3:PutObjectRetention, and
+// passing a lock a permission of its own.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock-managing.html
+func lockRequests(r *http.Request) []Request {
+	resource := "arn:aws:s3:::" + strings.TrimPrefix(r.URL.Path, "/")
+	var asked []Request
+	if r.Header.Get("X-Amz-Bypass-Governance-Retention") == "true" {
+		asked = append(asked, Request{Action: "s3:BypassGovernanceRetention", Resource: resource, Keys: secure(r)})
+	}
+	mode, until := r.Header.Get("X-Amz-Object-Lock-Mode"), r.Header.Get("X-Amz-Object-Lock-Retain-Until-Date")
+	if mode != "" || until != "" {
+		asked = append(asked, Request{Action: putRetention, Resource: resource, Keys: lockKeys(r, mode, until)})
+	}
+	return asked
+}
+
+const putRetention = "s3:PutObjectRetention"
+
+// lockKeys are the condition keys of a request that sets a lock. Days that have begun count.
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html#amazons3-policy-keys
+func lockKeys(r *http.Request, mode, until string) map[string]string {
+	keys := secure(r)
+	keys["s3:object-lock-mode"] = mode
+	if at, err := time.Parse(time.RFC3339, until); err == nil {
+		keys["s3:object-lock-retain-until-date"] = until
+		keys["s3:object-lock-remaining-retention-days"] = strconv.FormatFloat(math.Ceil(time.Until(at).Hours()/24), 'f', 0, 64)
+	}
+	return keys
+}
+
+// retentionKeys are those of a PutObjectRetention, whose body says it; the body can be read again.
+func retentionKeys(r *http.Request) map[string]string {
+	body, err := io.ReadAll(r.Body)
+	var asked struct{ Mode, RetainUntilDate string }
+	if err == nil {
+		err = xml.Unmarshal(body, &asked)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	if err != nil {
+		return secure(r)
+	}
+	return lockKeys(r, asked.Mode, asked.RetainUntilDate)
+}
+
 func secure(r *http.Request) map[string]string {
 	return map[string]string{"aws:SecureTransport": strconv.FormatBool(r.TLS != nil)}
 }
@@ -228,6 +284,8 @@ func bucketAction(method string, query url.Values) string {
 	for _, a := range []struct{ method, query, action string }{
 		{http.MethodGet, "versioning", "s3:GetBucketVersioning"},
 		{http.MethodGet, "replication", "s3:GetReplicationConfiguration"},
+		{http.MethodGet, "object-lock", "s3:GetBucketObjectLockConfiguration"},
+		{http.MethodPut, "object-lock", "s3:PutBucketObjectLockConfiguration"},
 		{http.MethodGet, "versions", "s3:ListBucketVersions"},
 		{http.MethodGet, "uploads", "s3:ListBucketMultipartUploads"},
 		{http.MethodPut, "versioning", "s3:PutBucketVersioning"},
@@ -243,7 +301,10 @@ func bucketAction(method string, query url.Values) string {
 }
 
 func objectAction(op Op, query url.Values) string {
-	for _, of := range []string{"acl", "tagging", "retention", "legal-hold", "attributes", "torrent", "restore"} {
+	if query.Has("retention") {
+		return map[Op]string{Get: "s3:GetObjectRetention", Put: putRetention}[op]
+	}
+	for _, of := range []string{"acl", "tagging", "legal-hold", "attributes", "torrent", "restore"} {
 		if query.Has(of) {
 			return ""
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -186,6 +187,30 @@ func (s *Server) setVersioning(t testing.TB, bucket, to string) {
 	if err != nil || status != http.StatusOK {
 		t.Fatalf("versioning of bucket %s: status %d, %v: %s", bucket, status, err, body)
 	}
+}
+
+// LockBucket turns Object Lock on in a bucket that CreateBucket made. With days of 0 it locks nothing by itself; mode is GOVERNANCE or COMPLIANCE.
+func (s *Server) LockBucket(t testing.TB, bucket, mode string, days int) {
+	t.Helper()
+	rule := ""
+	if days > 0 {
+		rule = fmt.Sprintf("<Rule><DefaultRetention><Mode>%s</Mode><Days>%d</Days></DefaultRetention></Rule>", mode, days)
+	}
+	status, body, err := s.do(t.Context(), request{method: http.MethodPut, path: "/" + bucket, query: "object-lock=", body: []byte(
+		`<ObjectLockConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><ObjectLockEnabled>Enabled</ObjectLockEnabled>` + rule + `</ObjectLockConfiguration>`)})
+	if err != nil || status != http.StatusOK {
+		t.Fatalf("lock bucket %s: status %d, %v: %s", bucket, status, err, body)
+	}
+}
+
+// DeleteVersion tries to delete a version of an object for good, and returns the status of the answer.
+func (s *Server) DeleteVersion(t testing.TB, path, version string) int {
+	t.Helper()
+	status, _, err := s.do(t.Context(), request{method: http.MethodDelete, path: path, query: "versionId=" + url.QueryEscape(version)})
+	if err != nil {
+		t.Fatalf("delete version of %s: %v", path, err)
+	}
+	return status
 }
 
 // Query sends a signed GET to the server, such as Query(t, "bucket", "versions="), and returns the body

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -35,6 +36,10 @@ func (s *Server) do(ctx context.Context, r request) (status int, body []byte, er
 	req, err := http.NewRequestWithContext(ctx, r.method, url, bytes.NewReader(r.body))
 	if err != nil {
 		return 0, nil, err
+	}
+	if len(r.body) > 0 {
+		sum := sha256.Sum256(r.body)
+		req.Header.Set("X-Amz-Checksum-Sha256", base64.StdEncoding.EncodeToString(sum[:]))
 	}
 	sign(req, s.access, s.secret)
 	transport := &http.Transport{TLSClientConfig: s.certificate.clientConfig(), DisableKeepAlives: true}
