@@ -3,11 +3,13 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/wal"
 )
 
 const (
@@ -19,29 +21,21 @@ const (
 	holdPatience = 3 * time.Second
 )
 
-// Hold calls f while the repositories of a cluster are told that somebody reads there, so that nothing that is kept now is let go before f returns. It is
-// said of every PostgreSQL cluster in them. Where the credential may not write, or the store does not answer, the grace of the retention must do (docs/FORMAT.md, section 15).
-func Hold(ctx context.Context, c config.Cluster, why string, so StoreOptions, f func() error) error {
-	h := holder{why: why, options: so}
-	return h.during(ctx, c, f, func(error) bool { return false })
-}
-
-// HoldOn is Hold for what others go on with after f, such as the recovery of a server that a person starts: where f succeeded the holds stay until they end by
-// themselves, at least two days later.
-func HoldOn(ctx context.Context, c config.Cluster, why string, so StoreOptions, f func() error) error {
-	h := holder{why: why, options: so}
-	return h.during(ctx, c, f, func(err error) bool { return err == nil })
-}
-
-// holder keeps holds.
-type holder struct {
+// Holding tells the repositories of a cluster that somebody reads there.
+type Holding struct {
 	stores  *places
 	why     string
 	options StoreOptions
 	since   time.Time // of the first
 
+	turn  sync.Mutex // one puts at a time
+	of    wal.SystemID
+	reads repository.Reads // what is read of that cluster, once that is known
+
 	mu   sync.Mutex
-	made []madeHold
+	made map[string][]madeHold // by the name of the repository
+	goes []string              // repositories that had begun to let go of what is read
+	left bool
 }
 
 type madeHold struct {
@@ -49,11 +43,14 @@ type madeHold struct {
 	hold    repository.Hold
 }
 
-// during calls f with holds, which stay where stays says so of what f returned.
-func (h *holder) during(ctx context.Context, c config.Cluster, f func() error, stays func(error) bool) error {
-	stores, err := openPlaces(ctx, c, h.options)
+// Hold calls f while the repositories of a cluster are told that somebody reads there: what is kept now, of every PostgreSQL cluster in them, and once f has called
+// Holding.Name what that names, is not let go before f returns. Where the credential may not write, or the store does not answer, the grace of the
+// retention must do (docs/FORMAT.md, section 15).
+func Hold(ctx context.Context, c config.Cluster, why string, so StoreOptions, f func(*Holding) error) error {
+	h := &Holding{why: why, options: so, made: map[string][]madeHold{}}
+	stores, err := openPlaces(ctx, c, so)
 	if err != nil {
-		return f() // whoever reads says why it cannot be opened
+		return f(h) // whoever reads says why it cannot be opened
 	}
 	defer func() { _ = stores.Close() }() // the holds are durable, or are not
 	h.stores = stores
@@ -75,16 +72,37 @@ func (h *holder) during(ctx context.Context, c config.Cluster, f func() error, s
 	defer func() {
 		stop()
 		renewed.Wait()
-		if !stays(err) {
+		if !h.left {
 			h.end(context.WithoutCancel(ctx))
 		}
 	}()
-	err = f()
-	return err
+	return f(h)
 }
 
-// put puts a hold in each repository that takes one. The later ones say when reading began, too.
-func (h *holder) put(ctx context.Context) {
+// Name says what is read, of which cluster. From then on that is held, and no more. It returns the names of the repositories that had begun to let go of it: there it may
+// vanish while it is read.
+func (h *Holding) Name(ctx context.Context, id wal.SystemID, reads repository.Reads) []string {
+	if h.stores == nil {
+		return nil
+	}
+	h.turn.Lock()
+	h.of, h.reads = id, reads
+	h.turn.Unlock()
+	h.put(ctx)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	slices.Sort(h.goes)
+	return slices.Clone(h.goes)
+}
+
+// Leave leaves the holds, whatever becomes of f, to end by themselves, at least two days later: others go on reading, such as the recovery of a server that a person starts,
+// or begin again. With false it takes that back.
+func (h *Holding) Leave(left bool) { h.left = left }
+
+// put puts a hold in each repository that takes one, in the place of the one before. The later ones say when reading began, too.
+func (h *Holding) put(ctx context.Context) {
+	h.turn.Lock()
+	defer h.turn.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, holdPatience)
 	defer cancel()
 	now := time.Now()
@@ -105,7 +123,7 @@ func (h *holder) put(ctx context.Context) {
 	all.Wait()
 }
 
-func (h *holder) putIn(ctx context.Context, one place, now time.Time) error {
+func (h *Holding) putIn(ctx context.Context, one place, now time.Time) error {
 	r, err := repository.Open(ctx, one.store)
 	if errors.Is(err, repository.ErrNoRepository) {
 		return nil
@@ -117,24 +135,60 @@ func (h *holder) putIn(ctx context.Context, one place, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	h.mu.Lock()
+	before := len(h.made[one.name])
+	h.mu.Unlock()
 	for _, id := range ids {
+		if h.reads != (repository.Reads{}) && id != h.of {
+			continue
+		}
 		cluster := r.Cluster(id)
-		hold, err := cluster.PutHold(ctx, repository.Hold{From: h.since, Until: now.Add(holdTime)}, h.why)
+		hold, err := cluster.PutHold(ctx, repository.Hold{From: h.since, Until: now.Add(holdTime), Reads: h.reads, Why: h.why})
 		if err != nil {
 			return err
 		}
 		h.mu.Lock()
-		h.made = append(h.made, madeHold{cluster, hold})
+		h.made[one.name] = append(h.made[one.name], madeHold{cluster, hold})
 		h.mu.Unlock()
+		if err := h.look(ctx, one, cluster); err != nil {
+			return err
+		}
 	}
+	h.mu.Lock()
+	old := h.made[one.name][:before]
+	h.made[one.name] = slices.Clone(h.made[one.name][before:])
+	h.mu.Unlock()
+	end(ctx, old)
+	return nil
+}
+
+// look looks whether the repository had begun to let go of what is read.
+func (h *Holding) look(ctx context.Context, one place, cluster *repository.Cluster) error {
+	if h.reads == (repository.Reads{}) {
+		return nil
+	}
+	expiry, err := cluster.Expiry(ctx)
+	if err != nil && !repository.OnlyUnreadable(err) {
+		return err
+	}
+	if h.mu.Lock(); expiry.Touches(h.reads) && !slices.Contains(h.goes, one.name) {
+		h.goes = append(h.goes, one.name)
+	}
+	h.mu.Unlock()
 	return nil
 }
 
 // end deletes the holds as far as it may. Those that stay end by themselves.
-func (h *holder) end(ctx context.Context) {
+func (h *Holding) end(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, holdPatience)
 	defer cancel()
-	for _, one := range h.made {
+	for _, made := range h.made {
+		end(ctx, made)
+	}
+}
+
+func end(ctx context.Context, made []madeHold) {
+	for _, one := range made {
 		_ = one.cluster.EndHold(ctx, one.hold)
 	}
 }

@@ -1,8 +1,8 @@
 package agent
 
 import (
-	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -68,15 +68,17 @@ func TestPinComesLate(t *testing.T) {
 	}
 }
 
-// TestHoldOn guards I34: what was laid down is held for the server that recovers from it later, unless nothing was.
-func TestHoldOn(t *testing.T) {
+// TestHold guards I34: while somebody reads all is held that is kept, then what is named and nothing else; and what others go on with stays held.
+func TestHold(t *testing.T) {
 	broken := errors.New("broken")
+	reads := repository.Reads{Backup: "20261121T024000Z", Timeline: 2, WAL: wal.Range{Start: 0x2000028, End: 0x3000000}}
 	for name, test := range map[string]struct {
-		hold func(context.Context, config.Cluster, string, StoreOptions, func() error) error
-		err  error
-		left int
+		left, back bool
+		err        error
+		want       int
 	}{
-		"it recovers itself": {Hold, nil, 0}, "others recover": {HoldOn, nil, 1}, "nothing was laid down": {HoldOn, broken, 0},
+		"it recovers itself": {false, false, nil, 0}, "others recover": {true, false, nil, 1}, "nothing was laid down": {false, false, broken, 0},
+		"broken off while it recovers": {true, false, broken, 1}, "it has recovered": {true, true, nil, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := config.Cluster{Name: "main", Required: config.Primary, Repo: config.Repo{URL: "file://" + t.TempDir()}}
@@ -85,32 +87,82 @@ func TestHoldOn(t *testing.T) {
 				t.Fatal(err)
 			}
 			r, err := repository.Create(t.Context(), store)
-			if err == nil {
-				err = r.Cluster(7).PutHistory(t.Context(), 2, []byte("1\t0/2800000\tpromoted\n"))
+			for _, id := range []wal.SystemID{7, 8} {
+				if err == nil {
+					err = r.Cluster(id).PutHistory(t.Context(), 2, []byte("1\t0/2800000\tpromoted\n"))
+				}
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			holds := func() (n int) {
-				for o, err := range r.Cluster(7).Stock(t.Context()) {
+			holds := func(id wal.SystemID) (all []repository.Reads) {
+				for o, err := range r.Cluster(id).Holds(t.Context()) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if _, is := repository.HoldOf(o); is {
-						n++
+					h, err := r.Cluster(id).Hold(t.Context(), o)
+					if err != nil || h.Why != "restore" || h.Ends().Before(time.Now().Add(2*24*time.Hour)) {
+						t.Errorf("got %+v, %v", h, err)
 					}
+					all = append(all, h.Reads)
 				}
-				return n
+				return all
 			}
-			err = test.hold(t.Context(), c, "restore", StoreOptions{}, func() error {
-				if n := holds(); n != 1 {
-					t.Errorf("%d holds meanwhile", n)
+			err = Hold(t.Context(), c, "restore", StoreOptions{}, func(h *Holding) error {
+				if a, b := holds(7), holds(8); !slices.Equal(a, []repository.Reads{{}}) || !slices.Equal(b, a) {
+					t.Errorf("before the plan: %+v, %+v", a, b)
+				}
+				if goes := h.Name(t.Context(), 7, reads); len(goes) > 0 {
+					t.Errorf("%v let go of it", goes)
+				}
+				if a, b := holds(7), holds(8); !slices.Equal(a, []repository.Reads{reads}) || len(b) > 0 {
+					t.Errorf("with the plan: %+v, %+v", a, b)
+				}
+				h.Leave(test.left)
+				if test.back {
+					h.Leave(false)
 				}
 				return test.err
 			})
-			if n := holds(); !errors.Is(err, test.err) || n != test.left {
+			if n := len(holds(7)); !errors.Is(err, test.err) || n != test.want {
 				t.Errorf("got %v, %d holds", err, n)
 			}
 		})
+	}
+}
+
+// TestHoldComesLate: who begins to read what retention has begun to let go is told.
+func TestHoldComesLate(t *testing.T) {
+	c := config.Cluster{Name: "main", Required: config.Primary, Repo: config.Repo{URL: "file://" + t.TempDir()}}
+	store, err := OpenStore(t.Context(), c.Repo.URL, StoreOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := repository.Create(t.Context(), store)
+	if err == nil {
+		err = r.Cluster(7).PutExpiry(t.Context(), repository.Expiry{}, repository.Expiry{
+			Backups: []string{"20261121T024000Z"}, WAL: []repository.Stretch{{Timeline: 1, Range: wal.Range{Start: 0x1000000, End: 0x3000000}}},
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		reads repository.Reads
+		want  []string
+	}{
+		"the backup": {repository.Reads{Backup: "20261121T024000Z", Timeline: 1, WAL: wal.Range{Start: 0x5000028, End: 0x6000000}}, []string{"primary"}},
+		"its WAL":    {repository.Reads{Backup: "20261122T024000Z", Timeline: 1, WAL: wal.Range{Start: 0x2000028, End: 0x6000000}}, []string{"primary"}},
+		"none of it": {repository.Reads{Backup: "20261122T024000Z", Timeline: 1, WAL: wal.Range{Start: 0x3000028, End: 0x6000000}}, nil},
+	} {
+		err := Hold(t.Context(), c, "restore", StoreOptions{}, func(h *Holding) error {
+			if got := h.Name(t.Context(), 7, test.reads); !slices.Equal(got, test.want) {
+				t.Errorf("%s: %v let go of it, want %v", name, got, test.want)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -58,6 +58,10 @@ func TestRetention(t *testing.T) {
 	agent := s.tool.start(t, "run")
 	s.waitBackup(t)
 	pinned := s.backups(t)[0].ID
+	eventually(t, time.Minute, "the backup in the copy", func() bool {
+		found, err := filepath.Glob(filepath.Join(r.near, "*", "backups", pinned, "record.json"))
+		return err == nil && len(found) > 0
+	})
 	s.tool.must(t.Context(), t, "keep", "pin", "--note", "the first", pinned)
 
 	stop := r.load(t, s.server)
@@ -83,6 +87,7 @@ func TestRetention(t *testing.T) {
 		t.Error("the agent could not prune")
 	}
 	r.ended(t, pinned)
+	r.brokenOff(t)
 	t.Logf("%d instants were restored; the other host pruned %d times", tried, r.pruned)
 }
 
@@ -251,5 +256,47 @@ func (r *retained) ended(t *testing.T, pinned string) {
 		if o := r.tool.run(t.Context(), "verify", "--deep", "--no-record", "--system-id", e.id); o.code != 0 {
 			t.Errorf("verify: exit %d\n%s%s", o.code, o.stdout, o.stderr)
 		}
+	}
+}
+
+// brokenOff: no restore has left a hold that recovered, and one whose server did not come up leaves that of what it reads.
+func (r *retained) brokenOff(t *testing.T) {
+	t.Helper()
+	holds := func() []string {
+		found, err := filepath.Glob(filepath.Join(r.near, "*", "holds", "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	if left := holds(); len(left) > 0 {
+		t.Errorf("holds are left: %v", left)
+	}
+	real, programs := r.server.Version.BinDir, postgrestest.TempDir(t)
+	found, err := os.ReadDir(real)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, program := range found {
+		if program.Name() == "postgres" {
+			script := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = --version ] && exec %s/postgres --version\nexit 1\n", real)
+			err = os.WriteFile(filepath.Join(programs, "postgres"), []byte(script), 0o755)
+		} else {
+			err = os.Symlink(filepath.Join(real, program.Name()), filepath.Join(programs, program.Name()))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := r.tool.run(t.Context(), "restore", "--into", filepath.Join(postgrestest.TempDir(t), "restored"), "--bin-dir", programs, "--start", "--yes", "--system-id", r.epochs[0].id, "file://"+r.near)
+	if o.code == 0 || !strings.Contains(o.stderr, "recovery did not get to its end") {
+		t.Errorf("restore without a server that starts: exit %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
+	left := holds()
+	if len(left) != 1 {
+		t.Fatalf("holds of a restore that did not recover: %v", left)
+	}
+	if text, err := os.ReadFile(left[0]); err != nil || !strings.Contains(string(text), `"backup": "`) || !strings.Contains(string(text), `"start_lsn": "`) {
+		t.Errorf("it says %s, %v", text, err)
 	}
 }

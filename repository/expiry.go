@@ -81,6 +81,11 @@ func (e *Expiry) Covers(tli wal.TimelineID, r wal.Range) bool {
 	})
 }
 
+// Touches reports whether the repository let go, or is about to, of anything that somebody reads: the backup, or WAL in the range on any timeline.
+func (e *Expiry) Touches(r Reads) bool {
+	return e.HasBackup(r.Backup) || slices.ContainsFunc(e.WAL, func(s Stretch) bool { return s.Start < r.WAL.End && r.WAL.Start < s.End })
+}
+
 // Gaps returns the WAL that was let go as gaps that say so, for who explains holes.
 func (e *Expiry) Gaps() []Gap {
 	gaps := make([]Gap, 0, len(e.WAL))

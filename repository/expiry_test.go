@@ -13,6 +13,7 @@ import (
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/storage/memory"
+	"github.com/pgark/pgark/wal"
 )
 
 const pinned = "20261121T024000Z"
@@ -114,7 +115,7 @@ func TestStock(t *testing.T) {
 		t.Fatal(err)
 	}
 	from := time.Date(2026, 11, 21, 5, 0, 0, 0, time.UTC)
-	hold, err := c.PutHold(t.Context(), repository.Hold{From: from, Until: from.Add(time.Hour)}, "restore")
+	hold, err := c.PutHold(t.Context(), repository.Hold{From: from, Until: from.Add(time.Hour), Why: "restore"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,8 +136,8 @@ func TestStock(t *testing.T) {
 		if bytes.Contains([]byte(o.Key), []byte("nothing")) || o.Modified.IsZero() {
 			t.Errorf("got %+v", o)
 		}
-		if h, ok := repository.HoldOf(o); ok != (o.Class == repository.ClassHold) || ok && (h.From != hold.From || h.Until != hold.Until) {
-			t.Errorf("got %+v, %t", h, ok)
+		if h, err := c.Hold(t.Context(), o); (err == nil) != (o.Class == repository.ClassHold) || err == nil && (h.From != hold.From || h.Until != hold.Until) {
+			t.Errorf("got %+v, %v", h, err)
 		}
 	}
 	for _, class := range []repository.Class{
@@ -289,5 +290,43 @@ func TestBackupThatRested(t *testing.T) {
 				t.Errorf("after %s: got %v, want %v", test.wait, err, test.want)
 			}
 		})
+	}
+}
+
+// TestHold: what is read can be told from the record, one of before that could be told is a line for people, and one that is damaged still says when it ends, by the store's clock.
+func TestHold(t *testing.T) {
+	t.Parallel()
+	store := memory.New()
+	c := openCluster(t, store)
+	from := time.Date(2026, 11, 21, 5, 0, 0, 0, time.UTC)
+	reads := repository.Reads{Backup: pinned, Timeline: 3, WAL: r(mib, 3*mib)}
+	read := func() (all []repository.Hold, errs []error) {
+		for o, err := range c.Holds(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			h, err := c.Hold(t.Context(), o)
+			all, errs = append(all, h), append(errs, err)
+		}
+		return all, errs
+	}
+	for i, put := range []repository.Hold{{From: from, Until: from.Add(time.Hour), Why: "restore"}, {From: from.Add(time.Second), Until: from.Add(time.Hour), Reads: reads, Why: "drill"}} {
+		if _, err := c.PutHold(t.Context(), put); err != nil {
+			t.Fatal(err)
+		}
+		got, errs := read()
+		if h := got[i]; errs[i] != nil || h.Reads != put.Reads || h.Why != put.Why || !h.From.Equal(put.From) || !h.Ends().Equal(h.Made.Add(put.Until.Sub(put.From))) {
+			t.Errorf("got %+v, %v", h, errs[i])
+		}
+	}
+	store.Alter("*/holds/*", 0, func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+	var corrupt *repository.CorruptError
+	if got, errs := read(); !errors.As(errs[1], &corrupt) || !got[1].From.Equal(from.Add(time.Second)) || got[1].Made.IsZero() {
+		t.Errorf("of a damaged one: %+v, %v", got[1], errs[1])
+	}
+	for _, wrong := range []repository.Reads{{Backup: "x", Timeline: 1}, {Backup: pinned}, {Backup: pinned, Timeline: 1, WAL: wal.Range{Start: 2, End: 1}}} {
+		if _, err := c.PutHold(t.Context(), repository.Hold{From: from, Until: from, Reads: wrong}); err == nil {
+			t.Errorf("%+v was put", wrong)
+		}
 	}
 }

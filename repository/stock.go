@@ -91,14 +91,6 @@ func classInBackup(name string) Class {
 	return ""
 }
 
-// HoldOf returns what the key of a hold says.
-func HoldOf(o Object) (Hold, bool) {
-	name := string(o.Key)
-	h, ours := parseHoldName(name[strings.LastIndexByte(name, '/')+1:])
-	h.Made = o.Modified
-	return h, ours && o.Class == ClassHold
-}
-
 // EntryOf returns an Object of WAL as an Entry.
 func EntryOf(o Object) Entry { return o.entry() }
 

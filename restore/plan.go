@@ -128,6 +128,11 @@ func (p *planner) plan() (*Plan, error) {
 	return nil, refused
 }
 
+// Reads is what the restore reads of the archive.
+func (p *Plan) Reads() repository.Reads {
+	return repository.Reads{Backup: p.Backup.ID, Timeline: p.Timeline, WAL: wal.Range{Start: p.Backup.StartLSN, End: max(p.Until, p.Backup.StopLSN)}}
+}
+
 // SpaceNeeded returns a *SpaceError if less is free than the plan needs.
 func (p *Plan) SpaceNeeded() error {
 	if p.Free > 0 && p.Free < p.Needed {

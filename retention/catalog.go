@@ -68,6 +68,8 @@ type Hold struct {
 	repository.Hold
 
 	Object repository.Object
+	// Unread says that nothing tells what is read: its content is damaged, or of a newer format.
+	Unread bool
 }
 
 // Drill is the report of a drill with its names.

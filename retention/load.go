@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
 )
 
 // looks is how many backups are looked at at a time.
@@ -64,6 +65,9 @@ func loadCluster(ctx context.Context, r *repository.Cluster) (Cluster, error) {
 	if c.Expiry, err = r.Expiry(ctx); err != nil {
 		return c, err
 	}
+	if c.Holds, err = listHolds(ctx, r); err != nil {
+		return c, err
+	}
 	if err := c.loadDrills(ctx, r, &s); err != nil {
 		return c, err
 	}
@@ -92,14 +96,29 @@ func (c *Cluster) shelve(s *shelves, o repository.Object) {
 		c.Beats = append(c.Beats, o)
 	case repository.ClassReading:
 		c.Readings = append(c.Readings, o)
-	case repository.ClassHold:
-		if h, ok := repository.HoldOf(o); ok {
-			c.Holds = append(c.Holds, Hold{h, o})
-		}
 	case repository.ClassHistory, repository.ClassGap, repository.ClassSync, repository.ClassPin:
 		c.Others = append(c.Others, o)
-	case repository.ClassMarker, repository.ClassExpiry: // these stay
+	case repository.ClassMarker, repository.ClassExpiry, repository.ClassHold: // the first two stay, and holds are listed last
 	}
+}
+
+// listHolds reads the holds that there are.
+func listHolds(ctx context.Context, r *repository.Cluster) ([]Hold, error) {
+	var all []Hold
+	for o, err := range r.Holds(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		h, err := r.Hold(ctx, o)
+		if errors.Is(err, storage.ErrNotFound) {
+			continue // it ended meanwhile
+		}
+		if err != nil && !repository.OnlyUnreadable(err) {
+			return nil, err
+		}
+		all = append(all, Hold{Hold: h, Object: o, Unread: err != nil})
+	}
+	return all, nil
 }
 
 // loadDrills reads the reports. Names without a report belong to a drill that was broken off, or let go halfway.

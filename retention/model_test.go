@@ -50,7 +50,15 @@ type world struct {
 	lag     time.Duration // of the store behind the server
 	systems []*made
 	log     []position
+	reads   []reading
 	keys    int // WAL objects that were put
+}
+
+// reading is a restore that somebody has begun: from a backup to a position.
+type reading struct {
+	backup string
+	to     position
+	ends   time.Time
 }
 
 // made is one cluster of it.
@@ -99,8 +107,10 @@ func (w *world) step() {
 		w.lag = w.hours(48) * time.Duration(w.random.IntN(2))
 	case n < 91:
 		w.now = w.now.Add(w.hours(24 * 10)) // nobody is there
-	case n < 95 && len(c.Backups) > 0:
+	case n < 94 && len(c.Backups) > 0:
 		w.pin(c)
+	case n < 95 && len(c.Backups) > 0:
+		w.read(c)
 	case n < 98 && len(c.Backups) > 0:
 		b := &c.Backups[w.random.IntN(len(c.Backups))]
 		b.Proved = w.stored()
@@ -209,6 +219,21 @@ func (w *world) pin(c *made) {
 	c.Pins[b.ID] = p
 }
 
+// read has a host with a clock of its own begin a restore of whatever there is.
+func (w *world) read(c *made) {
+	b := c.Backups[w.random.IntN(len(c.Backups))]
+	to := w.log[w.random.IntN(len(w.log))]
+	if to.system != len(w.systems)-1 || to.lsn < b.StopLSN {
+		return
+	}
+	from, length := w.now.Add(w.hours(24*20)*time.Duration(w.random.IntN(3)-1)), 4*24*time.Hour+w.hours(24*8)
+	hold := repository.Hold{From: from, Until: from.Add(length), Made: w.stored(), Reads: repository.Reads{
+		Backup: b.ID, Timeline: to.tli, WAL: wal.Range{Start: b.StartLSN, End: to.lsn},
+	}}
+	c.Holds = append(c.Holds, retention.Hold{Hold: hold})
+	w.reads = append(w.reads, reading{b.ID, to, w.now.Add(length - 2*24*time.Hour)}) // the store's clock may jump by as much
+}
+
 // catalog is what the plan sees.
 func (w *world) catalog() *retention.Catalog {
 	c := &retention.Catalog{}
@@ -296,19 +321,24 @@ func (o *oracle) restorable(p position) bool {
 	return slices.ContainsFunc(o.backups, func(b retention.Backup) bool { return o.from(&b, p.tli, p.lsn) })
 }
 
+// reads reports whether a restore that was begun can be ended.
+func (o *oracle) reads(r reading) bool {
+	return slices.ContainsFunc(o.backups, func(b retention.Backup) bool { return b.ID == r.backup && o.from(&b, r.to.tli, r.to.lsn) })
+}
+
 // consistent reports whether the backup with this id is there, with the WAL that makes it consistent.
 func (o *oracle) consistent(id string) bool {
 	return slices.ContainsFunc(o.backups, func(b retention.Backup) bool { return b.ID == id && o.from(&b, b.Timeline, b.StopLSN) })
 }
 
 // tally is how much was tried.
-type tally struct{ instants, removed, pinned atomic.Int64 }
+type tally struct{ instants, removed, pinned, read atomic.Int64 }
 
 // judge carries out the plan and returns what was lost that must not be. Gone may hold more than the plan names.
 func (w *world) judge(c *retention.Catalog, p retention.Policy, gone map[int]map[storage.Key]bool, t *tally) []string {
 	var wrong []string
 	since := w.now.Add(-p.Window)
-	readers := slices.Clone(c.Clusters[len(c.Clusters)-1].Holds)
+	readers := slices.DeleteFunc(slices.Clone(c.Clusters[len(c.Clusters)-1].Holds), func(h retention.Hold) bool { return h.Reads.Backup != "" })
 	for i, s := range w.systems {
 		before, after := newOracle(s, nil), newOracle(s, gone[i])
 		t.removed.Add(int64(len(gone[i])))
@@ -340,6 +370,15 @@ func (w *world) judge(c *retention.Catalog, p retention.Policy, gone map[int]map
 			if b.Made.After(w.now.Add(-p.Window)) && gone[i][storage.Key(b.ID)] {
 				wrong = append(wrong, "stored within the window "+b.ID)
 			}
+		}
+	}
+	for _, r := range w.reads {
+		before, after := newOracle(w.systems[r.to.system], nil), newOracle(w.systems[r.to.system], gone[r.to.system])
+		if !w.now.Before(r.ends) || !before.reads(r) {
+			continue
+		}
+		if t.read.Add(1); !after.reads(r) {
+			wrong = append(wrong, fmt.Sprintf("read: %s to timeline %d, %s", r.backup, r.to.tli, r.to.lsn))
 		}
 	}
 	last := w.current()
@@ -420,9 +459,9 @@ func TestHistories(t *testing.T) {
 		})
 	}
 	workers.Wait()
-	t.Logf("%d histories: %d instants and %d pins looked at, %d objects let go; %d of %d worse plans seen through",
-		count, sum.instants.Load(), sum.pinned.Load(), sum.removed.Load(), sabotaged.Load()-blind.Load(), sabotaged.Load())
-	if n := int64(count); sum.instants.Load() < 5*n || sum.removed.Load() < 5*n || sabotaged.Load() < n/20 || 3*(sabotaged.Load()-blind.Load()) < sabotaged.Load() {
+	t.Logf("%d histories: %d instants, %d pins and %d readers looked at, %d objects let go; %d of %d worse plans seen through",
+		count, sum.instants.Load(), sum.pinned.Load(), sum.read.Load(), sum.removed.Load(), sabotaged.Load()-blind.Load(), sabotaged.Load())
+	if n := int64(count); sum.instants.Load() < 5*n || sum.removed.Load() < 5*n || sum.read.Load() < n/50 || sabotaged.Load() < n/20 || 3*(sabotaged.Load()-blind.Load()) < sabotaged.Load() {
 		t.Error("too little was tried for this to say anything")
 	}
 }

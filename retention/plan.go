@@ -24,7 +24,7 @@ const (
 	KeptWeekly  Reason = "keep_weekly"  // of its week
 	KeptMonthly Reason = "keep_monthly" // of its month
 	KeptYearly  Reason = "keep_yearly"  // of its year
-	KeptReader  Reason = "reader"       // somebody reads who began when it was still kept
+	KeptReader  Reason = "reader"       // somebody reads it, or began to read when it was still kept
 	KeptGrace   Reason = "grace"        // it was kept until a moment ago
 	KeptUnknown Reason = "unknown"      // the ancestry of a timeline is not known, so nothing of the cluster goes
 
@@ -127,6 +127,13 @@ func (n *need) keep(b *Backup, why Reason) {
 	}
 }
 
+// keepElse keeps a backup for a reason that counts where there is no other, or the grace alone.
+func (n *need) keepElse(b *Backup, why Reason) {
+	if len(n.reasons[b.ID]) == 0 || slices.Equal(n.reasons[b.ID], []Reason{KeptGrace}) {
+		n.reasons[b.ID] = []Reason{why}
+	}
+}
+
 // cluster plans one cluster.
 func (k *keeper) cluster(l *lineage) ClusterPlan {
 	plan := ClusterPlan{SystemID: l.SystemID, Unknown: l.unknown()}
@@ -171,11 +178,7 @@ func (k *keeper) needs(l *lineage) (*need, time.Time) {
 	k.needsAt(l, k.now, kept, kept.keep)
 	oldest := k.stored.start(k.now, k.policy.Window)
 	also := func(at time.Time, why Reason) {
-		k.needsAt(l, at, kept, func(b *Backup, _ Reason) {
-			if len(kept.reasons[b.ID]) == 0 || slices.Equal(kept.reasons[b.ID], []Reason{KeptGrace}) {
-				kept.reasons[b.ID] = []Reason{why}
-			}
-		})
+		k.needsAt(l, at, kept, func(b *Backup, _ Reason) { kept.keepElse(b, why) })
 		if start := k.stored.start(at, k.policy.Window); start.Before(oldest) {
 			oldest = start
 		}
@@ -183,8 +186,16 @@ func (k *keeper) needs(l *lineage) (*need, time.Time) {
 	if k.policy.Grace > 0 {
 		also(k.now.Add(-k.policy.Grace), KeptGrace)
 	}
-	for _, h := range l.Holds {
-		if since := h.Since(); !h.Until.Before(k.now) && since.Before(k.now) {
+	for i := range l.Holds {
+		h := &l.Holds[i]
+		since := h.Since()
+		switch {
+		case h.Ends().Before(k.now):
+		case h.Unread:
+			k.allOf(l, kept)
+		case h.Reads != (repository.Reads{}):
+			k.read(l, h.Reads, kept)
+		case since.Before(k.now):
 			also(since, KeptReader)
 		}
 	}
@@ -194,6 +205,47 @@ func (k *keeper) needs(l *lineage) (*need, time.Time) {
 		}
 	}
 	return kept, oldest
+}
+
+// read adds what somebody reads, whatever the policy says of it.
+func (k *keeper) read(l *lineage, r repository.Reads, n *need) {
+	for _, b := range l.backups {
+		if b.ID == r.Backup {
+			n.keepElse(b, KeptReader)
+		}
+	}
+	if l.SegmentSize == 0 {
+		return
+	}
+	span := wal.Range{Start: l.SegmentSize.Floor(r.WAL.Start), End: segmentEnd(l.SegmentSize, r.WAL.End)}
+	h, known := l.branches[r.Timeline]
+	for _, tli := range l.timelines {
+		own, on := h.RangeOf(tli)
+		if !known { // nothing of it is here, but perhaps of those that it came from
+			own, on = wal.Range{End: math.MaxUint64}, true
+		}
+		if part := (wal.Range{Start: max(span.Start, l.SegmentSize.Floor(own.Start)), End: min(span.End, wholeEnd(l.SegmentSize, own.End))}); on && !part.Empty() {
+			n.keepWAL(tli, part)
+		}
+	}
+}
+
+// allOf adds all that there is: nothing tells what is read of it.
+func (k *keeper) allOf(l *lineage, n *need) {
+	for _, b := range l.backups {
+		n.keepElse(b, KeptReader)
+	}
+	for _, tli := range l.timelines {
+		n.keepWAL(tli, wal.Range{End: math.MaxUint64})
+	}
+}
+
+// wholeEnd is segmentEnd of where a timeline ends, which one that goes on has not.
+func wholeEnd(size wal.SegmentSize, end wal.LSN) wal.LSN {
+	if end == math.MaxUint64 {
+		return end
+	}
+	return segmentEnd(size, end)
 }
 
 // segmentEnd returns the end of the segment that holds the byte before lsn: recovery reads segments as wholes.
@@ -276,9 +328,7 @@ func (k *keeper) branch(l *lineage, h wal.History, since time.Time, n *need, kee
 		}
 		// The first segment of a timeline begins with a copy of its parent's bytes, and is read as a whole.
 		own.Start = max(l.SegmentSize.Floor(own.Start), from)
-		if own.End != math.MaxUint64 {
-			own.End = segmentEnd(l.SegmentSize, own.End)
-		}
+		own.End = wholeEnd(l.SegmentSize, own.End)
 		if !own.Empty() {
 			n.keepWAL(tli, own)
 		}
@@ -404,7 +454,7 @@ func (k *keeper) records(l *lineage, plan *ClusterPlan, oldest time.Time) {
 		}
 	}
 	for _, h := range l.Holds {
-		if h.Until.Before(k.now) {
+		if h.Ends().Before(k.now) {
 			plan.Objects = append(plan.Objects, h.Object)
 		}
 	}

@@ -75,13 +75,13 @@ func Prune(ctx context.Context, r *repository.Repository, o Options) (Plan, Remo
 	if err := plan.within(Make(second, o.Policy, plan.Now)); err != nil {
 		return plan, Removed{}, err
 	}
-	e := executor{repository: r, plan: plan, progress: o.Progress}
+	e := executor{repository: r, policy: o.Policy, plan: plan, progress: o.Progress}
 	for i := range plan.Clusters {
 		c := &plan.Clusters[i]
 		if len(c.keys()) == 0 {
 			continue
 		}
-		if err := e.cluster(ctx, c, &second.Clusters[i]); err != nil {
+		if err := e.cluster(ctx, c, second, i); err != nil {
 			return plan, e.sum, fmt.Errorf("prune cluster %s: %w", c.SystemID, err)
 		}
 	}
@@ -123,6 +123,7 @@ func (p *Plan) within(again Plan) error {
 // executor deletes what a plan lets go.
 type executor struct {
 	repository *repository.Repository
+	policy     Policy
 	plan       Plan
 	progress   func(Removed)
 
@@ -130,9 +131,9 @@ type executor struct {
 	sum Removed
 }
 
-// cluster deletes in the order of FORMAT.md section 8: the expiry record is put first, then every record goes before what it names.
-func (e *executor) cluster(ctx context.Context, c *ClusterPlan, now *Cluster) error {
-	r := e.repository.Cluster(c.SystemID)
+// cluster deletes the ith cluster in the order of FORMAT.md section 8: the expiry record is put first, then every record goes before what it names.
+func (e *executor) cluster(ctx context.Context, c *ClusterPlan, catalog *Catalog, i int) error {
+	r, now := e.repository.Cluster(c.SystemID), &catalog.Clusters[i]
 	for _, b := range c.Backups {
 		if err := e.unpinned(ctx, r, b, now.Pins); err != nil {
 			return err
@@ -146,6 +147,9 @@ func (e *executor) cluster(ctx context.Context, c *ClusterPlan, now *Cluster) er
 		if err := r.PutExpiry(ctx, now.Expiry, c.Expiry); err != nil {
 			return err
 		}
+	}
+	if err := e.unread(ctx, r, catalog, i); err != nil {
+		return err
 	}
 	if err := e.records(ctx, r, c, now.Pins); err != nil {
 		return err
@@ -192,6 +196,25 @@ func (e *executor) wal(ctx context.Context, r *repository.Cluster, entries []rep
 		}
 	}
 	return nil
+}
+
+// unread returns ErrChanged if somebody began to read what goes since the catalog was read. Whoever reads puts a hold, and then looks what the expiry record
+// names, which is there by now: of the two, one sees the other.
+func (e *executor) unread(ctx context.Context, r *repository.Cluster, catalog *Catalog, i int) error {
+	holds, err := listHolds(ctx, r)
+	if err != nil {
+		return err
+	}
+	known := catalog.Clusters[i].Holds
+	began := slices.DeleteFunc(holds, func(h Hold) bool {
+		return slices.ContainsFunc(known, func(k Hold) bool { return k.Object.Key == h.Object.Key })
+	})
+	if len(began) == 0 {
+		return nil
+	}
+	fresh := Catalog{Clusters: slices.Clone(catalog.Clusters)}
+	fresh.Clusters[i].Holds = slices.Concat(known, began)
+	return e.plan.within(Make(&fresh, e.policy, e.plan.Now))
 }
 
 // unpinned returns ErrChanged if a backup that goes was pinned since the plan was made, which is asked by key: a list may lag.

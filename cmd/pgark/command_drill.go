@@ -70,7 +70,10 @@ func holdDrill(s *session) error {
 	if err := d.readOptions(); err != nil {
 		return err
 	}
-	return agent.Hold(s.ctx, d.whole, "drill", s.storeOptions(), func() error { return d.withRepository(d.hold) })
+	return agent.Hold(s.ctx, d.whole, "drill", s.storeOptions(), func(h *agent.Holding) error {
+		d.holding = h
+		return d.withRepository(d.hold)
+	})
 }
 
 // readOptions reads the flags and the configuration.
@@ -238,6 +241,9 @@ func (d *drilling) planned(report repository.Drill, plan *restore.Plan) {
 		if d.estimate != nil {
 			d.printEstimate()
 		}
+	}
+	for _, note := range d.holds(plan) {
+		d.note("%s", note)
 	}
 	d.meter.show(progress{phase: "fetch", total: plan.Backup.Plain})
 }

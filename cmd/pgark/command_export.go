@@ -87,9 +87,9 @@ func export(s *session) error {
 		return err
 	}
 	o.Place, o.Into = r.place(dir), s.dumpName(o)
-	return agent.Hold(s.ctx, r.configured, "export", s.storeOptions(), func() error {
+	return agent.Hold(s.ctx, r.configured, "export", s.storeOptions(), func(h *agent.Holding) error {
 		return s.withSources(r.configured, func(c *repository.Cluster, sources *agent.Sources) error {
-			r.cluster, r.sources = c, sources
+			r.cluster, r.sources, r.holding = c, sources, h
 			return r.export(o)
 		})
 	})
@@ -117,6 +117,9 @@ func (r *restoring) export(o drill.ExportOptions) error {
 	defer r.meter.end()
 	o.Planned = func(plan *restore.Plan) {
 		r.plan = plan
+		for _, note := range r.holds(plan) {
+			r.note("%s", note)
+		}
 		r.meter.show(progress{phase: "fetch", total: plan.Backup.Plain})
 	}
 	o.Dumping = func() { r.meter.show(progress{phase: "dump", text: "pg_dump writes " + filepath.Base(o.Into)}) }

@@ -66,6 +66,7 @@ type restoring struct {
 	configured config.Cluster
 	cluster    *repository.Cluster
 	sources    *agent.Sources
+	holding    *agent.Holding     // nil where nothing is written anywhere
 	away       []repository.Fault // sources that did not answer when the plan was made
 	plan       *restore.Plan
 	site       *restore.Site     // nil without --into
@@ -122,19 +123,28 @@ func restoreCluster(s *session) error {
 	if r.configured, err = s.clusterToRead(s.argument()); err != nil {
 		return err
 	}
-	restore := func() error {
+	restore := func(h *agent.Holding) error {
 		return s.withSources(r.configured, func(c *repository.Cluster, sources *agent.Sources) error {
-			r.cluster, r.sources = c, sources
+			r.cluster, r.sources, r.holding = c, sources, h
 			return r.run(target)
 		})
 	}
 	if s.cli.Bool("dry-run") {
-		return restore() // which writes nothing anywhere
-	}
-	if !s.cli.Bool("start") {
-		return agent.HoldOn(s.ctx, r.configured, "restore", s.storeOptions(), restore) // recovery has yet to read
+		return restore(nil) // which writes nothing anywhere
 	}
 	return agent.Hold(s.ctx, r.configured, "restore", s.storeOptions(), restore)
+}
+
+// holds tells the repositories what the plan reads. It returns what is to be said of that.
+func (r *restoring) holds(plan *restore.Plan) []string {
+	if r.holding == nil {
+		return nil
+	}
+	var notes []string
+	for _, name := range r.holding.Name(r.ctx, plan.SystemID, plan.Reads()) {
+		notes = append(notes, name+": retention had begun to let go of what is read here, and may go on")
+	}
+	return notes
 }
 
 // directory reads where the cluster goes.
@@ -247,6 +257,7 @@ func (r *restoring) makePlan(target restore.Target) error {
 	r.estimate = restore.MakeEstimate(r.plan, drills, host)
 	r.away = r.sources.Away()
 	r.plan.Notes = append(r.plan.Notes, r.awayNotes()...)
+	r.plan.Notes = append(r.plan.Notes, r.holds(r.plan)...)
 	return nil
 }
 
@@ -278,6 +289,7 @@ func (r *restoring) act() error {
 	r.meter.show(progress{phase: "fetch", total: r.plan.Backup.Plain})
 	o := r.options()
 	o.RestoreCommand, o.Action, o.Jobs, o.Progress = r.command, r.action, r.cli.Int("jobs"), r.showFetch
+	r.holding.Leave(true) // the same command goes on from what is there, or a server that is started by hand
 	laid, err := restore.LayDown(r.ctx, r.cluster, r.plan, o)
 	if err != nil {
 		r.meter.end()
@@ -299,6 +311,7 @@ func (r *restoring) act() error {
 		r.noteSubstitutes()
 		return r.unrecovered(err, laid.Dir)
 	}
+	r.holding.Leave(r.action != restore.ActionPromote) // one that is not promoted may yet read
 	r.showRecovery(restore.Progress{Phase: restore.PhaseOpening, Start: r.plan.Backup.StartLSN, Stop: r.plan.Until})
 	took := time.Since(began)
 	r.verify(recovered)
@@ -337,6 +350,7 @@ func (r *restoring) showRecovery(p restore.Progress) {
 func (r *restoring) unfetched(err error) error {
 	if r.inPlace {
 		if !restore.Unfinished(r.into) {
+			r.holding.Leave(false)
 			return err
 		}
 		return r.unfinished(err,
@@ -354,6 +368,7 @@ func (r *restoring) unfetched(err error) error {
 		}
 	}
 	if len(left) == 0 {
+		r.holding.Leave(false)
 		return err
 	}
 	return r.unfinished(err,
