@@ -21,7 +21,7 @@ const (
 	holdPatience = 3 * time.Second
 )
 
-// Holding tells the repositories of a cluster that somebody reads there.
+// Holding tells the repositories of a cluster that somebody reads there. The zero value tells none.
 type Holding struct {
 	stores  *places
 	why     string

@@ -234,6 +234,29 @@ func FuzzPin(f *testing.F) {
 	})
 }
 
+// FuzzHold: what is read can be written again, and says the same.
+func FuzzHold(f *testing.F) {
+	text, err := repository.EncodeHold(system, repository.Reads{Backup: pinned, Timeline: 3, WAL: r(mib, 3*mib)}, "restore")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Add([]byte("restore\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		reads, why, err := repository.ParseHold(system, text)
+		if err != nil || reads == (repository.Reads{}) {
+			return
+		}
+		again, err := repository.EncodeHold(system, reads, why)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, same, err := repository.ParseHold(system, again); err != nil || got != reads || same != why {
+			t.Fatalf("got %+v, %v, want %+v", got, err, reads)
+		}
+	})
+}
+
 // TestRecordsCutAnywhere: no beginning of a record is taken for one.
 func TestRecordsCutAnywhere(t *testing.T) {
 	t.Parallel()
@@ -244,6 +267,15 @@ func TestRecordsCutAnywhere(t *testing.T) {
 	pin, err := repository.EncodePin(system, repository.Pin{Backup: pinned, Number: 1, Change: repository.Pinned})
 	if err != nil {
 		t.Fatal(err)
+	}
+	hold, err := repository.EncodeHold(system, repository.Reads{Backup: pinned, Timeline: 3, WAL: r(mib, 3*mib)}, "restore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range hold[1:] {
+		if _, _, err := repository.ParseHold(system, hold[:n+1]); err == nil {
+			t.Errorf("a hold of %d bytes of %d", n+1, len(hold))
+		}
 	}
 	for n := range said {
 		if _, err := repository.ParseExpiry(system, said[:n]); err == nil {

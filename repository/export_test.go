@@ -103,6 +103,14 @@ func EncodeExpiry(id wal.SystemID, e Expiry) ([]byte, error) { return e.encode(i
 // ParseExpiry reads it.
 func ParseExpiry(id wal.SystemID, text []byte) (Expiry, error) { return parseExpiry(id, text) }
 
+// EncodeHold writes the content of a hold that says what is read.
+func EncodeHold(id wal.SystemID, r Reads, why string) ([]byte, error) {
+	return Hold{Reads: r, Why: why}.encode(id)
+}
+
+// ParseHold reads it.
+func ParseHold(id wal.SystemID, text []byte) (Reads, string, error) { return parseHold(id, text) }
+
 // EncodePin writes the content of a pin.
 func EncodePin(id wal.SystemID, p Pin) ([]byte, error) { return p.encode(id) }
 

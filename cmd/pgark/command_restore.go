@@ -66,7 +66,7 @@ type restoring struct {
 	configured config.Cluster
 	cluster    *repository.Cluster
 	sources    *agent.Sources
-	holding    *agent.Holding     // nil where nothing is written anywhere
+	holding    *agent.Holding     // tells nobody where nothing is written anywhere
 	away       []repository.Fault // sources that did not answer when the plan was made
 	plan       *restore.Plan
 	site       *restore.Site     // nil without --into
@@ -95,7 +95,7 @@ func restoreCluster(s *session) error {
 	if err != nil {
 		return err
 	}
-	r := &restoring{session: s}
+	r := &restoring{session: s, holding: &agent.Holding{}}
 	if err := r.directory(); err != nil {
 		return err
 	}
@@ -130,16 +130,13 @@ func restoreCluster(s *session) error {
 		})
 	}
 	if s.cli.Bool("dry-run") {
-		return restore(nil) // which writes nothing anywhere
+		return restore(r.holding) // which writes nothing anywhere
 	}
 	return agent.Hold(s.ctx, r.configured, "restore", s.storeOptions(), restore)
 }
 
 // holds tells the repositories what the plan reads. It returns what is to be said of that.
 func (r *restoring) holds(plan *restore.Plan) []string {
-	if r.holding == nil {
-		return nil
-	}
 	var notes []string
 	for _, name := range r.holding.Name(r.ctx, plan.SystemID, plan.Reads()) {
 		notes = append(notes, name+": retention had begun to let go of what is read here, and may go on")

@@ -62,6 +62,7 @@ func planned(t *testing.T, flags ...string) (*restoring, *bytes.Buffer) {
 		},
 		configured: config.Cluster{Name: "main", Copies: []config.Copy{{Name: "dr", URL: "s3://acme-pg-dr/main"}, {Name: "near", URL: "file:///srv/near"}}},
 		sources:    &agent.Sources{},
+		holding:    &agent.Holding{},
 		into:       "/var/lib/postgresql/17/restored",
 		action:     restore.ActionPromote,
 		binaries:   binaries{dir: "/usr/lib/postgresql/17/bin", version: "17.6"},
