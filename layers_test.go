@@ -23,6 +23,7 @@ var rooms = map[string]string{
 	"storage/s3":            "storage",
 	"storage/memory":        "storage",
 	"storage/retry":         "storage",
+	"storage/limit":         "storage",
 	"storage/copies":        "storage",
 	"storage/file":          "storage",
 	"storage/storagetest":   "storage",
@@ -41,7 +42,7 @@ var rooms = map[string]string{
 	"status":                "repository storage syncmode wal",
 	"config":                "backup storage storage/copies syncmode",
 	"agent": "archiver backup compression config encryption postgres repository restore retention status " +
-		"storage storage/copies storage/file storage/retry storage/s3 syncmode verify wal",
+		"storage storage/copies storage/file storage/limit storage/retry storage/s3 syncmode verify wal",
 	"cmd/pgark": "agent archiver backup commitlog config drill encryption postgres repository restore retention status storage syncmode verify wal",
 }
 
@@ -58,6 +59,7 @@ var owners = map[string]string{
 	"github.com/coreos/":     "agent",
 	"filippo.io/":            "encryption",
 	"golang.org/x/crypto":    "encryption",
+	"golang.org/x/time":      "storage/limit",
 }
 
 // pure lists the files that decide and do not act: no context, no input or output, no log.

@@ -23,6 +23,7 @@ import (
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/storage/file"
+	"github.com/pgark/pgark/storage/limit"
 	"github.com/pgark/pgark/storage/retry"
 	"github.com/pgark/pgark/storage/s3"
 	"github.com/pgark/pgark/wal"
@@ -40,9 +41,13 @@ const (
 // StoreOptions say how a store is used. The zero value tries for ever and logs nothing.
 type StoreOptions struct {
 	Patience Patience
-	Logger   *slog.Logger
 	// Lock is that of new objects in the bucket.
 	Lock storage.Lock
+	// Bandwidth is shared with the other stores of the process; nil limits nothing.
+	Bandwidth *Bandwidth
+	Logger    *slog.Logger
+
+	own config.Limits // of the one store
 }
 
 // Faults of the configuration that a bucket shows: the URL cannot be used, the region in it is not the bucket's, the server's
@@ -53,9 +58,10 @@ var (
 	ErrCertificate = s3.ErrCertificate
 )
 
-// Store is an open store with the one retry loop around it; Close releases what it holds. What the store beneath can do besides, it can.
+// Store is an open store with the one retry loop around it, and the limits of bandwidth around that; Close releases what it holds. What the store
+// beneath can do besides, it can.
 type Store struct {
-	*retry.Store
+	*limit.Store
 
 	closer io.Closer
 }
@@ -93,13 +99,18 @@ func OpenStore(ctx context.Context, repoURL string, o StoreOptions) (*Store, err
 	default:
 		return nil, fmt.Errorf("repository URL has the unknown scheme %q: want s3 or file", u.Scheme)
 	}
-	return &Store{retry.New(inner, retry.Options{MaxElapsed: time.Duration(o.Patience), OnRetry: logRetries(ctx, o.Logger)}), closer}, nil
+	limits, log := o.limits(), logRetries(ctx, o.Logger)
+	retrying := retry.New(inner, retry.Options{MaxElapsed: time.Duration(o.Patience), OnRetry: func(e retry.Event) {
+		limits.Again(e.Size)
+		log(e)
+	}})
+	return &Store{limit.Wrap(retrying, limits), closer}, nil
 }
 
 // logRetries tells of a call's failures: aloud the third one, and each when the waits have become long.
 func logRetries(ctx context.Context, logger *slog.Logger) func(retry.Event) {
 	if logger == nil {
-		return nil
+		return func(retry.Event) {}
 	}
 	return func(e retry.Event) {
 		level := slog.LevelDebug
@@ -118,8 +129,7 @@ func OpenRepository(ctx context.Context, c config.Cluster, o StoreOptions) (*rep
 	if err != nil {
 		return nil, nil, err
 	}
-	o.Lock = c.Repo.Lock
-	store, err := OpenStore(ctx, c.Repo.URL, o)
+	store, err := OpenStore(ctx, c.Repo.URL, o.of(c.Repositories()[0]))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -27,8 +27,10 @@ type BackupOptions struct {
 	KeptUntil time.Time
 	Progress  func(backup.Progress)
 	// Lacks is told of each copy that did not get the backup, and why; nil tells nobody.
-	Lacks  func(name string, err error)
-	Logger *slog.Logger
+	Lacks func(name string, err error)
+	// Bandwidth is what it may use; nil is no limit.
+	Bandwidth *Bandwidth
+	Logger    *slog.Logger
 }
 
 const (
@@ -53,7 +55,7 @@ func Backup(ctx context.Context, c config.Cluster, o BackupOptions) (repository.
 	if err != nil {
 		return repository.Backup{}, err
 	}
-	stores, err := openPlaces(ctx, c, StoreOptions{Patience: Brief, Logger: o.Logger})
+	stores, err := openPlaces(ctx, c, StoreOptions{Patience: Brief, Bandwidth: o.Bandwidth, Logger: o.Logger})
 	if err != nil {
 		return repository.Backup{}, err
 	}
@@ -117,7 +119,7 @@ func (f follower) copy(ctx context.Context, from, to place, b repository.Backup)
 	if err := f.wait(ctx, b.Timeline, b.StopLSN); err != nil {
 		return err
 	}
-	return repository.CopyBackup(ctx, from.store, to.store, f.cluster.SystemID(), b.ID)
+	return repository.CopyBackup(Patient(ctx), from.store, to.store, f.cluster.SystemID(), b.ID)
 }
 
 // taker takes base backups of one cluster.
@@ -148,7 +150,7 @@ func (t taker) take(ctx context.Context, pace pace, o backup.Options) (repositor
 		return repository.Backup{}, err
 	}
 	defer hangUp(ctx, conn)
-	return backup.Run(ctx, backup.Stream(conn, backup.StreamOptions{Fast: pace == atOnce, MaxRate: c.Backup.MaxRate}), t.cluster, o)
+	return backup.Run(Patient(ctx), backup.Stream(conn, backup.StreamOptions{Fast: pace == atOnce, MaxRate: c.Backup.MaxRate}), t.cluster, o)
 }
 
 // follower waits, by looking into the repository, for WAL that another process archives.

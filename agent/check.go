@@ -50,7 +50,9 @@ type CheckOptions struct {
 	Only []string
 	// ReadOnly looks only whether the repositories can be restored from: the server is not asked, and nothing is written.
 	ReadOnly bool
-	Logger   *slog.Logger
+	// Bandwidth is that of an agent with this configuration; nil is no limit.
+	Bandwidth *Bandwidth
+	Logger    *slog.Logger
 }
 
 // check is one check on its way; what one section found the next may need.

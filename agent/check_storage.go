@@ -34,6 +34,7 @@ func (k *check) stores(ctx context.Context, stores *places) {
 		k.bad(SectionStorage, err)
 	}
 	k.encryption()
+	k.limits(ctx)
 	k.replication(ctx, stores)
 }
 

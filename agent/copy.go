@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/storage"
 )
@@ -16,28 +17,28 @@ type Copied struct {
 }
 
 // CopyRepository copies from one repository what another lacks, as repository.CatchUp does, and tells progress after each object and
-// part. What is made has the lock of o. What was copied is returned with an error too.
-func CopyRepository(ctx context.Context, from, to string, o StoreOptions, progress func(Copied)) (Copied, error) {
-	source, err := OpenStore(ctx, from, o)
+// part. What is made has the lock of to. What was copied is returned with an error too.
+func CopyRepository(ctx context.Context, from, to config.Cluster, o StoreOptions, progress func(Copied)) (Copied, error) {
+	source, err := OpenStore(ctx, from.Repo.URL, o.of(from.Repositories()[0]))
 	if err != nil {
 		return Copied{}, err
 	}
 	defer func() { _ = source.Close() }() // only reads were made
 	if _, err := repository.Open(ctx, source); err != nil {
-		return Copied{}, opening(from, err)
+		return Copied{}, opening(from.Repo.URL, err)
 	}
-	target, err := OpenStore(ctx, to, o)
+	target, err := OpenStore(ctx, to.Repo.URL, o.of(to.Repositories()[0]))
 	if err != nil {
 		return Copied{}, err
 	}
 	defer func() { _ = target.Close() }() // all writes were confirmed before
 	if _, err := storage.Probe(ctx, target); err != nil {
-		return Copied{}, fmt.Errorf("write to %s: %w", to, err)
+		return Copied{}, fmt.Errorf("write to %s: %w", to.Repo.URL, err)
 	}
 	counted := &countingStore{Store: target, progress: progress}
-	err = repository.CatchUp(ctx, source, counted)
+	err = repository.CatchUp(Patient(ctx), source, counted)
 	if err != nil {
-		err = fmt.Errorf("copy %s to %s: %w", from, to, err)
+		err = fmt.Errorf("copy %s to %s: %w", from.Repo.URL, to.Repo.URL, err)
 	}
 	return counted.copied(), err
 }

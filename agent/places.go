@@ -23,7 +23,8 @@ type place struct {
 	// byBucket says that the primary's bucket writes there, and the agent never does.
 	byBucket bool
 	// lock is that of new objects.
-	lock storage.Lock
+	lock   storage.Lock
+	limits config.Limits
 }
 
 // places are all repositories of a cluster, the primary first, and the one store that is made of them.
@@ -44,16 +45,15 @@ func openPlaces(ctx context.Context, c config.Cluster, o StoreOptions) (*places,
 	}
 	p := &places{keys: keys}
 	for _, one := range c.Repositories() {
-		its := o
+		its := o.of(one)
 		if len(c.Copies) > 0 {
-			its = o.of(one.Name)
+			its = its.named(one.Name)
 		}
-		its.Lock = one.Lock
 		store, err := OpenStore(ctx, one.URL, its)
 		if err != nil {
 			return nil, errors.Join(err, p.Close())
 		}
-		p.all = append(p.all, place{one.Name, one.URL, store, one.ByBucket, one.Lock})
+		p.all = append(p.all, place{one.Name, one.URL, store, one.ByBucket, one.Lock, one.Limits})
 	}
 	p.Store = p.all[0].store
 	members := make([]copies.Member, 0, len(p.all))
@@ -112,7 +112,7 @@ func OpenSources(ctx context.Context, c config.Cluster, o StoreOptions) (*reposi
 	s := &Sources{}
 	var list []repository.Source
 	for _, one := range c.Repositories() {
-		store, err := OpenStore(ctx, one.URL, o.of(one.Name))
+		store, err := OpenStore(ctx, one.URL, o.of(one).named(one.Name))
 		if err != nil {
 			list = append(list, repository.Source{Name: one.Name, Err: err})
 			continue
@@ -128,8 +128,14 @@ func OpenSources(ctx context.Context, c config.Cluster, o StoreOptions) (*reposi
 	return r.With(keys), s, nil
 }
 
-// of is the options with a logger that names the repository.
-func (o StoreOptions) of(name string) StoreOptions {
+// of is the options of one of the repositories.
+func (o StoreOptions) of(one config.Copy) StoreOptions {
+	o.Lock, o.own = one.Lock, one.Limits
+	return o
+}
+
+// named is the options with a logger that names the repository.
+func (o StoreOptions) named(name string) StoreOptions {
 	if o.Logger != nil {
 		o.Logger = o.Logger.With("repo", name)
 	}
@@ -139,6 +145,7 @@ func (o StoreOptions) of(name string) StoreOptions {
 // catchUp brings a repository up to date. An object that is damaged where it comes from is told and left out: it must not keep
 // what is new from being safe in two places.
 func (o StoreOptions) catchUp(ctx context.Context, from, to storage.Store) error {
+	ctx = Patient(ctx)
 	// The second is for the backup that is being taken: its next objects and its record are sent to both.
 	for _, step := range []func(ctx context.Context, from, to storage.Store) error{repository.CatchUp, repository.CopyUnfinished} {
 		err := step(ctx, from, to)

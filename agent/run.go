@@ -32,6 +32,8 @@ type Options struct {
 	Verify []string
 	// Prune is the command that removes what need not be kept and prints its report in JSON; empty removes nothing.
 	Prune []string
+	// Bandwidth is shared with the other agents of the process; nil limits nothing.
+	Bandwidth *Bandwidth
 	// Logger gets what the agent does; nil means nobody.
 	Logger *slog.Logger
 }
@@ -79,7 +81,7 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 	if err != nil {
 		return err
 	}
-	stores, err := openPlaces(ctx, c, StoreOptions{Patience: Forever, Logger: o.Logger})
+	stores, err := openPlaces(ctx, c, StoreOptions{Patience: Forever, Bandwidth: o.Bandwidth, Logger: o.Logger})
 	if err != nil {
 		return err
 	}

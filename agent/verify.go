@@ -31,7 +31,7 @@ func Verify(ctx context.Context, c config.Cluster, id wal.SystemID, o StoreOptio
 		all = append(all, verify.Place{Name: one.name, URL: one.url, ID: identity(one.url), Store: one.store, Err: errs[i]})
 	}
 	v.Keys = stores.keys
-	report, err := verify.Run(ctx, all, v)
+	report, err := verify.Run(Patient(ctx), all, v)
 	report.Cluster = c.Name
 	if err != nil && ctx.Err() == nil && errs[0] == nil {
 		err = opening(stores.all[0].url, err)

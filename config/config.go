@@ -29,6 +29,8 @@ type Config struct {
 	// File is the path that was read, or "".
 	File string
 	Log  Log
+	// Limits are what a process keeps to over all repositories.
+	Limits Limits
 	// Clusters are sorted by name; there is at least one.
 	Clusters []Cluster
 }
@@ -74,6 +76,7 @@ type Copy struct {
 	URL string
 	// ByBucket says that the primary's bucket makes the copy, by its own replication, and not the agent.
 	ByBucket bool
+	Limits   Limits
 	// Lock is that of new objects; zero in a folder, and where there is none.
 	Lock storage.Lock
 
@@ -82,16 +85,17 @@ type Copy struct {
 
 // Repositories are the primary, as a Copy of that name, and the copies.
 func (c Cluster) Repositories() []Copy {
-	return append([]Copy{{Name: Primary, URL: c.Repo.URL, Lock: c.Repo.Lock}}, c.Copies...)
+	return append([]Copy{{Name: Primary, URL: c.Repo.URL, Lock: c.Repo.Lock, Limits: c.Repo.Limits}}, c.Copies...)
 }
 
 // From returns the cluster as one that has only the named repository: the primary, a copy by its name, or any by its URL.
 func (c Cluster) From(repo string) (Cluster, error) {
 	names := []string{Primary}
 	url, lock := "", c.Repo.Lock
+	var limits Limits
 	switch {
 	case repo == "" || repo == Primary:
-		url = c.Repo.URL
+		url, limits = c.Repo.URL, c.Repo.Limits
 	case strings.Contains(repo, "://"):
 		if err := checkURL(repo); err != nil {
 			return Cluster{}, &Error{Faults: faults{{Key: "repository", Message: err.Error()}}}
@@ -103,7 +107,7 @@ func (c Cluster) From(repo string) (Cluster, error) {
 	}
 	for _, one := range c.Copies {
 		if one.Name == repo || one.URL == repo {
-			url, lock = one.URL, one.Lock
+			url, lock, limits = one.URL, one.Lock, one.Limits
 		}
 		names = append(names, one.Name)
 	}
@@ -112,7 +116,7 @@ func (c Cluster) From(repo string) (Cluster, error) {
 			Key: "repository", Message: fmt.Sprintf("no repository %q; configured: %s", repo, strings.Join(names, ", ")), Suggestion: Nearest(repo, names),
 		}}}
 	}
-	c.Repo.URL, c.Repo.Lock, c.Copies, c.Required = url, lock, nil, Primary
+	c.Repo.URL, c.Repo.Lock, c.Repo.Limits, c.Copies, c.Required = url, lock, limits, nil, Primary
 	return c, nil
 }
 
@@ -126,7 +130,8 @@ type Repo struct {
 	Compression string
 	Encryption  Encryption
 	// Lock is that of new objects, here and in copies that have none of their own.
-	Lock storage.Lock
+	Lock   storage.Lock
+	Limits Limits
 }
 
 // Keep says how much WAL the slot may keep on the server. The zero value sets no limit beside the server's own.

@@ -25,13 +25,15 @@ func write(t testing.TB, text string) string {
 func TestLoadReadsEveryKey(t *testing.T) {
 	file := write(t, `
 log: { level: debug, format: json }
+limits: { upload: 50MB/s, read: 100MB/s }
 clusters:
   main:
     postgres: service=main
     slot: { name: ark_1, keep_max: 64GB, on_limit: drop }
     repo:
       url: s3://acme-pg/main?region=eu-west-1
-      upload: { every: 250ms }
+      upload: { every: 250ms, rate_limit: 40MB/s }
+      read: { rate_limit: 100kB/s }
       compression: s2
     backup: { schedule: "30 3 * * 0", timezone: Europe/Paris, max_rate: 200MB/s }
 `)
@@ -46,10 +48,13 @@ clusters:
 	if c.Name != "main" || c.Postgres != "service=main" || c.Slot != "ark_1" {
 		t.Errorf("cluster: got %+v", c)
 	}
+	if want := (config.Limits{Upload: 50_000_000, Read: 100_000_000}); got.Limits != want {
+		t.Errorf("limits: got %+v, want %+v", got.Limits, want)
+	}
 	if want := (config.Keep{Max: 64_000_000_000, OnLimit: config.Drop}); c.Keep != want {
 		t.Errorf("slot: got %+v, want %+v", c.Keep, want)
 	}
-	if want := (config.Repo{URL: "s3://acme-pg/main?region=eu-west-1", Every: 250 * time.Millisecond, Compression: "s2"}); c.Repo != want {
+	if want := (config.Repo{URL: "s3://acme-pg/main?region=eu-west-1", Every: 250 * time.Millisecond, Compression: "s2", Limits: config.Limits{Upload: 40_000_000, Read: 100_000}}); c.Repo != want {
 		t.Errorf("repo: got %+v, want %+v", c.Repo, want)
 	}
 	if want := (config.Backup{Schedule: "30 3 * * 0", Timezone: "Europe/Paris", MaxRate: 200_000_000}); c.Backup != want {
@@ -81,6 +86,52 @@ clusters:
 		}
 		if got := c.Clusters[0]; !slices.Equal(got.Copies, want) || got.Required != "2" {
 			t.Errorf("%s: got %+v, required %s", name, got.Copies, got.Required)
+		}
+	}
+}
+
+func TestLimitsOfCopies(t *testing.T) {
+	file := write(t, `
+clusters:
+  main:
+    repo: file:///a
+    copies:
+      - { name: dr, url: file:///b, upload: { rate_limit: 10MB/s }, read: { rate_limit: 1MB/s } }
+      - { name: near, url: file:///c }
+`)
+	first, err := config.Load(config.Sources{File: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []config.Copy{{Name: "dr", URL: "file:///b", Limits: config.Limits{Upload: 10_000_000, Read: 1_000_000}}, {Name: "near", URL: "file:///c"}}
+	if got := first.Clusters[0].Copies; !slices.Equal(got, want) {
+		t.Errorf("file: got %+v, want %+v", got, want)
+	}
+	for _, k := range config.ClusterKeys() {
+		if k.Path != "copies" {
+			continue
+		}
+		shown := k.Value(first, first.Clusters[0])
+		again, err := config.Load(config.Sources{Repo: "file:///a", Environment: []string{"PGARK_COPIES=" + shown}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := again.Clusters[0].Copies; !slices.Equal(got, want) {
+			t.Errorf("%s: got %+v, want %+v", shown, got, want)
+		}
+	}
+	// Who reads or writes one alone keeps to its limits, and --rate-limit takes the place of all.
+	one, err := first.Clusters[0].From("dr")
+	if err != nil || one.Repo.Limits != want[0].Limits {
+		t.Errorf("from dr: got %+v, %v", one.Repo.Limits, err)
+	}
+	first.Limit(5)
+	if got := first.Clusters[0].Repositories()[1].Limits; first.Limits != (config.Limits{Upload: 5, Read: 5}) || got != (config.Limits{}) {
+		t.Errorf("in the place of all: got %+v, and %+v of a copy", first.Limits, got)
+	}
+	for _, bad := range []string{"dr.upload.rate_limit=1MB/s dr=file:///b", "dr=file:///b dr.upload.every=1s", "dr=file:///b dr.read.rate_limit=10MB", "dr=file:///b dr.read.rate_limit=1kB/s"} {
+		if _, err := config.Load(config.Sources{Repo: "file:///a", Environment: []string{"PGARK_COPIES=" + bad}}); err == nil {
+			t.Errorf("%s: got no fault", bad)
 		}
 	}
 }

@@ -21,11 +21,17 @@ const (
 // copiesKey is a list in the file, and one text elsewhere: dr=URL or dr@bucket=URL, several with white space between.
 func copiesKey() Key {
 	return Key{
-		Path: "copies", Env: "PGARK_COPIES", Doc: "repositories in other places that get the same objects: a list of `name`, `url`, `by` and `lock`; as a variable name=URL, name@bucket=URL or name@lock-governance-14d=URL, white space between",
+		Path: "copies", Env: "PGARK_COPIES", Doc: "repositories in other places that get the same objects: a list of `name`, `url`, `by`, `lock`, `upload` and `read`, the last two with a `rate_limit`; as a variable name=URL, name@bucket=URL or name@lock-governance-14d=URL, white space between, then maybe name.upload.rate_limit=50MB/s",
 		set: func(_ *Config, c *Cluster, v string) error {
 			c.Copies = nil
 			for _, word := range strings.Fields(v) {
 				name, place, named := strings.Cut(word, "=")
+				if of, limit, ok := strings.Cut(name, "."); named && ok {
+					if err := c.limitCopy(of, limit, place); err != nil {
+						return err
+					}
+					continue
+				}
 				if !named || strings.Contains(name, ":") {
 					return fmt.Errorf("%q has no name: want name=URL, as in dr=s3://bucket/prefix?region=us-east-1", word)
 				}
@@ -64,10 +70,46 @@ func copiesKey() Key {
 					name += "@" + strings.Join(marks, ",")
 				}
 				words = append(words, name+"="+one.URL)
+				for _, limit := range []string{uploadLimit, readLimit} {
+					if rate := *one.limit(limit); rate != 0 {
+						words = append(words, one.Name+"."+limit+"="+FormatRate(rate))
+					}
+				}
 			}
 			return strings.Join(words, " ")
 		},
 	}
+}
+
+// Where the limits of a copy stand below it.
+const (
+	uploadLimit = "upload.rate_limit"
+	readLimit   = "read.rate_limit"
+)
+
+// limit is the limit of a copy that stands at path below it; nil if there is none.
+func (c *Copy) limit(path string) *int64 {
+	switch path {
+	case uploadLimit:
+		return &c.Limits.Upload
+	case readLimit:
+		return &c.Limits.Read
+	}
+	return nil
+}
+
+// limitCopy sets a limit of a copy that was named before.
+func (c *Cluster) limitCopy(name, path, v string) error {
+	i := slices.IndexFunc(c.Copies, func(one Copy) bool { return one.Name == name })
+	if i < 0 || c.Copies[i].limit(path) == nil {
+		return fmt.Errorf("%s.%s: want a copy that was named before, and upload.rate_limit or read.rate_limit", name, path)
+	}
+	rate, err := ParseLimit(v)
+	if err != nil {
+		return fmt.Errorf("%s.%s: %w", name, path, err)
+	}
+	*c.Copies[i].limit(path) = rate
+	return nil
 }
 
 var errCopyName = errors.New("a copy's name is 1 to 40 lower-case letters, digits, - and _, beginning with a letter, and not primary, each or any")
@@ -112,9 +154,13 @@ func (r *reader) copies(e entry, s scope) {
 				}
 				continue
 			}
+			if f.name == "upload" || f.name == "read" {
+				r.copyLimit(f, label, &one)
+				continue
+			}
 			to, known := fields[f.name]
 			if !known {
-				r.fault(f.at, join(label, f.name), "this version knows no such key").Suggestion = Nearest(f.name, []string{"name", "url", "by", "lock"})
+				r.fault(f.at, join(label, f.name), "this version knows no such key").Suggestion = Nearest(f.name, []string{"name", "url", "by", "lock", "upload", "read"})
 				continue
 			}
 			value, err := r.scalar(f.value)
@@ -128,6 +174,24 @@ func (r *reader) copies(e entry, s scope) {
 		}
 		if err := s.cluster.addCopy(one, by); err != nil {
 			r.fault(item.GetToken(), label, err.Error())
+		}
+	}
+}
+
+// copyLimit reads what stands below upload or read of a copy.
+func (r *reader) copyLimit(e entry, label string, one *Copy) {
+	for _, f := range r.mapping(e.value, join(label, e.name)) {
+		to, key := one.limit(e.name+"."+f.name), join(join(label, e.name), f.name)
+		if to == nil {
+			r.fault(f.at, key, "this version knows no such key").Suggestion = Nearest(f.name, []string{"rate_limit"})
+			continue
+		}
+		value, err := r.scalar(f.value)
+		if err == nil {
+			*to, err = ParseLimit(value)
+		}
+		if err != nil {
+			r.fault(f.value.GetToken(), key, err.Error())
 		}
 	}
 }

@@ -29,7 +29,7 @@ type Key struct {
 
 // GlobalKeys returns the keys at the root of the file.
 func GlobalKeys() []Key {
-	return []Key{
+	return append([]Key{
 		{
 			Path: "log.level", Env: "PGARK_LOG_LEVEL", Doc: "debug, info, warn or error; info by default",
 			set: func(c *Config, _ *Cluster, v string) error { return setLevel(c, v) },
@@ -40,12 +40,12 @@ func GlobalKeys() []Key {
 			set: func(c *Config, _ *Cluster, v string) error { return oneOf(&c.Log.Format, v, "auto", "text", "json") },
 			get: func(c Config, _ Cluster) string { return c.Log.Format },
 		},
-	}
+	}, limitKeys()...)
 }
 
 // ClusterKeys returns the keys below clusters.<name>.
 func ClusterKeys() []Key {
-	return slices.Concat(archiveKeys(), lockKeys(), encryptionKeys(), drillKeys(), verifyKeys(), retainKeys())
+	return slices.Concat(archiveKeys(), repoLimitKeys(), lockKeys(), encryptionKeys(), drillKeys(), verifyKeys(), retainKeys())
 }
 
 // archiveKeys are those of what archives, drillKeys those of what tries restores.

@@ -21,6 +21,7 @@ func backupCommand(p *program) *cli.Command {
 			&cli.BoolFlag{Name: "wait", Usage: "wait for the agent to archive the WAL however long it takes"},
 			&cli.StringFlag{Name: "keep", Usage: "exempt it from retention until `TIME`, or for a duration like 1y"},
 			&cli.StringSliceFlag{Name: "label", Usage: "put `KEY=VALUE` into the record; may be repeated"},
+			rateLimitFlag("send"),
 		},
 	}, atMostOne, takeBackup)
 }
@@ -48,7 +49,7 @@ func takeBackup(s *session) error {
 	meter := s.newMeter()
 	began := time.Now()
 	b, err := agent.Backup(s.ctx, c, agent.BackupOptions{
-		Wait: s.cli.Bool("wait"), Labels: labels, KeptUntil: kept, Logger: s.log,
+		Wait: s.cli.Bool("wait"), Labels: labels, KeptUntil: kept, Bandwidth: s.bandwidth, Logger: s.log,
 		Progress: func(p backup.Progress) {
 			meter.show(backupProgress(p))
 		},

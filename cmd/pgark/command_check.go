@@ -40,7 +40,7 @@ func check(s *session) error {
 	}
 	r := findings{session: s}
 	r.add(agent.Finding{Section: agent.SectionConfig, Verdict: agent.Good, Text: "cluster " + c.Name + ", repository " + c.Repo.URL})
-	if err := agent.Check(s.ctx, c, agent.CheckOptions{Only: only, ReadOnly: alone, Logger: s.log}, r.add); err != nil {
+	if err := agent.Check(s.ctx, c, agent.CheckOptions{Only: only, ReadOnly: alone, Bandwidth: s.bandwidth, Logger: s.log}, r.add); err != nil {
 		return err
 	}
 	if s.ctx.Err() != nil {

@@ -39,6 +39,7 @@ func drillCommand(p *program) *cli.Command {
 					&cli.StringFlag{Name: "owner", Usage: "as root: `USER` who is to run the server", Value: "postgres"},
 					systemFlag(),
 					&cli.StringFlag{Name: "from", Usage: "restore from this `REPOSITORY` alone: primary, a copy's name, or a URL; each: from the one whose turn it is; any: from all of them, as a restore does"},
+					rateLimitFlag("fetch the base backup with"),
 				},
 			}, atMostOne, holdDrill),
 			p.command(&cli.Command{
@@ -70,6 +71,7 @@ func holdDrill(s *session) error {
 	if err := d.readOptions(); err != nil {
 		return err
 	}
+	s.ctx = agent.Patient(s.ctx)
 	return agent.Hold(s.ctx, d.whole, "drill", s.storeOptions(), func(h *agent.Holding) error {
 		d.holding = h
 		return d.withRepository(d.hold)

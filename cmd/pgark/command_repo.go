@@ -18,7 +18,7 @@ func repoCommand(p *program) *cli.Command {
 					"on its way. Nothing is overwritten or deleted, and it may be broken off and called again, beside a working agent too.",
 				Flags: []cli.Flag{
 					&cli.StringFlag{Name: "to", Usage: "the `REPOSITORY` that gets what it lacks"},
-					fromFlag(),
+					fromFlag(), rateLimitFlag("read and send"),
 				},
 			}, noArguments, copyRepository),
 			policyCommand(p),
@@ -47,9 +47,7 @@ func copyRepository(s *session) error {
 	}
 	meter := s.newMeter()
 	began := time.Now()
-	o := s.storeOptions()
-	o.Lock = to.Repo.Lock
-	done, err := agent.CopyRepository(s.ctx, from.Repo.URL, to.Repo.URL, o, func(c agent.Copied) {
+	done, err := agent.CopyRepository(s.ctx, from, to, s.storeOptions(), func(c agent.Copied) {
 		meter.show(progress{phase: "copy", done: c.Bytes, text: count(int(c.Objects), "object")})
 	})
 	meter.end()

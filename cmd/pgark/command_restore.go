@@ -52,7 +52,7 @@ func restoreCommand(p *program) *cli.Command {
 			&cli.BoolFlag{Name: "dry-run", Usage: "print the plan and stop"},
 			&cli.StringFlag{Name: "bin-dir", Usage: "PostgreSQL's programs of the same major: `DIR`", TakesFile: true},
 			&cli.StringFlag{Name: "owner", Usage: "as root: `USER` who is to own the cluster and run the server", Value: "postgres"},
-			systemFlag(), fromFlag(),
+			systemFlag(), fromFlag(), rateLimitFlag("fetch the base backup with"),
 			hidden("target-time", "to"), hidden("target-lsn", "to-lsn"), hidden("target-xid", "to-xid"),
 			hidden("target-name", "to-name"), hidden("target-timeline", "timeline"),
 		},
@@ -122,6 +122,9 @@ func restoreCluster(s *session) error {
 	}
 	if r.configured, err = s.clusterToRead(s.argument()); err != nil {
 		return err
+	}
+	if s.cli.IsSet(rateLimit) { // what is configured is for what runs beside the database every day
+		s.ctx = agent.Patient(s.ctx)
 	}
 	restore := func(h *agent.Holding) error {
 		return s.withSources(r.configured, func(c *repository.Cluster, sources *agent.Sources) error {

@@ -68,7 +68,7 @@ func runAgents(s *session) error {
 			if err := errors.Join(errDrill, errVerify, errPrune); err != nil {
 				return err
 			}
-			return runAgent(ctx, cluster, agent.Options{Logger: logger, Adopt: adopt, Drill: drill, Verify: verify, Prune: prune})
+			return runAgent(ctx, cluster, agent.Options{Logger: logger, Bandwidth: s.bandwidth, Adopt: adopt, Drill: drill, Verify: verify, Prune: prune})
 		})
 	}
 	err = group.Wait()

@@ -29,6 +29,7 @@ func verifyCommand(p *program) *cli.Command {
 			&cli.StringFlag{Name: "trust", Usage: "where two hold different objects that are both whole, believe this `REPOSITORY`: primary, or a copy's name"},
 			&cli.BoolFlag{Name: "no-record", Usage: "write nothing, not even what was read"},
 			&cli.IntFlag{Name: "jobs", Usage: "read this many objects at a time: `N`", Value: verify.DefaultJobs},
+			rateLimitFlag("read"),
 		},
 	}, atMostOne, verifyRepositories)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/pgark/pgark/agent"
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/restore"
 )
@@ -258,7 +259,36 @@ func (s *session) loadFrom(repo string) (config.Config, error) {
 			from.File = config.DefaultFile
 		}
 	}
-	return config.Load(from)
+	c, err := config.Load(from)
+	if err != nil {
+		return c, err
+	}
+	if err := s.limit(&c); err != nil {
+		return c, err
+	}
+	return c, nil
+}
+
+// rateLimitFlag is a bandwidth in the place of those that are configured.
+func rateLimitFlag(usage string) cli.Flag {
+	return &cli.StringFlag{Name: rateLimit, Usage: usage + " no more than `RATE`, like 50MB/s, instead of what is configured; 0 for no limit"}
+}
+
+const rateLimit = "rate-limit"
+
+// limit makes the bandwidth that the stores of this process share.
+func (s *session) limit(c *config.Config) error {
+	if s.cli.IsSet(rateLimit) {
+		rate, err := config.ParseLimit(s.cli.String(rateLimit))
+		if err != nil {
+			return usagef("rate-limit: %w", err)
+		}
+		c.Limit(rate)
+	}
+	if s.bandwidth == nil {
+		s.bandwidth = agent.NewBandwidth(c.Limits)
+	}
+	return nil
 }
 
 // loadWith is load with a repository URL from the command's argument; --repo says the same.

@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"github.com/pgark/pgark/agent"
 	"github.com/pgark/pgark/config"
 )
 
@@ -33,6 +34,7 @@ type session struct {
 	unicode    bool
 	progress   string
 	log        *slog.Logger
+	bandwidth  *agent.Bandwidth // from the configuration; nil before that is read
 }
 
 // open reads the common flags of a command.

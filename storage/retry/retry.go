@@ -20,6 +20,8 @@ type Event struct {
 	Op string
 	// Key is the key, or the prefix of a list.
 	Key storage.Key
+	// Size is how many bytes of an object the next attempt sends again.
+	Size int64
 	// Err is what the attempt returned.
 	Err error
 	// Attempt counts from 1.
@@ -90,6 +92,14 @@ type call struct {
 	attempt  int
 	timeouts int
 	began    time.Time
+}
+
+// sends is how many bytes of an object each attempt sends. The size of other calls stands for the work that the store has with them.
+func (c *call) sends() int64 {
+	if c.op == "put" || c.op == "part" {
+		return c.size
+	}
+	return 0
 }
 
 func (s *Store) begin(op string, key storage.Key, size int64) *call {
@@ -169,7 +179,7 @@ func (s *Store) wait(ctx context.Context, c *call, err error) error {
 		pause = min(pause, s.options.MaxElapsed-since)
 	}
 	if s.options.OnRetry != nil {
-		s.options.OnRetry(Event{Op: c.op, Key: c.key, Err: err, Attempt: c.attempt, Since: since, Wait: pause})
+		s.options.OnRetry(Event{Op: c.op, Key: c.key, Size: c.sends(), Err: err, Attempt: c.attempt, Since: since, Wait: pause})
 	}
 	timer := time.NewTimer(pause)
 	defer timer.Stop()

@@ -46,6 +46,8 @@ type Call struct {
 	Created bool
 	// Keys that the answer to a List named.
 	Keys []string
+	// Sent is how many bytes the request's body was announced with, Got how many of an answer's went out.
+	Sent, Got int64
 }
 
 // Rule says which requests meet a fault.
@@ -187,6 +189,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{proxy: p, w: answer, r: r.WithContext(ctx), op: op, path: path, gone: p.closed}
 	defer func() {
 		call.Status, call.Fault, call.Created, call.Keys = answer.status, x.fault, x.created, answer.keys()
+		call.Sent, call.Got = max(0, r.ContentLength), answer.bytes
 		if call.Ended = answer.wrote; call.Ended.IsZero() {
 			call.Ended = time.Now()
 		}
@@ -296,6 +299,7 @@ type recorder struct {
 	wrote  time.Time // before the last write: right behind it the client may know all
 	keep   bool
 	body   []byte
+	bytes  int64  // written
 	rest   int64  // bytes of the body that were not written yet, where its length was announced
 	whole  func() // called before the last of them is written
 	told   bool   // it was called
@@ -306,6 +310,7 @@ func (r *recorder) Write(b []byte) (int, error) {
 	if r.keep {
 		r.body = append(r.body, b...)
 	}
+	r.bytes += int64(len(b))
 	r.wrote = time.Now()
 	if r.rest -= int64(len(b)); r.rest == 0 {
 		r.told = true
