@@ -18,12 +18,13 @@ FLIPS         ?= 10000
 HISTORIES     ?= 100000
 RATE          ?= 2000
 UNWATCHED     := github.com/klauspost/compress/... crypto/... golang.org/x/crypto/... regexp/... github.com/urfave/cli/...
+RUN           ?= .
 UNIT_PACKAGES  = $$($(GO) list ./... | grep -v /integration)
 
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := build
-.PHONY: help build parts demo test unit lint fuzz bench soak restores drills failover chaos deaths flips retention histories clean
+.PHONY: help build parts demo test unit lint fuzz bench soak restores drills failover chaos deaths flips retention hardened histories clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -98,6 +99,9 @@ flips: ## random damage to a repository, each found by verify: make flips FLIPS=
 
 retention: parts ## restores in a race with prune on two hosts: make retention DURATION=2h SEED=1
 	REQUIRE_ALL=1 PGARK_TEST_DURATION=$(DURATION) PGARK_TEST_SEED=$(SEED) $(GO) test -count 1 -timeout 0 -v -run '^TestRetention$$' ./integration
+
+hardened: parts ## the suite with versioned buckets, Object Lock and a writer without any right to delete: make hardened RUN='^TestChaos$$'
+	REQUIRE_ALL=1 PGARK_TEST_HARDENED=1 $(GO) test -count 1 -parallel $(PARALLEL) -timeout 0 -run '$(RUN)' ./integration
 
 histories: ## made-up histories for retention, each judged by an oracle: make histories HISTORIES=1000000 SEED=1
 	PGARK_TEST_HISTORIES=$(HISTORIES) PGARK_TEST_SEED=$(SEED) $(GO) test -count 1 -timeout 0 -v -run '^TestHistories$$' ./retention

@@ -13,22 +13,22 @@ import (
 	"github.com/pgark/pgark/storage/s3"
 )
 
-// lock looks how the objects of a repository come under the lock that is configured for it, and whether that lasts as long as they are needed. It
-// reports whether anything can be written there.
-func (k *check) lock(ctx context.Context, p *checkedPlace) bool {
+// noLock says that a lock is configured, and the bucket cannot give any.
+func (k *check) noLock(ctx context.Context, p *checkedPlace) {
+	k.report(Finding{
+		Section: SectionStorage, Verdict: Bad, Text: p.label + "the bucket has no Object Lock, and " + p.lock.String() + " is configured: nothing is stored in it",
+		Fix: lockCommands(ctx, p.url, p.lock),
+	})
+}
+
+// lock looks how the objects of a repository, which can be written, come under the lock that is configured for it, and whether that lasts as long as they are needed.
+func (k *check) lock(ctx context.Context, p *checkedPlace) {
 	if p.lock.IsZero() {
-		return true
+		return
 	}
-	commands := lockCommands(ctx, p.url, p.lock)
 	held := p.lock
 	found, err := storage.BucketLock(ctx, p.store)
 	switch {
-	case errors.Is(err, storage.ErrNoLock):
-		k.report(Finding{
-			Section: SectionStorage, Verdict: Bad, Text: p.label + "the bucket has no Object Lock, and " + p.lock.String() + " is configured: nothing is stored in it",
-			Fix: commands, Err: nil,
-		})
-		return false
 	case errors.Is(err, storage.ErrDenied):
 		k.report(Finding{
 			Section: SectionStorage, Verdict: Warning,
@@ -37,7 +37,7 @@ func (k *check) lock(ctx context.Context, p *checkedPlace) bool {
 		})
 	case err != nil:
 		k.bad(SectionStorage, p.says(err))
-		return false
+		return
 	case found.Covers(p.lock):
 		k.good(SectionStorage, "%sObject Lock %s, by the bucket itself: this credential needs no right to lock", p.label, found)
 		held = found
@@ -55,7 +55,6 @@ func (k *check) lock(ctx context.Context, p *checkedPlace) bool {
 			Fix: fmt.Sprintf("lock: { mode: %s, for: %s }   and %s", longer.Mode, config.FormatDuration(longer.For), lockCommands(ctx, p.url, longer)),
 		})
 	}
-	return true
 }
 
 // lockNeeded is for how long an object of the window is needed: the anchor of the window may be as much older as base backups are apart. It is 0

@@ -39,10 +39,11 @@ func (k *check) stores(ctx context.Context, stores *places) {
 }
 
 func (k *check) storage(ctx context.Context, p *checkedPlace) {
-	if !k.lock(ctx, p) {
+	conditional, err := storage.Probe(ctx, p.store)
+	if errors.Is(err, storage.ErrNoLock) {
+		k.noLock(ctx, p)
 		return
 	}
-	conditional, err := storage.Probe(ctx, p.store)
 	if err != nil {
 		k.bad(SectionStorage, p.says(err))
 		return
@@ -57,6 +58,7 @@ func (k *check) storage(ctx context.Context, p *checkedPlace) {
 	if trip.kept {
 		k.good(SectionStorage, "%sthis credential may not delete: whoever steals it cannot destroy the archive", p.label)
 	}
+	k.lock(ctx, p)
 	if conditional == storage.ConditionalIgnored {
 		k.report(Finding{
 			Section: SectionStorage, Verdict: Warning,

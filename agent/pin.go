@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/retention"
 	"github.com/pgark/pgark/storage"
 )
 
@@ -14,6 +16,8 @@ import (
 type Pinning struct {
 	Name string // "primary" or a copy's
 	Err  error  // nil: it is there, durable
+	// Locks is what became of the locks of what the backup needs; nil if they were not looked at. No error of it ends the pin.
+	Locks *retention.LocksReport
 }
 
 // errGoes says that a pin came while retention let its backup go, or after that was broken off.
@@ -37,6 +41,7 @@ func Pin(ctx context.Context, c config.Cluster, p repository.Pin, so StoreOption
 	}
 	var holders []*repository.Cluster
 	var names []string
+	var held []int // places of the holders
 	var others []Pinning
 	for i, one := range stores.all {
 		if one.byBucket {
@@ -48,10 +53,10 @@ func Pin(ctx context.Context, c config.Cluster, p repository.Pin, so StoreOption
 			holder, err = holderOf(ctx, found[i], p.Backup)
 		}
 		if err != nil {
-			others = append(others, Pinning{one.name, opening(one.url, err)})
+			others = append(others, Pinning{Name: one.name, Err: opening(one.url, err)})
 			continue
 		}
-		holders, names = append(holders, holder), append(names, one.name)
+		holders, names, held = append(holders, holder), append(names, one.name), append(held, i)
 	}
 	if len(holders) == 0 {
 		for _, one := range others {
@@ -63,10 +68,38 @@ func Pin(ctx context.Context, c config.Cluster, p repository.Pin, so StoreOption
 	}
 	for attempt := 1; ; attempt++ {
 		done, taken := pinIn(ctx, holders, names, p)
-		if !taken || attempt == pinAttempts {
-			return append(done, others...), nil
+		if taken && attempt < pinAttempts {
+			continue
 		}
+		if p.Change == repository.Pinned {
+			for i := range done {
+				if done[i].Err == nil {
+					done[i].Locks = lockPinned(ctx, stores.all[held[i]], found[held[i]], holders[i], p.Backup)
+				}
+			}
+		}
+		return append(done, others...), nil
 	}
+}
+
+// lockPinned makes the locks of what a pinned backup needs longer, where they end soon. Later runs of prune see to them again.
+func lockPinned(ctx context.Context, one place, r *repository.Repository, holder *repository.Cluster, id string) *retention.LocksReport {
+	if one.lock.IsZero() {
+		return nil
+	}
+	extended := retention.Extended{Lock: one.lock}
+	backup, err := holder.Backup(ctx, id)
+	var needs []repository.Object
+	if err == nil {
+		needs, err = holder.Needs(ctx, backup)
+	}
+	if err == nil {
+		extended, err = retention.Extend(ctx, r, needs, one.lock, time.Now())
+	}
+	if err != nil {
+		extended.Err, extended.Failed = err, max(extended.Failed, 1)
+	}
+	return retention.DescribeLocks(extended)
 }
 
 // holderOf returns the cluster that has the backup.
@@ -110,7 +143,7 @@ func pinIn(ctx context.Context, holders []*repository.Cluster, names []string, p
 			errs[i] = stays(ctx, holder, p.Backup)
 		}
 		taken = taken || errors.Is(errs[i], storage.ErrExists)
-		done = append(done, Pinning{names[i], errs[i]})
+		done = append(done, Pinning{Name: names[i], Err: errs[i]})
 	}
 	return done, taken
 }

@@ -92,8 +92,14 @@ func policyFor(c config.Cluster) (retention.Policy, error) {
 
 func pruneOne(ctx context.Context, one place, r *repository.Repository, policy retention.Policy, o PruneOptions) (retention.RepositoryReport, error) {
 	now := time.Now()
+	var locks *retention.LocksReport
 	plan, removed, err := retention.Prune(ctx, r, retention.Options{
-		Policy: policy, Now: now, Remove: o.Remove, Sparing: o.Sparing,
+		Policy: policy, Now: now, Remove: o.Remove, Sparing: o.Sparing, Lock: one.lock,
+		Locked: func(e retention.Extended) {
+			if !e.Lock.IsZero() {
+				locks = retention.DescribeLocks(e)
+			}
+		},
 		Show: func(p retention.Plan) {
 			if o.Show != nil {
 				o.Show(retention.Describe(one.name, one.url, p))
@@ -106,7 +112,7 @@ func pruneOne(ctx context.Context, one place, r *repository.Repository, policy r
 		},
 	})
 	report := retention.Describe(one.name, one.url, plan)
-	report.DeletedObjects, report.DeletedBytes = removed.Objects, removed.Bytes
+	report.DeletedObjects, report.DeletedBytes, report.Locks = removed.Objects, removed.Bytes, locks
 	if err != nil || policy.Window == 0 {
 		return report, err
 	}
@@ -169,6 +175,9 @@ func (a *running) pruning(plan *backup.Schedule, command []string) *jobSchedule 
 func tellPruned(ctx context.Context, logger *slog.Logger, r retention.Report) {
 	for _, one := range r.Repositories {
 		logger := logger.With("repo", one.Name, "objects", one.DeletedObjects, "bytes", one.DeletedBytes)
+		if l := one.Locks; l != nil && l.Failed > 0 {
+			logger.ErrorContext(ctx, "locks of what stays were not made longer", "locks", l.Failed, "error", l.Error)
+		}
 		switch {
 		case one.Error != "":
 			logger.ErrorContext(ctx, "repository was not pruned", "error", one.Error)

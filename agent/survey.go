@@ -9,6 +9,7 @@ import (
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/status"
+	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/wal"
 )
 
@@ -77,6 +78,7 @@ func surveyPlaces(ctx context.Context, c config.Cluster, o StoreOptions,
 				reports[i], err = surveyRepository(ctx, found[i], id)
 			}
 			reports[i].Cluster, reports[i].Repository = c.Name, one.url
+			reports[i].Lock = lookAtLock(ctx, one)
 			errs[i] = err
 		})
 	}
@@ -92,6 +94,22 @@ func surveyPlaces(ctx context.Context, c config.Cluster, o StoreOptions,
 	stores.lookAtReplication(ctx, primary, &report)
 	report.RPOTarget, report.RTOTarget = c.Objectives.RPO.Seconds(), c.Objectives.RTO.Seconds()
 	return report, nil
+}
+
+// lookAtLock says how the objects of a repository come under lock, nil if that is not asked for.
+func lookAtLock(ctx context.Context, one place) *status.Lock {
+	if one.lock.IsZero() {
+		return nil
+	}
+	held, by := one.lock, status.LockedByAgent
+	found, err := storage.BucketLock(ctx, one.store)
+	switch {
+	case err != nil:
+		return &status.Lock{Error: err.Error()}
+	case found.Covers(held):
+		held, by = found, status.LockedByBucket
+	}
+	return &status.Lock{Mode: string(held.Mode), Seconds: int64(held.For.Seconds()), By: by}
 }
 
 // joinReports makes one report of those of several repositories.

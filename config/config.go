@@ -264,6 +264,9 @@ func setRepo(c *Config, from Sources) faults {
 			break
 		}
 	}
+	if isFolder(from.Repo) { // named beside a configuration that may be a bucket's, to be read from for example
+		cluster.Repo.Lock = storage.Lock{}
+	}
 	if err := setURL(cluster, from.Repo); err != nil {
 		return faults{{Key: "repository URL", Message: err.Error()}}
 	}

@@ -62,6 +62,11 @@ clusters:
 	if err != nil || named.Clusters[0].Repo.Lock != complied {
 		t.Errorf("a copy on the command line: %+v, %v", named.Clusters, err)
 	}
+	// So does a server that was restored from the folder read WAL.
+	named, err = config.Load(config.Sources{File: file, Repo: "file:///mnt/nas/pgark"})
+	if err != nil || !named.Clusters[0].Repo.Lock.IsZero() {
+		t.Errorf("a folder on the command line: %+v, %v", named.Clusters, err)
+	}
 }
 
 func TestFaultsOfLocks(t *testing.T) {

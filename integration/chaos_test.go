@@ -92,7 +92,7 @@ func newChaos(t *testing.T, v postgrestest.Version, seed uint64) *chaos {
 	// A connection that a stalled wire keeps from saying who it is holds up even an immediate shutdown for so long.
 	settings["authentication_timeout"] = "5s"
 	s := newSite(t, v, onS3, postgrestest.Options{Settings: settings})
-	s.s3.CreateBucket(t, buckets["dr"])
+	newBucket(t, s.s3, buckets["dr"], "main")
 	c := &chaos{
 		site: s, t: t, alone: s.tool, hits: map[fault]int{}, commits: map[fault]int{},
 		recording: archivertest.NewRecording(s.segmentSize, "primary", "dr"),

@@ -121,7 +121,7 @@ func TestTourOfTheCommands(t *testing.T) {
 	if out := p.must(ctx, t, "check", s.url); !strings.Contains(out, "read back identical") || !strings.Contains(out, "no agent archives") {
 		t.Errorf("check before the agent:\n%s", out)
 	}
-	if found := tree(t, s.folder); len(found) > 1 {
+	if found := tree(t, s.folder); len(found) > 1 && !hardened() { // who may not delete leaves what was tried
 		t.Errorf("check left something: %v", found)
 	}
 	agent := p.start(t, "run", s.url)

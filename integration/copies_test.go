@@ -28,7 +28,7 @@ type regions struct {
 func newRegions(t *testing.T, v postgrestest.Version, required string) *regions {
 	t.Helper()
 	r := &regions{site: newSite(t, v, onS3, postgrestest.Options{}), second: storagetest.StartServer(t)}
-	r.second.CreateBucket(t, "pgark-dr")
+	far, _ := newBucket(t, r.second, "pgark-dr", "main")
 	shared := postgrestest.TempDir(t)
 	r.near = filepath.Join(shared, "near")
 	access, secret := r.second.Keys()
@@ -38,7 +38,7 @@ func newRegions(t *testing.T, v postgrestest.Version, required string) *regions 
 		t.Fatal(err)
 	}
 	r.tool.env = append(r.tool.env, "AWS_SHARED_CREDENTIALS_FILE="+profile, "PGARK_REQUIRED="+required,
-		"PGARK_COPIES=dr="+r.second.URL("pgark-dr", "main")+"&profile=dr near=file://"+r.near, "PGARK_REPO="+r.url)
+		"PGARK_COPIES=dr="+far+"&profile=dr near=file://"+r.near, "PGARK_REPO="+r.url)
 	return r
 }
 

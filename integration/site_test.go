@@ -39,13 +39,13 @@ type site struct {
 // newRepository makes an empty repository of the kind and the environment to reach it with.
 func newRepository(t testing.TB, kind storeKind) (url, folder string, s3 *storagetest.Server, env []string) {
 	t.Helper()
-	if kind == onFile {
+	if kind == onFile && !hardened() {
 		dir := filepath.Join(postgrestest.TempDir(t), "repo")
 		return "file://" + dir, dir, nil, nil
 	}
 	s3 = storagetest.StartServer(t)
-	s3.CreateBucket(t, "pgark")
-	return s3.URL("pgark", "main"), filepath.Join(s3.Dir(), "pgark", "main"), s3, s3.Env()
+	url, env = newBucket(t, s3, "pgark", "main")
+	return url, filepath.Join(s3.Dir(), "pgark", "main"), s3, append(env, s3.Env()...)
 }
 
 // ledgerSettings are what the ledger and its oracle need of a server.

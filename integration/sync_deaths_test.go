@@ -27,7 +27,7 @@ func TestSyncHostDeaths(t *testing.T) {
 	d := &deaths{version: v, faults: map[string]int{}}
 	for i, name := range []string{"a", "b"} {
 		server := storagetest.StartServer(t)
-		server.CreateBucket(t, "pgark")
+		_, d.env = newBucket(t, server, "pgark", "")
 		d.servers[i], d.proxies[i], d.names[i] = server, storagetest.StartProxy(t, server), name
 	}
 	count := int(soakNumber(t, "DEATHS", 5))
@@ -52,6 +52,7 @@ type deaths struct {
 	servers [2]*storagetest.Server
 	proxies [2]*storagetest.Proxy
 	names   [2]string
+	env     []string
 
 	acked, warned, unknown int
 	faults                 map[string]int
@@ -74,7 +75,7 @@ func trouble(rng *rand.Rand) storagetest.Rule {
 func (d *deaths) die(t *testing.T, life int, rng *rand.Rand) {
 	prefix := fmt.Sprintf("life%03d", life)
 	s := &site{server: postgrestest.Start(t, d.version, postgrestest.Options{Settings: ledgerSettings()}), segmentSize: wal.DefaultSegmentSize}
-	s.tool = newTool(t, append(d.servers[0].Env(), "PGHOST="+s.server.SocketDir, fmt.Sprintf("PGPORT=%d", s.server.Port), "PGUSER=postgres")...)
+	s.tool = newTool(t, append(append(d.servers[0].Env(), d.env...), "PGHOST="+s.server.SocketDir, fmt.Sprintf("PGPORT=%d", s.server.Port), "PGUSER=postgres")...)
 	urls := [2]string{d.proxies[0].URL("pgark", prefix), d.proxies[1].URL("pgark", prefix)}
 	both := s.tool
 	both.env = append(both.env[:len(both.env):len(both.env)], "PGARK_REPO="+urls[0], "PGARK_COPIES=b="+urls[1], "PGARK_REQUIRED=all")

@@ -53,9 +53,9 @@ func (s *site) verify(t *testing.T, code int, flags ...string) verified {
 func TestVerifyRepairs(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, postgrestest.Need(t, 15), onS3, postgrestest.Options{})
-	s.s3.CreateBucket(t, "pgark-dr")
+	far, _ := newBucket(t, s.s3, "pgark-dr", "main")
 	dr := filepath.Join(s.s3.Dir(), "pgark-dr", "main")
-	s.tool.env = append(s.tool.env, "PGARK_REPO="+s.url, "PGARK_COPIES=dr="+s.s3.URL("pgark-dr", "main"), "PGARK_REQUIRED=all", "PGARK_VERIFY_SCHEDULE=@every 2s")
+	s.tool.env = append(s.tool.env, "PGARK_REPO="+s.url, "PGARK_COPIES=dr="+far, "PGARK_REQUIRED=all", "PGARK_VERIFY_SCHEDULE=@every 2s")
 	agent := s.tool.start(t, "run")
 	s.waitBackup(t)
 	s.server.Exec(t, "create table t (n int)")

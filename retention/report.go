@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/wal"
 )
 
@@ -34,8 +35,31 @@ type RepositoryReport struct {
 	// Uploads are those that were begun long ago and never ended; they go too.
 	Uploads int `json:"unfinished_uploads"`
 
+	// Locks are those of what stays; nil if they were not looked at.
+	Locks *LocksReport `json:"locks,omitempty"`
+
 	// Err is the error.
 	Err error `json:"-"`
+}
+
+// LocksReport says how the locks of objects that stay were made longer.
+type LocksReport struct {
+	Mode     storage.LockMode `json:"mode"`
+	For      int64            `json:"seconds"`
+	Asked    int              `json:"asked"`    // objects old enough for their lock to end soon
+	Extended int              `json:"extended"` // of these
+	Failed   int              `json:"failed"`
+	Left     int              `json:"left"` // to the next runs
+	Error    string           `json:"error,omitempty"`
+}
+
+// DescribeLocks returns the report of what became of locks.
+func DescribeLocks(e Extended) *LocksReport {
+	r := &LocksReport{Mode: e.Lock.Mode, For: int64(e.Lock.For.Seconds()), Asked: e.Asked, Extended: e.Extended, Failed: e.Failed, Left: e.Left}
+	if e.Err != nil {
+		r.Error = e.Err.Error()
+	}
+	return r
 }
 
 // ClusterReport is the part of one cluster in it.

@@ -43,8 +43,12 @@ type Options struct {
 	Remove bool
 	// Sparing refuses a plan by which more than half of the base backups of a cluster go, and more than two.
 	Sparing bool
+	// Lock is that of new objects. With Remove the locks of what stays are made longer by it, before anything is deleted.
+	Lock storage.Lock
 	// Show, if not nil, is given the plan before anything is deleted.
 	Show func(Plan)
+	// Locked, if not nil, is told what became of the locks.
+	Locked func(Extended)
 	// Progress, if not nil, is called after each deletion.
 	Progress func(Removed)
 }
@@ -62,7 +66,17 @@ func Prune(ctx context.Context, r *repository.Repository, o Options) (Plan, Remo
 	if o.Show != nil {
 		o.Show(plan)
 	}
-	if !o.Remove || !plan.Removes() {
+	if !o.Remove {
+		return plan, Removed{}, nil
+	}
+	extended, err := Extend(ctx, r, plan.stays(first), o.Lock, o.Now)
+	if err != nil {
+		return plan, Removed{}, err
+	}
+	if o.Locked != nil {
+		o.Locked(extended)
+	}
+	if !plan.Removes() {
 		return plan, Removed{}, nil
 	}
 	if o.Sparing && plan.tooMuch() {

@@ -24,6 +24,8 @@ type Copy struct {
 	BehindBytes *int64 `json:"behind_bytes,omitempty"`
 	Backups     int    `json:"restorable_backups"`
 	Stored      Stored `json:"stored"`
+	// Lock is that of its objects; nil if none is configured.
+	Lock *Lock `json:"lock,omitempty"`
 	// By is ByBucket where the primary's bucket makes the copy; empty where the agent does.
 	By string `json:"by,omitempty"`
 	// Replication is what the primary's bucket tells of that.
@@ -43,7 +45,7 @@ func (c Copy) Patience() time.Duration {
 
 // CopyOf takes from the report of one repository what is told of it beside the others.
 func CopyOf(name string, r Report) Copy {
-	c := Copy{Name: name, Repository: r.Repository, Durable: r.Durable, Until: r.RecoverableUntil, Stored: r.Stored}
+	c := Copy{Name: name, Repository: r.Repository, Durable: r.Durable, Until: r.RecoverableUntil, Stored: r.Stored, Lock: r.Lock}
 	for _, b := range r.Backups {
 		if b.Restorable {
 			c.Backups++

@@ -75,6 +75,9 @@ type Report struct {
 
 	Stored Stored `json:"stored"`
 
+	// Lock is that of objects in the repository; absent if none is configured.
+	Lock *Lock `json:"lock,omitempty"`
+
 	// Copies are the repositories of the cluster, the primary first; absent where there is only one.
 	Copies []Copy `json:"copies,omitempty"`
 

@@ -13,6 +13,7 @@ import (
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/retention"
+	"github.com/pgark/pgark/storage"
 )
 
 func pruneCommand(p *program) *cli.Command {
@@ -52,10 +53,13 @@ func prune(s *session) error {
 	} else {
 		s.printPruned(report)
 	}
-	var failed []error
+	var failed, unlocked []error
 	for _, r := range report.Repositories {
 		if r.Err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", r.Name, r.Err))
+		}
+		if r.Locks != nil && r.Locks.Failed > 0 {
+			unlocked = append(unlocked, lockFailure(r.Name, r.Locks))
 		}
 	}
 	if err == nil && len(failed) > 0 {
@@ -64,7 +68,30 @@ func prune(s *session) error {
 			return &codeError{code: exitDegraded, cause: err, fix: "pgark prune again when the repository answers; what was not removed is kept until then"}
 		}
 	}
+	if err == nil && len(unlocked) > 0 {
+		return &codeError{code: exitDegraded, cause: errors.Join(unlocked...), fix: lockFix}
+	}
 	return err
+}
+
+const lockFix = "pgark repo policy --role janitor   prints the policy with the right to make locks longer; then pgark prune --yes again"
+
+// lockFailure says that locks of what stays end as they did.
+func lockFailure(name string, l *retention.LocksReport) error {
+	return fmt.Errorf("%s: the locks of %s that stay could not be seen or made longer: %s", name, count(l.Failed, "object"), l.Error)
+}
+
+// printLocks says which locks are longer now.
+func (s *session) printLocks(name string, l *retention.LocksReport) {
+	if l == nil || l.Extended == 0 && l.Left == 0 {
+		return
+	}
+	lock := storage.Lock{Mode: l.Mode, For: time.Duration(l.For) * time.Second}
+	s.printf("%s   locks of %s that stay were made longer: %s from now", name, count(l.Extended, "object"), lock)
+	if l.Left > 0 {
+		s.printf("; %s are looked at by the next runs", count(l.Left, "more object"))
+	}
+	s.printf("\n")
 }
 
 // printPlanned prints the plan for one repository.
@@ -127,6 +154,7 @@ func (s *session) printPruned(r retention.Report) {
 	planned := int64(0)
 	for _, one := range r.Repositories {
 		planned += one.PlannedObjects + int64(one.Uploads)
+		s.printLocks(one.Name, one.Locks)
 		if one.Uploads > 0 {
 			s.printf("%s   %s that nobody ended, a week old or more, go too\n", one.Name, count(one.Uploads, "upload"))
 		}
@@ -170,8 +198,9 @@ type pinnedJSON struct {
 }
 
 type pinnedInJSON struct {
-	Name  string `json:"name"`
-	Error string `json:"error,omitempty"`
+	Name  string                 `json:"name"`
+	Error string                 `json:"error,omitempty"`
+	Locks *retention.LocksReport `json:"locks,omitempty"`
 }
 
 func (s *session) pin(change repository.PinChange) error {
@@ -193,8 +222,12 @@ func (s *session) pin(change repository.PinChange) error {
 		return err
 	}
 	var lack []string
+	var unlocked []error
 	for _, one := range pinned {
-		told := pinnedInJSON{Name: one.Name}
+		told := pinnedInJSON{Name: one.Name, Locks: one.Locks}
+		if one.Locks != nil && one.Locks.Failed > 0 {
+			unlocked = append(unlocked, lockFailure(one.Name, one.Locks))
+		}
 		if one.Err != nil {
 			told.Error = one.Err.Error()
 			lack = append(lack, one.Name+": "+told.Error)
@@ -212,6 +245,14 @@ func (s *session) pin(change repository.PinChange) error {
 			text = "kept until " + instant(pin.Until)
 		}
 		s.printf("%s is %s in %d of %s.\n", pin.Backup, text, len(pinned)-len(lack), map[bool]string{true: "1 repository", false: fmt.Sprintf("%d repositories", len(pinned))}[len(pinned) == 1])
+	}
+	if !s.json {
+		for _, one := range pinned {
+			s.printLocks(one.Name, one.Locks)
+		}
+	}
+	if err == nil && len(unlocked) > 0 && len(lack) == 0 {
+		return &codeError{code: exitDegraded, cause: errors.Join(unlocked...), why: "the pin itself is there", fix: lockFix}
 	}
 	if err == nil && len(lack) > 0 {
 		return &codeError{code: exitDegraded, cause: errors.New(strings.Join(lack, "; ")), fix: "the same command again when the repository answers; the agent brings a copy up to date by itself"}

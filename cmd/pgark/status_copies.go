@@ -3,10 +3,12 @@ package main
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/pgark/pgark/status"
+	"github.com/pgark/pgark/storage"
 )
 
 // printCopies prints the repositories of a cluster that has several: how far each is behind the one that holds most.
@@ -15,6 +17,10 @@ func (s *session) printCopies(r status.Report) {
 		return
 	}
 	rows := [][]string{{"REPOSITORY", "", "REGION", "BEHIND", "DURABLE TO", "BACKUPS", "STORED"}}
+	locks := slices.ContainsFunc(r.Copies, func(c status.Copy) bool { return c.Lock != nil })
+	if locks {
+		rows[0] = append(rows[0], "LOCK")
+	}
 	for _, c := range r.Copies {
 		place, region := placeOf(c.Repository)
 		if c.Error != "" {
@@ -25,7 +31,11 @@ func (s *session) printCopies(r status.Report) {
 		if c.Durable != nil {
 			durable = c.Durable.LSN.String()
 		}
-		rows = append(rows, []string{c.Name, place, region, s.behind(c), durable, count(c.Backups, "backup"), size(c.Stored.Backups + c.Stored.WAL)})
+		row := []string{c.Name, place, region, s.behind(c), durable, count(c.Backups, "backup"), size(c.Stored.Backups + c.Stored.WAL)}
+		if locks {
+			row = append(row, s.lockCell(c.Lock))
+		}
+		rows = append(rows, row)
 	}
 	s.printf("\n")
 	for i, line := range columns(rows) {
@@ -36,6 +46,36 @@ func (s *session) printCopies(r status.Report) {
 			s.row("", "%s is made by the primary's bucket: %s", c.Name, replicationText(c.Replication))
 		}
 	}
+}
+
+// lockCell says in a word how objects are locked; the whole is in the JSON.
+func (s *session) lockCell(l *status.Lock) string {
+	switch {
+	case l == nil:
+		return "-"
+	case l.Error != "":
+		return s.paint("not known", "1;33")
+	}
+	return lockOf(l).String()
+}
+
+func lockOf(l *status.Lock) storage.Lock {
+	return storage.Lock{Mode: storage.LockMode(l.Mode), For: time.Duration(l.Seconds) * time.Second}
+}
+
+// printLock says how the objects of the only repository are locked.
+func (s *session) printLock(r status.Report) {
+	if r.Lock == nil || len(r.Copies) > 0 {
+		return
+	}
+	text := "not known: " + r.Lock.Error
+	switch r.Lock.By {
+	case status.LockedByBucket:
+		text = lockOf(r.Lock).String() + ", by the bucket itself"
+	case status.LockedByAgent:
+		text = lockOf(r.Lock).String() + ", sent with each object"
+	}
+	s.row("lock", "%s", text)
 }
 
 // replicationText says what the primary's bucket tells of a copy that it makes. What is wrong stands among the causes.

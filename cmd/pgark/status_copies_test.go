@@ -27,3 +27,24 @@ func TestCopyByTheBucketIsExplained(t *testing.T) {
 		}
 	}
 }
+
+// TestLocksAreShown: in a line where there is one repository, and in a column where there are several and one has a lock.
+func TestLocksAreShown(t *testing.T) {
+	bucket := &status.Lock{Mode: "governance", Seconds: 21 * 24 * 3600, By: status.LockedByBucket}
+	for want, r := range map[string]status.Report{
+		"lock      governance 21d, by the bucket itself": {Lock: bucket},
+		"lock      compliance 36h0m0s, sent with each":   {Lock: &status.Lock{Mode: "compliance", Seconds: 36 * 3600, By: status.LockedByAgent}},
+		"lock      not known: access denied":             {Lock: &status.Lock{Error: "access denied"}},
+		"LOCK": {Lock: bucket, Copies: []status.Copy{
+			{Name: "primary", Repository: "s3://a/main?region=eu-west-1", Lock: bucket}, {Name: "near", Repository: "file:///b"},
+		}},
+		"STORED\n": {Copies: []status.Copy{{Name: "primary", Repository: "s3://a/main?region=eu-west-1"}, {Name: "near", Repository: "file:///b"}}},
+	} {
+		s, out := shown(t)
+		s.printLock(r)
+		s.printCopies(r)
+		if got := out.String(); !strings.Contains(got, want) || len(r.Copies) > 0 && (r.Lock != nil) != strings.Contains(got, "  governance 21d\n") {
+			t.Errorf("lacks %q:\n%s", want, got)
+		}
+	}
+}

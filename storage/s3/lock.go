@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,7 +53,7 @@ func (s *Store) retention(ctx context.Context) (retention, error) {
 		switch {
 		case err == nil:
 			l.asked, l.byBucket = time.Now(), found.Covers(s.options.Lock)
-		case errors.Is(err, storage.ErrDenied):
+		case refused(err):
 			l.asked, l.byBucket = time.Now(), false
 		case l.asked.IsZero() || errors.Is(err, storage.ErrNoLock):
 			return retention{}, err
@@ -99,10 +100,17 @@ func (s *Store) lockFault(ctx context.Context, op string, key storage.Key, r ret
 	case !errors.As(err, &known):
 	case lacks:
 		known.Err = storage.ErrNoLock
-	case errors.Is(err, storage.ErrDenied):
+	case refused(err):
 		known.Detail += ", sent with a lock"
 	}
 	return err
+}
+
+// refused tells whether a known credential may not do something, from an error that fault has made. One that is not known, or a role that cannot
+// be assumed, is another matter.
+func refused(err error) bool {
+	var known *storage.Error
+	return errors.As(err, &known) && errors.Is(err, storage.ErrDenied) && strings.HasPrefix(known.Detail, "403 AccessDenied")
 }
 
 // digest is the MD5 of a body, nil where a CRC is sent: S3 wants one of the two for an object that is to be locked.

@@ -2,6 +2,7 @@ package storagetest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -163,23 +165,65 @@ func Enforce(t testing.TB, documents ...[]byte) Fault {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(x *exchange) error {
-		r := requestOf(x.r)
-		for _, one := range append(lockRequests(x.r), r) {
-			if !p.Allow(one) {
-				return Answer(http.StatusForbidden, "AccessDenied")(x)
-			}
-		}
-		x.fault = ""
-		bucket, _, _ := strings.Cut(r.Resource, "/")
-		seesAll := p.Allow(Request{Action: "s3:ListBucket", Resource: bucket, Keys: secure(x.r)})
-		return x.pass(func(resp *http.Response) {
-			if (x.op == Get || x.op == Head) && resp.StatusCode == http.StatusNotFound && !seesAll {
-				hide(resp)
-				x.fault = "absence"
-			}
-		})
+	return p.enforce
+}
+
+// Guard has all proxies of the server enforce the policies, those that it has and these together, beside the faults of their own rules. A proxy that is Trusted does not.
+func (s *Server) Guard(t testing.TB, documents ...[]byte) {
+	t.Helper()
+	p, err := ParsePolicies(documents...)
+	if err != nil {
+		t.Fatal(err)
 	}
+	s.guard.statements = append(s.guard.statements, p.statements...)
+}
+
+// Trust takes a proxy out of what Guard does.
+func (p *Proxy) Trust() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.trusted = true
+}
+
+// guarded returns what the server's guard makes of a fault, which may be nil. A request that is refused does not meet the fault.
+func (p *Proxy) guarded(fault Fault) Fault {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	guard := p.server.guard
+	switch {
+	case p.trusted || len(guard.statements) == 0:
+		return fault
+	case fault == nil:
+		return guard.enforce
+	}
+	return func(x *exchange) error {
+		if guard.refuses(x.r) {
+			return guard.enforce(x)
+		}
+		return fault(x)
+	}
+}
+
+// refuses tells whether a request is not allowed.
+func (p Policies) refuses(r *http.Request) bool {
+	return slices.ContainsFunc(append(lockRequests(r), requestOf(r)), func(one Request) bool { return !p.Allow(one) })
+}
+
+// enforce is the Fault of Enforce.
+func (p Policies) enforce(x *exchange) error {
+	if p.refuses(x.r) {
+		x.fault = cmp.Or(x.fault, "guard")
+		return Answer(http.StatusForbidden, "AccessDenied")(x)
+	}
+	x.fault = ""
+	bucket, _, _ := strings.Cut(requestOf(x.r).Resource, "/")
+	seesAll := p.Allow(Request{Action: "s3:ListBucket", Resource: bucket, Keys: secure(x.r)})
+	return x.pass(func(resp *http.Response) {
+		if (x.op == Get || x.op == Head) && resp.StatusCode == http.StatusNotFound && !seesAll {
+			hide(resp)
+			x.fault = "absence"
+		}
+	})
 }
 
 // hide makes an answer one of 403.

@@ -74,13 +74,14 @@ type Proxy struct {
 	client *http.Client
 	closed chan struct{}
 
-	mu    sync.Mutex
-	rules []*active
-	calls []Call
-	told  int                  // requests whose client may have all of the answer, and that are not among the calls yet
-	noted sync.Cond            // told has become less
-	met   map[string]int       // requests by the name of the rule that they met
-	born  map[string]time.Time // objects by path: when they were put through this proxy
+	mu      sync.Mutex
+	rules   []*active
+	trusted bool // see Trust
+	calls   []Call
+	told    int                  // requests whose client may have all of the answer, and that are not among the calls yet
+	noted   sync.Cond            // told has become less
+	met     map[string]int       // requests by the name of the rule that they met
+	born    map[string]time.Time // objects by path: when they were put through this proxy
 }
 
 type active struct {
@@ -204,7 +205,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 			p.noted.Broadcast()
 		}
 	}()
-	fault := p.fires(op, path, x)
+	fault := p.guarded(p.fires(op, path, x))
 	if fault == nil {
 		fault = Pass()
 	}

@@ -34,6 +34,7 @@ type Server struct {
 	cmd            *exec.Cmd
 	output         bytes.Buffer
 	exited         chan string // how the process ended
+	guard          Policies    // what its proxies enforce
 }
 
 // StartServer starts an S3 server over plain HTTP on a free loopback port. It is stopped at the end of

@@ -1,0 +1,18 @@
+package status
+
+// Lock is how the objects of a repository come under lock, where one is configured.
+type Lock struct {
+	// Mode is governance or compliance, and Seconds how long from its creation on; absent with an Error.
+	Mode    string `json:"mode,omitempty"`
+	Seconds int64  `json:"seconds,omitempty"`
+	// By is LockedByBucket, or LockedByAgent where each object is sent with its lock.
+	By string `json:"by,omitempty"`
+	// Error says why it is not known, or that nothing can be locked.
+	Error string `json:"error,omitempty"`
+}
+
+// Who gives an object its lock.
+const (
+	LockedByBucket = "bucket"
+	LockedByAgent  = "agent"
+)
