@@ -29,6 +29,7 @@ var rooms = map[string]string{
 	"storage/storagetest":   "storage",
 	"postgres":              "wal",
 	"postgres/postgrestest": "postgres wal",
+	"postgres/walsender":    "wal",
 	"repository":            "compression encryption storage wal",
 	"syncmode":              "wal",
 	"archiver":              "compression postgres repository storage wal",
@@ -37,13 +38,14 @@ var rooms = map[string]string{
 	"restore":               "postgres repository wal",
 	"verify":                "encryption repository storage wal",
 	"retention":             "repository storage wal",
+	"standby":               "postgres/walsender repository storage wal",
 	"drill":                 "postgres repository restore wal",
 	"commitlog":             "repository wal",
 	"status":                "repository storage syncmode wal",
 	"config":                "backup storage storage/copies syncmode",
 	"agent": "archiver backup compression config encryption postgres repository restore retention status " +
 		"storage storage/copies storage/file storage/limit storage/retry storage/s3 syncmode verify wal",
-	"cmd/pgark": "agent archiver backup commitlog config drill encryption postgres repository restore retention status storage syncmode verify wal",
+	"cmd/pgark": "agent archiver backup commitlog config drill encryption postgres postgres/walsender repository restore retention standby status storage syncmode verify wal",
 }
 
 // owners names the one room that may import each outside module.
@@ -67,6 +69,8 @@ var owners = map[string]string{
 var pure = []string{
 	"archiver/assembler.go",
 	"archiver/chain.go",
+	"standby/tail.go",
+	"postgres/walsender/command.go",
 	"restore/plan.go", "restore/estimate.go",
 	"drill/judge.go", "drill/checks.go",
 	"verify/judge.go", "verify/risk.go",

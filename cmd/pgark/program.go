@@ -90,6 +90,7 @@ func (p *program) app() *cli.App {
 			pruneCommand(p),
 			verifyCommand(p),
 			repoCommand(p),
+			standbyCommand(p),
 			walCommand(p),
 			configCommand(p),
 			versionCommand(p),

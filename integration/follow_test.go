@@ -1,0 +1,76 @@
+package integration_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/pgark/pgark/postgres/postgrestest"
+)
+
+// TestStandbyFollows guards I31 on every major: a standby that knows nothing but the archive, through a follower on its host, has all that was
+// committed soon after; also when the follower or the standby were away, and when the archive goes on on another timeline.
+func TestStandbyFollows(t *testing.T) {
+	for _, major := range []int{14, 15, 16, 17, 18} {
+		t.Run(fmt.Sprint(major), func(t *testing.T) {
+			t.Parallel()
+			testStandbyFollows(t, postgrestest.Need(t, major))
+		})
+	}
+}
+
+func testStandbyFollows(t *testing.T, v postgrestest.Version) {
+	f := newFamily(t, v)
+	socket := filepath.Join(postgrestest.TempDir(t), "s")
+	f.server.Stop(t, postgrestest.Fast)
+	dir := filepath.Join(postgrestest.TempDir(t), "far")
+	copyFolder(t, f.server.DataDir, dir)
+	f.server.Start(t)
+	writeFile(t, filepath.Join(dir, "standby.signal"), "")
+	appendFile(t, filepath.Join(dir, "postgresql.auto.conf"), fmt.Sprintf("primary_conninfo = 'host=%s port=5432'\n", socket))
+
+	follower := f.tool.start(t, "standby", "follow", "--socket-dir", socket, "--interval", "300ms", "--repo", f.url)
+	eventually(t, waitLong, "the follower to listen", func() bool { return strings.Contains(follower.output(), "archive is followed") })
+	far := postgrestest.StartFrom(t, v, dir)
+	far.WaitReady(t)
+	same := func(what string) {
+		t.Helper()
+		f.caughtUp(t, far)
+		const rows = "select count(*) || ' ' || coalesce(sum(id), 0) || ' ' || coalesce(md5(string_agg(id || pad, ',' order by id)), '') from t"
+		if want, got := f.server.Text(t, rows), far.Text(t, rows); got != want {
+			t.Errorf("%s: standby has %s, primary %s", what, got, want)
+		}
+	}
+	f.write(t, 30)
+	same("streaming")
+
+	follower.kill()
+	f.write(t, 30)
+	follower = f.tool.start(t, "standby", "follow", "--socket-dir", socket, "--interval", "300ms", "--repo", f.url)
+	same("follower killed")
+
+	far.Kill(t)
+	f.write(t, 30)
+	far.Start(t)
+	far.WaitReady(t)
+	same("standby crashed")
+
+	// The primary is lost; its standby goes on.
+	f.caughtUp(t, f.nodes[1])
+	f.fail(t)
+	f.promote(t, f.nodes[1])
+	f.write(t, 30)
+	same("another timeline")
+	if got := far.Text(t, "select received_tli from pg_stat_wal_receiver"); got != "2" {
+		t.Errorf("standby receives timeline %s, want 2", got)
+	}
+	for _, words := range []string{"FATAL", "PANIC", "invalid"} {
+		if strings.Contains(far.Log(), words+":") {
+			t.Logf("standby's log has %s:\n%s", words, far.Log())
+		}
+	}
+	if t.Failed() {
+		t.Logf("follower:\n%s\nstandby:\n%s", follower.output(), far.Log())
+	}
+}
