@@ -37,6 +37,8 @@ var (
 	ErrNoLock = errors.New("has no Object Lock")
 	// ErrLocked means that a version was not removed because it is under lock; the error is a *LockedError.
 	ErrLocked = errors.New("under lock")
+	// ErrArchived means that the object lies where it must be thawed before it can be read.
+	ErrArchived = errors.New("archived: it must be thawed first")
 	// ErrKey means that a key is not valid.
 	ErrKey = errors.New("invalid key")
 	// ErrSpan means that a span does not lie within the object.
@@ -53,7 +55,7 @@ var (
 // Error says which operation on which key in which store failed and why. It reads
 // "put a/b: s3://bucket: access denied (403 AccessDenied)".
 type Error struct {
-	// Op is put, begin, supersede, part, commit, abort, get, stat, list, delete, lock, probe, versioning, versions, renew, remove or replication.
+	// Op is put, begin, supersede, part, commit, abort, get, stat, list, delete, lock, probe, versioning, versions, renew, remove, thaw, lifecycle or replication.
 	Op string
 	// Key is empty where the operation has none.
 	Key Key

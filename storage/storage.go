@@ -23,6 +23,8 @@ type Info struct {
 	Modified time.Time
 	// Version is the store's version id, empty where the store has none or does not tell it here.
 	Version string
+	// Archive says that the object must be thawed before it can be read; zero for all others.
+	Archive Archive
 }
 
 // Store keeps objects that are created once and never changed. All methods are safe for concurrent

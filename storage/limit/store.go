@@ -184,11 +184,23 @@ func (s *Store) Extend(ctx context.Context, key storage.Key, l storage.Lock, lea
 	return storage.Extend(ctx, s.Store, key, l, least)
 }
 
+// Thaw implements storage.Thawer.
+func (s *Store) Thaw(ctx context.Context, object storage.Info, how storage.Thaw) error {
+	return storage.ThawObject(ctx, s.Store, object, how)
+}
+
+// Lifecycle implements storage.Lifecycler.
+func (s *Store) Lifecycle(ctx context.Context) ([]storage.LifecycleRule, error) {
+	return storage.BucketLifecycle(ctx, s.Store)
+}
+
 var (
+	_ storage.Lifecycler = (*Store)(nil)
 	_ storage.Locker     = (*Store)(nil)
 	_ storage.Prober     = (*Store)(nil)
 	_ storage.Replicator = (*Store)(nil)
 	_ storage.Superseder = (*Store)(nil)
 	_ storage.Sweeper    = (*Store)(nil)
+	_ storage.Thawer     = (*Store)(nil)
 	_ storage.Versioner  = (*Store)(nil)
 )

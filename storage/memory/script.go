@@ -28,6 +28,7 @@ const (
 	Stat      Op = "stat"
 	List      Op = "list"
 	Delete    Op = "delete"
+	Thaw      Op = "thaw"
 	// Versioning, Versions, Renew and Remove stand for the calls of storage.Versioner; Get stands for its GetVersion too.
 	Versioning Op = "versioning"
 	Versions   Op = "versions"

@@ -42,6 +42,7 @@ type object struct {
 	modified time.Time
 	version  string
 	marker   bool
+	archive  storage.Archive
 }
 
 // New returns an empty store without a script.
@@ -95,6 +96,9 @@ func (s *Store) Get(ctx context.Context, key storage.Key, span storage.Span) (io
 		if !ok {
 			return storage.ErrNotFound
 		}
+		if !o.archive.Readable() {
+			return storage.ErrArchived
+		}
 		n, err := span.Resolve(int64(len(o.body)))
 		if err != nil {
 			return err
@@ -126,7 +130,7 @@ func (s *Store) Stat(ctx context.Context, key storage.Key) (storage.Info, error)
 }
 
 func (o object) info(key storage.Key) storage.Info {
-	return storage.Info{Key: key, Size: int64(len(o.body)), Modified: o.modified, Version: o.version}
+	return storage.Info{Key: key, Size: int64(len(o.body)), Modified: o.modified, Version: o.version, Archive: o.archive}
 }
 
 // List implements storage.Store. It yields the objects that were there when it began.
@@ -162,7 +166,9 @@ func (s *Store) snapshot(prefix, after storage.Key) []storage.Info {
 	var infos []storage.Info
 	for key, o := range s.objects {
 		if strings.HasPrefix(string(key), string(prefix)) && key > after && !s.isHidden(key) {
-			infos = append(infos, o.info(key))
+			info := o.info(key)
+			info.Archive = storage.Archive{Class: info.Archive.Class} // a listing knows no more
+			infos = append(infos, info)
 		}
 	}
 	slices.SortFunc(infos, func(a, b storage.Info) int { return strings.Compare(string(a.Key), string(b.Key)) })

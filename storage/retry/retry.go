@@ -16,7 +16,7 @@ import (
 // Event is one failed attempt that will be made again.
 type Event struct {
 	// Op is the operation: put, begin, supersede, part, commit, abort, get, read, stat, list, delete, lock, probe, replication,
-	// versioning, versions, renew, remove.
+	// versioning, versions, renew, remove, thaw, lifecycle.
 	Op string
 	// Key is the key, or the prefix of a list.
 	Key storage.Key
@@ -146,7 +146,7 @@ func (c *call) timedOut(err error, timeout time.Duration) error {
 func final(err error) bool {
 	for _, answer := range []error{
 		storage.ErrNotFound, storage.ErrExists, storage.ErrDenied, storage.ErrNoStore, storage.ErrKey, storage.ErrSpan,
-		storage.ErrClosed, storage.ErrUploadLost, storage.ErrNoVersions, storage.ErrNoLock, storage.ErrLocked,
+		storage.ErrClosed, storage.ErrUploadLost, storage.ErrNoVersions, storage.ErrArchived, storage.ErrNoLock, storage.ErrLocked,
 	} {
 		if errors.Is(err, answer) {
 			return true
@@ -292,6 +292,22 @@ func (s *Store) DropUpload(ctx context.Context, u storage.StaleUpload) error {
 	return s.run(ctx, s.begin("abort", u.Key, 0), func(ctx context.Context) error {
 		return storage.DropUpload(ctx, s.store, u)
 	})
+}
+
+// Thaw implements storage.Thawer.
+func (s *Store) Thaw(ctx context.Context, object storage.Info, how storage.Thaw) error {
+	return s.run(ctx, s.begin("thaw", object.Key, 0), func(ctx context.Context) error {
+		return storage.ThawObject(ctx, s.store, object, how)
+	})
+}
+
+// Lifecycle implements storage.Lifecycler.
+func (s *Store) Lifecycle(ctx context.Context) (found []storage.LifecycleRule, err error) {
+	err = s.run(ctx, s.begin("lifecycle", "", 0), func(ctx context.Context) error {
+		found, err = storage.BucketLifecycle(ctx, s.store)
+		return err
+	})
+	return found, err
 }
 
 // List implements storage.Store. A list that is cut goes on after the last key it gave.

@@ -114,6 +114,8 @@ func classifyCode(status int, code string) error {
 		return storage.ErrNotFound
 	case "NoSuchBucket":
 		return storage.ErrNoStore
+	case "InvalidObjectState":
+		return storage.ErrArchived
 	case "NoSuchUpload":
 		return storage.ErrUploadLost
 	case "PreconditionFailed":
@@ -192,7 +194,7 @@ func classifyRole(err *credentialsError, code string) error {
 func classifyTransport(err error) (detail string, kind error) {
 	for _, own := range []error{
 		storage.ErrKey, storage.ErrSpan, storage.ErrNotFound, storage.ErrExists, storage.ErrClosed, storage.ErrUnavailable,
-		storage.ErrNoVersions, storage.ErrNoLock, storage.ErrLocked, errParts, errOrder,
+		storage.ErrNoVersions, storage.ErrArchived, storage.ErrNoLock, storage.ErrLocked, errParts, errOrder,
 	} {
 		if errors.Is(err, own) {
 			return "", err

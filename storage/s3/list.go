@@ -27,6 +27,7 @@ func (s *Store) Stat(ctx context.Context, key storage.Key) (storage.Info, error)
 	}
 	return storage.Info{
 		Key: key, Size: *out.ContentLength, Modified: aws.ToTime(out.LastModified).UTC(), Version: aws.ToString(out.VersionId),
+		Archive: archiveOf(out),
 	}, nil
 }
 
@@ -111,7 +112,9 @@ func (s *Store) page(ctx context.Context, p pageOf) (infos []storage.Info, next 
 		last = name
 		key := storage.Key(strings.TrimPrefix(name, s.root()))
 		if key.Validate() == nil {
-			infos = append(infos, storage.Info{Key: key, Size: aws.ToInt64(o.Size), Modified: aws.ToTime(o.LastModified).UTC()})
+			infos = append(infos, storage.Info{
+				Key: key, Size: aws.ToInt64(o.Size), Modified: aws.ToTime(o.LastModified).UTC(), Archive: listedArchive(o.StorageClass),
+			})
 		}
 	}
 	if !aws.ToBool(out.IsTruncated) {

@@ -1,0 +1,178 @@
+package s3_test
+
+import (
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/storage/retry"
+	"github.com/pgark/pgark/storage/s3"
+	"github.com/pgark/pgark/storage/storagetest"
+)
+
+// freezing is a store whose bucket has archives.
+func freezing(t *testing.T) (storage.Store, *storagetest.Glacier) {
+	t.Helper()
+	server := storagetest.StartServer(t)
+	server.Setenv(t)
+	server.CreateBucket(t, "bucket")
+	proxy := storagetest.StartProxy(t, server)
+	glacier := storagetest.NewGlacier()
+	proxy.Add(storagetest.Rule{Fault: glacier.Fault()})
+	return retry.New(open(t, proxy.URL("bucket", "main")), retry.Options{MaxElapsed: 5 * time.Second}), glacier
+}
+
+func TestArchivedObjects(t *testing.T) {
+	s, glacier := freezing(t)
+	for _, key := range []storage.Key{"cold", "deep", "instant", "warm"} {
+		if err := s.Put(t.Context(), key, []byte(key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	glacier.Freeze("/bucket/main/cold", "GLACIER")
+	glacier.Freeze("/bucket/main/deep", "DEEP_ARCHIVE")
+	listed := map[storage.Key]string{}
+	for info, err := range s.List(t.Context(), "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		listed[info.Key] = info.Archive.Class
+	}
+	if want := map[storage.Key]string{"cold": "GLACIER", "deep": "DEEP_ARCHIVE", "instant": "", "warm": ""}; !reflect.DeepEqual(listed, want) {
+		t.Errorf("listed: got %v, want %v", listed, want)
+	}
+	stat := func(key storage.Key) storage.Info {
+		t.Helper()
+		info, err := s.Stat(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	cold := stat("cold")
+	if want := (storage.Archive{Class: "GLACIER"}); cold.Archive != want || cold.Archive.Readable() || !stat("warm").Archive.Readable() {
+		t.Errorf("archived: got %+v, want %+v", cold.Archive, want)
+	}
+	_, err := storage.ReadAll(t.Context(), s, "cold", 100)
+	if !errors.Is(err, storage.ErrArchived) || storage.Retryable(err) || !strings.Contains(err.Error(), "403 InvalidObjectState") {
+		t.Errorf("read: got %v, want ErrArchived", err)
+	}
+	for range 2 { // asked again while it is under way
+		if err := storage.ThawObject(t.Context(), s, cold, storage.Thaw{Days: 3, Tier: storage.ThawBulk}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if body := glacier.Asked()["/bucket/main/cold"]; !strings.Contains(body, "<Days>3</Days>") || !strings.Contains(body, "<Tier>Bulk</Tier>") {
+		t.Errorf("asked: got %s", body)
+	}
+	if a := stat("cold").Archive; !a.Asked || a.Readable() {
+		t.Errorf("under way: got %+v", a)
+	}
+	glacier.Finish()
+	if a := stat("cold").Archive; a.Asked || !a.Readable() || time.Until(a.Until) < 6*24*time.Hour {
+		t.Errorf("thawed: got %+v", a)
+	}
+	if b, err := storage.ReadAll(t.Context(), s, "cold", 100); err != nil || string(b) != "cold" {
+		t.Errorf("read thawed: got %q, %v", b, err)
+	}
+	if err := storage.ThawObject(t.Context(), s, stat("warm"), storage.Thaw{Days: 1, Tier: storage.ThawStandard}); err != nil {
+		t.Errorf("thaw what is not archived: %v", err)
+	}
+}
+
+func TestLifecycleRules(t *testing.T) {
+	s, glacier := freezing(t)
+	if rules, err := storage.BucketLifecycle(t.Context(), s); err != nil || len(rules) != 0 {
+		t.Errorf("none: got %v, %v", rules, err)
+	}
+	// The documented form: https://docs.aws.amazon.com/AmazonS3/latest/userguide/lifecycle-configuration-examples.html
+	glacier.SetLifecycle(`
+<Rule><ID>all</ID><Filter></Filter><Status>Enabled</Status><AbortIncompleteMultipartUpload><DaysAfterInitiation>7</DaysAfterInitiation></AbortIncompleteMultipartUpload>
+<NoncurrentVersionExpiration><NoncurrentDays>30</NoncurrentDays></NoncurrentVersionExpiration><Expiration><ExpiredObjectDeleteMarker>true</ExpiredObjectDeleteMarker></Expiration></Rule>
+<Rule><ID>packs</ID><Filter><And><Prefix>main/7/backups/</Prefix><ObjectSizeGreaterThan>1048576</ObjectSizeGreaterThan></And></Filter><Status>Enabled</Status>
+<Transition><Days>60</Days><StorageClass>GLACIER</StorageClass></Transition><Transition><Days>180</Days><StorageClass>DEEP_ARCHIVE</StorageClass></Transition></Rule>
+<Rule><ID>old</ID><Prefix>ma</Prefix><Status>Disabled</Status><Transition><Date>2027-01-01T00:00:00.000Z</Date><StorageClass>STANDARD_IA</StorageClass></Transition><Expiration><Days>90</Days></Expiration></Rule>
+<Rule><ID>tag</ID><Filter><Tag><Key>k</Key><Value>v</Value></Tag></Filter><Status>Enabled</Status><Expiration><Days>1</Days></Expiration></Rule>
+<Rule><ID>other</ID><Filter><Prefix>other/</Prefix></Filter><Status>Enabled</Status><Expiration><Days>1</Days></Expiration></Rule>`)
+	days := func(n int) storage.Age { return storage.Age{Days: n} }
+	want := []storage.LifecycleRule{
+		{ID: "all", Enabled: true, UploadDays: 7, OlderDays: 30, Markers: true},
+		{ID: "packs", Enabled: true, Prefix: "7/backups/", Larger: 1 << 20, Moves: []storage.LifecycleMove{
+			{After: days(60), Class: "GLACIER", Archive: true}, {After: days(180), Class: "DEEP_ARCHIVE", Archive: true},
+		}},
+		{ID: "old", Larger: 128<<10 - 1, Expires: days(90), Markers: true, Moves: []storage.LifecycleMove{
+			{After: storage.Age{On: time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)}, Class: "STANDARD_IA"},
+		}},
+		{ID: "tag", Enabled: true, Tagged: true, Expires: days(1), Markers: true},
+	}
+	got, err := storage.BucketLifecycle(t.Context(), s)
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v\nwant %+v", got, err, want)
+	}
+}
+
+func TestLifecycleUnknownToTheStore(t *testing.T) {
+	server := storagetest.StartServer(t)
+	server.Setenv(t)
+	server.CreateBucket(t, "bucket")
+	if _, err := open(t, server.URL("bucket", "main")).Lifecycle(t.Context()); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("got %v, want ErrUnsupported", err)
+	}
+}
+
+func TestLifecycleConfiguration(t *testing.T) {
+	options, err := s3.ParseURL("s3://bucket/main?region=eu-west-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := json.MarshalIndent(options.Lifecycle([]storage.LifecycleRule{
+		{ID: "clean", UploadDays: 7, OlderDays: 15, Markers: true},
+		{ID: "packs", Prefix: "7/backups/", Larger: 1 << 20, Moves: []storage.LifecycleMove{{After: storage.Age{Days: 60}, Class: "GLACIER", Archive: true}}},
+	}), "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `{
+ "Rules": [
+  {
+   "ID": "clean",
+   "Status": "Enabled",
+   "Filter": {
+    "Prefix": "main/"
+   },
+   "Expiration": {
+    "ExpiredObjectDeleteMarker": true
+   },
+   "NoncurrentVersionExpiration": {
+    "NoncurrentDays": 15
+   },
+   "AbortIncompleteMultipartUpload": {
+    "DaysAfterInitiation": 7
+   }
+  },
+  {
+   "ID": "packs",
+   "Status": "Enabled",
+   "Filter": {
+    "And": {
+     "Prefix": "main/7/backups/",
+     "ObjectSizeGreaterThan": 1048576
+    }
+   },
+   "Transitions": [
+    {
+     "Days": 60,
+     "StorageClass": "GLACIER"
+    }
+   ]
+  }
+ ]
+}`
+	if string(got) != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
