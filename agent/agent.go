@@ -47,7 +47,9 @@ type StoreOptions struct {
 	Bandwidth *Bandwidth
 	Logger    *slog.Logger
 
-	own config.Limits // of the one store
+	// Of the one store.
+	own     config.Limits
+	classes config.StorageClasses
 }
 
 // Faults of the configuration that a bucket shows: the URL cannot be used, the region in it is not the bucket's, the server's
@@ -91,7 +93,7 @@ func OpenStore(ctx context.Context, repoURL string, o StoreOptions) (*Store, err
 		}
 		inner, closer = f, f
 	case "s3":
-		s, err := openS3(ctx, repoURL, o.Lock)
+		s, err := openS3(ctx, repoURL, o)
 		if err != nil {
 			return nil, fmt.Errorf("open repository %s: %w", repoURL, err)
 		}
@@ -244,11 +246,14 @@ func (s server) identify(ctx context.Context) (postgres.System, error) {
 	return conn.System(ctx)
 }
 
-func openS3(ctx context.Context, repoURL string, lock storage.Lock) (*s3.Store, error) {
+func openS3(ctx context.Context, repoURL string, o StoreOptions) (*s3.Store, error) {
 	options, err := s3.ParseURL(repoURL)
 	if err != nil {
 		return nil, err
 	}
-	options.Lock = lock
+	options.Lock = o.Lock
+	if o.classes != (config.StorageClasses{}) {
+		options.Classes = repository.StorageClasses(o.classes)
+	}
 	return s3.Open(ctx, options)
 }

@@ -71,6 +71,7 @@ func (k *check) storage(ctx context.Context, p *checkedPlace) {
 			Text: p.label + "a folder on this host protects against mistakes, not against losing this host", Fix: "use a bucket, or a mount from elsewhere",
 		})
 	}
+	k.classes(p)
 	r, err := repository.Open(ctx, p.store)
 	switch {
 	case errors.Is(err, repository.ErrNoRepository):

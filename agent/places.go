@@ -23,8 +23,9 @@ type place struct {
 	// byBucket says that the primary's bucket writes there, and the agent never does.
 	byBucket bool
 	// lock is that of new objects.
-	lock   storage.Lock
-	limits config.Limits
+	lock    storage.Lock
+	limits  config.Limits
+	classes config.StorageClasses
 }
 
 // places are all repositories of a cluster, the primary first, and the one store that is made of them.
@@ -53,7 +54,7 @@ func openPlaces(ctx context.Context, c config.Cluster, o StoreOptions) (*places,
 		if err != nil {
 			return nil, errors.Join(err, p.Close())
 		}
-		p.all = append(p.all, place{one.Name, one.URL, store, one.ByBucket, one.Lock, one.Limits})
+		p.all = append(p.all, place{one.Name, one.URL, store, one.ByBucket, one.Lock, one.Limits, one.Classes})
 	}
 	p.Store = p.all[0].store
 	members := make([]copies.Member, 0, len(p.all))
@@ -130,7 +131,7 @@ func OpenSources(ctx context.Context, c config.Cluster, o StoreOptions) (*reposi
 
 // of is the options of one of the repositories.
 func (o StoreOptions) of(one config.Copy) StoreOptions {
-	o.Lock, o.own = one.Lock, one.Limits
+	o.Lock, o.own, o.classes = one.Lock, one.Limits, one.Classes
 	return o
 }
 

@@ -77,6 +77,7 @@ type Copy struct {
 	// ByBucket says that the primary's bucket makes the copy, by its own replication, and not the agent.
 	ByBucket bool
 	Limits   Limits
+	Classes  StorageClasses
 	// Lock is that of new objects; zero in a folder, and where there is none.
 	Lock storage.Lock
 
@@ -85,7 +86,7 @@ type Copy struct {
 
 // Repositories are the primary, as a Copy of that name, and the copies.
 func (c Cluster) Repositories() []Copy {
-	return append([]Copy{{Name: Primary, URL: c.Repo.URL, Lock: c.Repo.Lock, Limits: c.Repo.Limits}}, c.Copies...)
+	return append([]Copy{{Name: Primary, URL: c.Repo.URL, Lock: c.Repo.Lock, Limits: c.Repo.Limits, Classes: c.Repo.Classes}}, c.Copies...)
 }
 
 // From returns the cluster as one that has only the named repository: the primary, a copy by its name, or any by its URL.
@@ -93,9 +94,10 @@ func (c Cluster) From(repo string) (Cluster, error) {
 	names := []string{Primary}
 	url, lock := "", c.Repo.Lock
 	var limits Limits
+	var classes StorageClasses
 	switch {
 	case repo == "" || repo == Primary:
-		url, limits = c.Repo.URL, c.Repo.Limits
+		url, limits, classes = c.Repo.URL, c.Repo.Limits, c.Repo.Classes
 	case strings.Contains(repo, "://"):
 		if err := checkURL(repo); err != nil {
 			return Cluster{}, &Error{Faults: faults{{Key: "repository", Message: err.Error()}}}
@@ -107,7 +109,7 @@ func (c Cluster) From(repo string) (Cluster, error) {
 	}
 	for _, one := range c.Copies {
 		if one.Name == repo || one.URL == repo {
-			url, lock, limits = one.URL, one.Lock, one.Limits
+			url, lock, limits, classes = one.URL, one.Lock, one.Limits, one.Classes
 		}
 		names = append(names, one.Name)
 	}
@@ -116,7 +118,7 @@ func (c Cluster) From(repo string) (Cluster, error) {
 			Key: "repository", Message: fmt.Sprintf("no repository %q; configured: %s", repo, strings.Join(names, ", ")), Suggestion: Nearest(repo, names),
 		}}}
 	}
-	c.Repo.URL, c.Repo.Lock, c.Repo.Limits, c.Copies, c.Required = url, lock, limits, nil, Primary
+	c.Repo.URL, c.Repo.Lock, c.Repo.Limits, c.Repo.Classes, c.Copies, c.Required = url, lock, limits, classes, nil, Primary
 	return c, nil
 }
 
@@ -130,8 +132,9 @@ type Repo struct {
 	Compression string
 	Encryption  Encryption
 	// Lock is that of new objects, here and in copies that have none of their own.
-	Lock   storage.Lock
-	Limits Limits
+	Lock    storage.Lock
+	Limits  Limits
+	Classes StorageClasses
 }
 
 // Keep says how much WAL the slot may keep on the server. The zero value sets no limit beside the server's own.
@@ -294,6 +297,7 @@ func complete(c Config) faults {
 	for _, cluster := range c.Clusters {
 		f = append(f, completeCopies(c.File, cluster)...)
 		f = append(f, completeEncryption(c.File, cluster)...)
+		f = append(f, completeClasses(c.File, cluster)...)
 		f = append(f, completeLock(c.File, cluster)...)
 		if cluster.Keep.OnLimit == Drop && cluster.Keep.Max == 0 {
 			f = append(f, Fault{

@@ -90,20 +90,21 @@ clusters:
 	}
 }
 
-func TestLimitsOfCopies(t *testing.T) {
+func TestSettingsOfCopies(t *testing.T) {
 	file := write(t, `
 clusters:
   main:
     repo: file:///a
     copies:
       - { name: dr, url: file:///b, upload: { rate_limit: 10MB/s }, read: { rate_limit: 1MB/s } }
+      - { name: far, url: "s3://b/a?region=eu-west-1", storage_class: { backups: STANDARD_IA, wal: GLACIER_IR } }
       - { name: near, url: file:///c }
 `)
 	first, err := config.Load(config.Sources{File: file})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []config.Copy{{Name: "dr", URL: "file:///b", Limits: config.Limits{Upload: 10_000_000, Read: 1_000_000}}, {Name: "near", URL: "file:///c"}}
+	want := []config.Copy{{Name: "dr", URL: "file:///b", Limits: config.Limits{Upload: 10_000_000, Read: 1_000_000}}, {Name: "far", URL: "s3://b/a?region=eu-west-1", Classes: config.StorageClasses{Backups: "STANDARD_IA", WAL: "GLACIER_IR"}}, {Name: "near", URL: "file:///c"}}
 	if got := first.Clusters[0].Copies; !slices.Equal(got, want) {
 		t.Errorf("file: got %+v, want %+v", got, want)
 	}
@@ -129,7 +130,7 @@ clusters:
 	if got := first.Clusters[0].Repositories()[1].Limits; first.Limits != (config.Limits{Upload: 5, Read: 5}) || got != (config.Limits{}) {
 		t.Errorf("in the place of all: got %+v, and %+v of a copy", first.Limits, got)
 	}
-	for _, bad := range []string{"dr.upload.rate_limit=1MB/s dr=file:///b", "dr=file:///b dr.upload.every=1s", "dr=file:///b dr.read.rate_limit=10MB", "dr=file:///b dr.read.rate_limit=1kB/s"} {
+	for _, bad := range []string{"dr.upload.rate_limit=1MB/s dr=file:///b", "dr=file:///b dr.upload.every=1s", "dr=file:///b dr.read.rate_limit=10MB", "dr=file:///b dr.read.rate_limit=1kB/s", "dr=s3://b dr.storage_class.wal=DEEP_ARCHIVE", "dr=file:///b dr.storage_class.wal=STANDARD_IA"} {
 		if _, err := config.Load(config.Sources{Repo: "file:///a", Environment: []string{"PGARK_COPIES=" + bad}}); err == nil {
 			t.Errorf("%s: got no fault", bad)
 		}

@@ -21,13 +21,13 @@ const (
 // copiesKey is a list in the file, and one text elsewhere: dr=URL or dr@bucket=URL, several with white space between.
 func copiesKey() Key {
 	return Key{
-		Path: "copies", Env: "PGARK_COPIES", Doc: "repositories in other places that get the same objects: a list of `name`, `url`, `by`, `lock`, `upload` and `read`, the last two with a `rate_limit`; as a variable name=URL, name@bucket=URL or name@lock-governance-14d=URL, white space between, then maybe name.upload.rate_limit=50MB/s",
+		Path: "copies", Env: "PGARK_COPIES", Doc: "repositories in other places that get the same objects: a list of `name`, `url`, `by`, `lock`, and below `upload`, `read` and `storage_class` what a repository has there; as a variable name=URL, name@bucket=URL or name@lock-governance-14d=URL, white space between, then maybe name.upload.rate_limit=50MB/s",
 		set: func(_ *Config, c *Cluster, v string) error {
 			c.Copies = nil
 			for _, word := range strings.Fields(v) {
 				name, place, named := strings.Cut(word, "=")
-				if of, limit, ok := strings.Cut(name, "."); named && ok {
-					if err := c.limitCopy(of, limit, place); err != nil {
+				if of, path, ok := strings.Cut(name, "."); named && ok {
+					if err := c.setCopy(of, path, place); err != nil {
 						return err
 					}
 					continue
@@ -70,9 +70,9 @@ func copiesKey() Key {
 					name += "@" + strings.Join(marks, ",")
 				}
 				words = append(words, name+"="+one.URL)
-				for _, limit := range []string{uploadLimit, readLimit} {
-					if rate := *one.limit(limit); rate != 0 {
-						words = append(words, one.Name+"."+limit+"="+FormatRate(rate))
+				for _, setting := range copySettings() {
+					if v := setting.get(one); v != "" {
+						words = append(words, one.Name+"."+setting.path+"="+v)
 					}
 				}
 			}
@@ -81,34 +81,65 @@ func copiesKey() Key {
 	}
 }
 
-// Where the limits of a copy stand below it.
-const (
-	uploadLimit = "upload.rate_limit"
-	readLimit   = "read.rate_limit"
-)
-
-// limit is the limit of a copy that stands at path below it; nil if there is none.
-func (c *Copy) limit(path string) *int64 {
-	switch path {
-	case uploadLimit:
-		return &c.Limits.Upload
-	case readLimit:
-		return &c.Limits.Read
-	}
-	return nil
+// copySetting is a setting of a copy that stands at path below it.
+type copySetting struct {
+	path string
+	set  func(*Copy, string) error
+	get  func(Copy) string // "" for the default
 }
 
-// limitCopy sets a limit of a copy that was named before.
-func (c *Cluster) limitCopy(name, path, v string) error {
-	i := slices.IndexFunc(c.Copies, func(one Copy) bool { return one.Name == name })
-	if i < 0 || c.Copies[i].limit(path) == nil {
-		return fmt.Errorf("%s.%s: want a copy that was named before, and upload.rate_limit or read.rate_limit", name, path)
+func copySettings() []copySetting {
+	rate := func(path string, of func(*Copy) *int64) copySetting {
+		return copySetting{path, func(c *Copy, v string) (err error) {
+			*of(c), err = ParseLimit(v)
+			return err
+		}, func(c Copy) string {
+			if *of(&c) == 0 {
+				return ""
+			}
+			return FormatRate(*of(&c))
+		}}
 	}
-	rate, err := ParseLimit(v)
-	if err != nil {
+	class := func(path string, of func(*Copy) *string) copySetting {
+		return copySetting{path, func(c *Copy, v string) error { return setClass(of(c), v) }, func(c Copy) string { return *of(&c) }}
+	}
+	return []copySetting{
+		rate("upload.rate_limit", func(c *Copy) *int64 { return &c.Limits.Upload }),
+		rate("read.rate_limit", func(c *Copy) *int64 { return &c.Limits.Read }),
+		class("storage_class.backups", func(c *Copy) *string { return &c.Classes.Backups }),
+		class("storage_class.wal", func(c *Copy) *string { return &c.Classes.WAL }),
+	}
+}
+
+// copySettingAt returns the setting at path; false if there is none, with the paths that begin alike.
+func copySettingAt(path string) (copySetting, bool, []string) {
+	above, _, _ := strings.Cut(path, ".")
+	var near []string
+	for _, one := range copySettings() {
+		if one.path == path {
+			return one, true, nil
+		}
+		if name, ok := strings.CutPrefix(one.path, above+"."); ok {
+			near = append(near, name)
+		}
+	}
+	return copySetting{}, false, near
+}
+
+// setCopy sets what stands at path below a copy that was named before.
+func (c *Cluster) setCopy(name, path, v string) error {
+	i := slices.IndexFunc(c.Copies, func(one Copy) bool { return one.Name == name })
+	to, known, _ := copySettingAt(path)
+	if i < 0 || !known {
+		var paths []string
+		for _, one := range copySettings() {
+			paths = append(paths, one.path)
+		}
+		return fmt.Errorf("%s.%s: want a copy that was named before, and one of %s", name, path, strings.Join(paths, ", "))
+	}
+	if err := to.set(&c.Copies[i], v); err != nil {
 		return fmt.Errorf("%s.%s: %w", name, path, err)
 	}
-	*c.Copies[i].limit(path) = rate
 	return nil
 }
 
@@ -154,13 +185,13 @@ func (r *reader) copies(e entry, s scope) {
 				}
 				continue
 			}
-			if f.name == "upload" || f.name == "read" {
-				r.copyLimit(f, label, &one)
+			if _, _, below := copySettingAt(f.name + "."); len(below) > 0 {
+				r.belowCopy(f, label, &one)
 				continue
 			}
 			to, known := fields[f.name]
 			if !known {
-				r.fault(f.at, join(label, f.name), "this version knows no such key").Suggestion = Nearest(f.name, []string{"name", "url", "by", "lock", "upload", "read"})
+				r.fault(f.at, join(label, f.name), "this version knows no such key").Suggestion = Nearest(f.name, []string{"name", "url", "by", "lock", "upload", "read", "storage_class"})
 				continue
 			}
 			value, err := r.scalar(f.value)
@@ -178,17 +209,18 @@ func (r *reader) copies(e entry, s scope) {
 	}
 }
 
-// copyLimit reads what stands below upload or read of a copy.
-func (r *reader) copyLimit(e entry, label string, one *Copy) {
+// belowCopy reads a mapping below a copy.
+func (r *reader) belowCopy(e entry, label string, one *Copy) {
 	for _, f := range r.mapping(e.value, join(label, e.name)) {
-		to, key := one.limit(e.name+"."+f.name), join(join(label, e.name), f.name)
-		if to == nil {
-			r.fault(f.at, key, "this version knows no such key").Suggestion = Nearest(f.name, []string{"rate_limit"})
+		key := join(join(label, e.name), f.name)
+		to, known, near := copySettingAt(e.name + "." + f.name)
+		if !known {
+			r.fault(f.at, key, "this version knows no such key").Suggestion = Nearest(f.name, near)
 			continue
 		}
 		value, err := r.scalar(f.value)
 		if err == nil {
-			*to, err = ParseLimit(value)
+			err = to.set(one, value)
 		}
 		if err != nil {
 			r.fault(f.value.GetToken(), key, err.Error())

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
 	"github.com/pgark/pgark/storage"
 )
 
@@ -49,8 +51,26 @@ type Options struct {
 	KMSKeyID string
 	// StorageClass of new objects, such as STANDARD_IA.
 	StorageClass string
+	// Classes are those of some new objects, which have none of StorageClass; nil has none.
+	Classes Classes
 	// Lock is that of every new object; the zero value leaves them to the bucket's default. It is no part of the URL.
 	Lock storage.Lock
+}
+
+// Classes tells which storage class a new object is to have.
+type Classes interface {
+	// ClassOf returns "" for the class that is for all objects.
+	ClassOf(key storage.Key) string
+}
+
+// classOf is the storage class of a new object; empty for the bucket's own.
+func (o Options) classOf(key storage.Key) types.StorageClass {
+	if o.Classes != nil {
+		if class := o.Classes.ClassOf(key); class != "" {
+			return types.StorageClass(class)
+		}
+	}
+	return types.StorageClass(o.StorageClass)
 }
 
 // PathStyle is how a request names its bucket.

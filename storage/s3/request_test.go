@@ -6,9 +6,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 
+	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/storage/s3"
 )
 
@@ -120,5 +122,39 @@ func put(t *testing.T, s *s3.Store) {
 	}
 	if err := u.Abort(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// suffixed gives keys that end alike a class of their own.
+type suffixed map[string]string
+
+func (s suffixed) ClassOf(key storage.Key) string { return s[string(key[len(key)-1:])] }
+
+func TestStorageClassOfEachObject(t *testing.T) {
+	endpoint, created := recordingServer(t)
+	t.Setenv("AWS_ACCESS_KEY_ID", "A")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "S")
+	t.Setenv("AWS_CONFIG_FILE", "/dev/null")
+	for _, of := range []struct{ key, want string }{{"x", "STANDARD_IA"}, {"y", "GLACIER_IR"}} { // put at once and in parts; the class of the URL is for the others
+		options, err := s3.ParseURL("s3://bucket?storage_class=ONEZONE_IA&endpoint=" + endpoint)
+		if err != nil {
+			t.Fatal(err)
+		}
+		options.Classes = suffixed{of.key: of.want}
+		s, err := s3.Open(t.Context(), options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := len(created())
+		put(t, s)
+		got := []string{}
+		for _, h := range created()[before:] {
+			got = append(got, h.Get("X-Amz-Storage-Class"))
+		}
+		want := []string{"ONEZONE_IA", "ONEZONE_IA"}
+		want[of.key[0]-'x'] = of.want
+		if !slices.Equal(got, want) {
+			t.Errorf("class of %s: got %v, want %v", of.key, got, want)
+		}
 	}
 }

@@ -91,7 +91,7 @@ func (s *Store) put(ctx context.Context, key storage.Key, o object) error {
 		ChecksumCRC64NVME:         s.checksum(sum),
 		ServerSideEncryption:      types.ServerSideEncryption(s.options.SSEType),
 		SSEKMSKeyId:               optional(s.options.KMSKeyID),
-		StorageClass:              types.StorageClass(s.options.StorageClass),
+		StorageClass:              s.options.classOf(key),
 		ObjectLockMode:            lock.mode,
 		ObjectLockRetainUntilDate: lock.until,
 	}, s.withBody)

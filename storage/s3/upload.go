@@ -81,7 +81,7 @@ func (s *Store) begin(ctx context.Context, key storage.Key) (*upload, error) {
 		Key:                       s.name(key),
 		ServerSideEncryption:      types.ServerSideEncryption(s.options.SSEType),
 		SSEKMSKeyId:               optional(s.options.KMSKeyID),
-		StorageClass:              types.StorageClass(s.options.StorageClass),
+		StorageClass:              s.options.classOf(key),
 		ObjectLockMode:            lock.mode,
 		ObjectLockRetainUntilDate: lock.until,
 	}

@@ -159,7 +159,7 @@ func (s *Store) RenewVersion(ctx context.Context, version storage.Info) error {
 		MetadataDirective:         types.MetadataDirectiveReplace, // a copy onto itself must change something, and there is none
 		ServerSideEncryption:      types.ServerSideEncryption(s.options.SSEType),
 		SSEKMSKeyId:               optional(s.options.KMSKeyID),
-		StorageClass:              types.StorageClass(s.options.StorageClass),
+		StorageClass:              s.options.classOf(version.Key),
 		ObjectLockMode:            lock.mode,
 		ObjectLockRetainUntilDate: lock.until,
 	})
