@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,8 @@ type PruneOptions struct {
 	Remove bool
 	// Sparing refuses to remove most base backups of a cluster: retention.ErrTooMuch.
 	Sparing bool
+	// As is the name of the repository that alone is pruned, where the configuration that names it was cut down to it; empty otherwise.
+	As string
 	// Show, if not nil, is given the plan of each repository before anything is deleted there.
 	Show func(retention.RepositoryReport)
 	// Progress, if not nil, is called after each deletion in a repository.
@@ -53,6 +56,7 @@ func Prune(ctx context.Context, c config.Cluster, so StoreOptions, o PruneOption
 		if one.byBucket {
 			continue
 		}
+		one.name = cmp.Or(o.As, one.name)
 		err := errs[i]
 		switch {
 		case err != nil:
@@ -86,7 +90,7 @@ func policyFor(c config.Cluster) (retention.Policy, error) {
 	}
 	r := c.Retain
 	return retention.Policy{
-		Window: r.Window, Daily: r.Daily, Weekly: r.Weekly, Monthly: r.Monthly, Yearly: r.Yearly, MinBackups: r.MinBackups, Grace: r.Grace, Zone: zone,
+		Window: r.Window, Daily: r.Daily, Weekly: r.Weekly, Monthly: r.Monthly, Yearly: r.Yearly, MinBackups: r.MinBackups, Grace: r.Grace, Reread: c.Verify.Since, Zone: zone,
 	}, nil
 }
 
@@ -94,7 +98,7 @@ func pruneOne(ctx context.Context, one place, r *repository.Repository, policy r
 	now := time.Now()
 	var locks *retention.LocksReport
 	plan, removed, err := retention.Prune(ctx, r, retention.Options{
-		Policy: policy, Now: now, Remove: o.Remove, Sparing: o.Sparing, Lock: one.lock,
+		Policy: policy, Place: retention.Place{Name: one.name, ID: identity(one.url)}, Now: now, Remove: o.Remove, Sparing: o.Sparing, Lock: one.lock,
 		Locked: func(e retention.Extended) {
 			if !e.Lock.IsZero() {
 				locks = retention.DescribeLocks(e)

@@ -63,8 +63,8 @@ type Reading struct {
 	Damaged      int64     // objects that were damaged, missing or different, healed ones among them
 	Marker       Sum       // of pgark.json; zero if it was not right
 	Timelines    []Seen
-	// Read are the objects that were read and found right, in any order.
-	Read []Fingerprint
+	// Read are the objects that were read and found right, in any order, and Wrong those that were damaged, as they lay there.
+	Read, Wrong []Fingerprint
 }
 
 // readingJSON is the content of the record.
@@ -81,6 +81,7 @@ type readingJSON struct {
 	Marker    Sum          `json:"marker,omitzero"`
 	Timelines []Seen       `json:"timelines"`
 	Read      []byte       `json:"read"`
+	Wrong     []byte       `json:"wrong,omitempty"`
 }
 
 var errReadingField = errors.New("field out of range")
@@ -97,8 +98,8 @@ func (r *Reading) validate() error {
 		return bad("length of place", len(r.Place))
 	case r.Objects < 0 || r.Bytes < 0 || r.Damaged < 0:
 		return bad("count below", 0)
-	case len(r.Read) > MostFingerprints:
-		return bad("number of objects", len(r.Read))
+	case len(r.Read) > MostFingerprints || len(r.Wrong) > MostFingerprints:
+		return bad("number of objects", max(len(r.Read), len(r.Wrong)))
 	}
 	return nil
 }
@@ -111,15 +112,32 @@ func (r *Reading) encode(id wal.SystemID) ([]byte, error) {
 	second := func(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
 	j := readingJSON{
 		Format: Format, SystemID: id, Place: r.Place, Began: second(r.Began), Ended: second(r.Ended), Deep: r.Deep, Objects: r.Objects,
-		Bytes: r.Bytes, Damaged: r.Damaged, Marker: r.Marker, Timelines: r.Timelines, Read: make([]byte, 0, 8*len(r.Read)),
+		Bytes: r.Bytes, Damaged: r.Damaged, Marker: r.Marker, Timelines: r.Timelines, Read: packed(r.Read), Wrong: packed(r.Wrong),
 	}
 	if j.Timelines == nil {
 		j.Timelines = []Seen{}
 	}
-	for _, f := range slices.Sorted(slices.Values(r.Read)) {
-		j.Read = binary.BigEndian.AppendUint64(j.Read, uint64(f))
-	}
 	return sealRecord(j)
+}
+
+// packed returns fingerprints as a record has them.
+func packed(all []Fingerprint) []byte {
+	b := make([]byte, 0, 8*len(all))
+	for _, f := range slices.Sorted(slices.Values(all)) {
+		b = binary.BigEndian.AppendUint64(b, uint64(f))
+	}
+	return b
+}
+
+// unpacked is the reverse.
+func unpacked(b []byte) (all []Fingerprint, err error) {
+	if len(b)%8 != 0 {
+		return nil, fmt.Errorf("%w: %d bytes of fingerprints", errReadingField, len(b))
+	}
+	for ; len(b) > 0; b = b[8:] {
+		all = append(all, Fingerprint(binary.BigEndian.Uint64(b)))
+	}
+	return all, nil
 }
 
 // parseReading reads the content of a record, verifies its hash and validates it. Fields it does not know are passed over.
@@ -128,15 +146,16 @@ func parseReading(id wal.SystemID, text []byte) (Reading, error) {
 	if err := openRecord(id, text, &j, errReadingField); err != nil {
 		return Reading{}, err
 	}
-	if len(j.Read)%8 != 0 {
-		return Reading{}, fmt.Errorf("%w: %d bytes of fingerprints", errReadingField, len(j.Read))
-	}
 	r := Reading{
 		Place: j.Place, Began: j.Began, Ended: j.Ended, Deep: j.Deep, Objects: j.Objects, Bytes: j.Bytes, Damaged: j.Damaged,
 		Marker: j.Marker, Timelines: j.Timelines,
 	}
-	for b := j.Read; len(b) > 0; b = b[8:] {
-		r.Read = append(r.Read, Fingerprint(binary.BigEndian.Uint64(b)))
+	var err error
+	if r.Read, err = unpacked(j.Read); err != nil {
+		return Reading{}, err
+	}
+	if r.Wrong, err = unpacked(j.Wrong); err != nil {
+		return Reading{}, err
 	}
 	return r, r.validate()
 }
@@ -210,6 +229,11 @@ func (c *Cluster) Readings(ctx context.Context, place string, since time.Time) (
 		}
 	}
 	return all, errors.Join(errs...)
+}
+
+// Reading reads the record of a verification that was listed. The error wraps storage.ErrNotFound if it is gone, or is a *CorruptError.
+func (c *Cluster) Reading(ctx context.Context, o Object) (Reading, error) {
+	return c.readReading(ctx, o.Key)
 }
 
 func (c *Cluster) readReading(ctx context.Context, key storage.Key) (Reading, error) {

@@ -12,7 +12,9 @@ import (
 
 	"github.com/pgark/pgark/compression"
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/retention"
 	"github.com/pgark/pgark/storage/memory"
+	"github.com/pgark/pgark/verify"
 	"github.com/pgark/pgark/wal"
 )
 
@@ -20,6 +22,9 @@ import (
 // failover in the middle. Backups have the number of their day.
 
 const system wal.SystemID = 7312345678901234567
+
+// here is the repository by its names.
+var here = retention.Place{Name: "primary", ID: "memory://"}
 
 const history2 = "1\t0/980000\tno recovery target specified\n"
 
@@ -73,9 +78,13 @@ func makeArchive(t *testing.T) *memory.Store {
 	}
 	must(c.PutBeat(t.Context(), repository.Beat{Time: time.Now(), Timeline: 2, LSN: segSize.Range(16).End}))
 	_, err = c.PutDrill(t.Context(), repository.Drill{
-		ID: backupID(1), Started: time.Now(), Ended: time.Now(), Result: repository.DrillPassed, Backup: backupID(2), Target: repository.DrillTarget{Time: time.Now()},
+		ID: backupID(1), Repository: here.Name, Started: time.Now(), Ended: time.Now(), Result: repository.DrillPassed, Backup: backupID(2), Target: repository.DrillTarget{Time: time.Now()},
 	}, nil)
 	must(err)
+	verified, err := verify.Run(t.Context(), []verify.Place{{Name: here.Name, ID: here.ID, Store: store}}, verify.Options{SystemID: system})
+	if must(err); verified.Verdict != verify.Sound {
+		t.Fatalf("made up: %+v", verified)
+	}
 	return store
 }
 

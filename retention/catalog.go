@@ -17,6 +17,8 @@ type Policy struct {
 	MinBackups int
 	// Grace is how long something stays after nothing needs it: who began to read it before may go on for so long without a hold.
 	Grace time.Duration
+	// Reread is how long a verification does not read again what the one before found right.
+	Reread time.Duration
 	// Zone is where days, weeks, months and years begin; nil is UTC.
 	Zone *time.Location
 }
@@ -38,7 +40,7 @@ type Cluster struct {
 	Holds       []Hold
 	Drills      []Drill
 	Beats       []repository.Object // ascending by what their names say
-	Readings    []repository.Object // records of verifications, likewise
+	Readings    []Reading           // records of verifications, likewise
 	Others      []repository.Object // histories, gap records, records of synchronous mode, pins
 	Expiry      repository.Expiry   // what was let go before
 }
@@ -51,8 +53,12 @@ type Backup struct {
 	Objects []repository.Object
 	// Whole says that all its objects are there, as long as they should be.
 	Whole bool
-	// Proved is when a drill that passed restored it last, zero if none did.
-	Proved time.Time
+	// Proved is when a drill that passed restored it last from this repository alone, Restored from whichever; zero if none did.
+	Proved, Restored time.Time
+	// Verified is since when every object of it is known to be right here: the earliest of the last verifications of each; zero if any was not read.
+	Verified time.Time
+	// Wrong says that the last verification of an object of it found that damaged.
+	Wrong bool
 }
 
 // Unfinished is what lies under the id of a backup without a record: one that is being taken or copied, one that failed, or one that was let go
@@ -61,6 +67,14 @@ type Unfinished struct {
 	ID      string
 	Newest  time.Time // of its objects
 	Objects []repository.Object
+}
+
+// Reading is the record of a verification.
+type Reading struct {
+	Object repository.Object
+	Place  string // that was read; "" if the record cannot be read
+	// Newest says that it is of the last verification of its place.
+	Newest bool
 }
 
 // Hold is that of somebody who reads.
@@ -77,6 +91,7 @@ type Drill struct {
 	ID      string
 	Backup  string
 	Passed  bool
+	Here    bool // it restored from this repository alone
 	Made    time.Time
 	Objects []repository.Object // the report first
 }

@@ -36,7 +36,7 @@ func newLineage(c *Cluster, now time.Time) *lineage {
 		l.backups = append(l.backups, b)
 		span := wal.Range{Start: b.StartLSN, End: b.StopLSN}
 		covered := l.covered[b.Timeline]
-		l.sound[b.ID] = b.Whole && b.Good() && (covered != nil && covered.Covers(span) || span.Empty())
+		l.sound[b.ID] = b.Whole && b.Good() && !b.Wrong && (covered != nil && covered.Covers(span) || span.Empty())
 	}
 	l.settle(now)
 	slices.SortFunc(l.backups, func(a, b *Backup) int {
@@ -202,6 +202,60 @@ func (l *lineage) anchor(h wal.History, since time.Time) *Backup {
 		}
 	}
 	return best
+}
+
+// spare returns where the window begins too, because the anchor may be worse than it looks: the newest backup before it that was proved or verified since then; where there is
+// none, the one before it. It is nil for an anchor that was proved or verified itself, and where no WAL leads from an earlier backup to it.
+func (l *lineage) spare(h wal.History, anchor *Backup, since, proofs time.Time) *Backup {
+	proved := func(b *Backup) bool { return b.Proved.After(proofs) || b.Verified.After(proofs) }
+	if proved(anchor) {
+		return nil
+	}
+	spans := map[wal.TimelineID][]wal.Range{}
+	for tli, covered := range l.covered {
+		spans[tli] = covered.Spans
+	}
+	along := repository.AlongHistory(h, l.SegmentSize, spans)
+	var before, best *Backup
+	for _, b := range l.backups {
+		leads := along.Covers(wal.Range{Start: b.StartLSN, End: anchor.StartLSN})
+		if !l.sound[b.ID] || l.settled[b.ID].After(since) || !onPath(h, b) || b.StartLSN >= anchor.StartLSN || !leads {
+			continue
+		}
+		if before == nil || before.StartLSN < b.StartLSN {
+			before = b
+		}
+		if proved(b) && (best == nil || best.StartLSN < b.StartLSN) {
+			best = b
+		}
+	}
+	if best == nil {
+		return before
+	}
+	return best
+}
+
+// proved returns the backups that drills proved last: of this repository, or where none did that of whichever, since copies of one backup are alike; the last one, and the
+// last one that is sound.
+func (l *lineage) proved() []*Backup {
+	for _, at := range []func(*Backup) time.Time{func(b *Backup) time.Time { return b.Proved }, func(b *Backup) time.Time { return b.Restored }} {
+		var last, sound *Backup
+		for _, b := range l.backups {
+			if at(b).IsZero() {
+				continue
+			}
+			if last == nil || at(b).After(at(last)) {
+				last = b
+			}
+			if l.sound[b.ID] && (sound == nil || at(b).After(at(sound))) {
+				sound = b
+			}
+		}
+		if last != nil {
+			return slices.DeleteFunc([]*Backup{last, sound}, func(b *Backup) bool { return b == nil })
+		}
+	}
+	return nil
 }
 
 // present is the timeline that the server is on, as far as the repository tells: that of which something was stored last.

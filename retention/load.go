@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -17,16 +19,22 @@ const looks = 4
 // ErrIncomplete says that a list of the repository left out what is there. Nothing is decided by it.
 var ErrIncomplete = errors.New("the list of the repository is not complete")
 
-// Load reads what a repository holds. Whatever cannot be read is an error, a *repository.CorruptError among them: nothing may be decided by the rest.
+// Place says which repository it is that is read.
+type Place struct {
+	Name string // in the configuration: what the reports of drills call it
+	ID   string // in the records of verifications: verify.Place
+}
+
+// Load reads what the repository of a place holds. Whatever cannot be read is an error, a *repository.CorruptError among them: nothing may be decided by the rest.
 // Of the data of backups names and sizes are looked at.
-func Load(ctx context.Context, r *repository.Repository) (*Catalog, error) {
+func Load(ctx context.Context, r *repository.Repository, place Place) (*Catalog, error) {
 	ids, err := r.Clusters(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("take stock: %w", err)
 	}
 	c := &Catalog{}
 	for _, id := range ids {
-		one, err := loadCluster(ctx, r.Cluster(id))
+		one, err := loadCluster(ctx, r.Cluster(id), place)
 		if err != nil {
 			return nil, fmt.Errorf("take stock of cluster %s: %w", id, err)
 		}
@@ -43,7 +51,7 @@ type shelves struct {
 	drillID []string
 }
 
-func loadCluster(ctx context.Context, r *repository.Cluster) (Cluster, error) {
+func loadCluster(ctx context.Context, r *repository.Cluster, place Place) (Cluster, error) {
 	c := Cluster{SystemID: r.SystemID()}
 	s := shelves{folders: map[string][]repository.Object{}, drills: map[string][]repository.Object{}}
 	for o, err := range r.Stock(ctx) {
@@ -68,10 +76,13 @@ func loadCluster(ctx context.Context, r *repository.Cluster) (Cluster, error) {
 	if c.Holds, err = listHolds(ctx, r); err != nil {
 		return c, err
 	}
-	if err := c.loadDrills(ctx, r, &s); err != nil {
+	if err := c.loadDrills(ctx, r, &s, place); err != nil {
 		return c, err
 	}
 	if err := c.loadBackups(ctx, r, &s); err != nil {
+		return c, err
+	}
+	if err := c.loadReadings(ctx, r, place); err != nil {
 		return c, err
 	}
 	return c, c.check(ctx, r, &s)
@@ -95,7 +106,7 @@ func (c *Cluster) shelve(s *shelves, o repository.Object) {
 	case repository.ClassBeat:
 		c.Beats = append(c.Beats, o)
 	case repository.ClassReading:
-		c.Readings = append(c.Readings, o)
+		c.Readings = append(c.Readings, Reading{Object: o})
 	case repository.ClassHistory, repository.ClassGap, repository.ClassSync, repository.ClassPin:
 		c.Others = append(c.Others, o)
 	case repository.ClassMarker, repository.ClassExpiry, repository.ClassHold: // the first two stay, and holds are listed last
@@ -122,7 +133,7 @@ func listHolds(ctx context.Context, r *repository.Cluster) ([]Hold, error) {
 }
 
 // loadDrills reads the reports. Names without a report belong to a drill that was broken off, or let go halfway.
-func (c *Cluster) loadDrills(ctx context.Context, r *repository.Cluster, s *shelves) error {
+func (c *Cluster) loadDrills(ctx context.Context, r *repository.Cluster, s *shelves, place Place) error {
 	reports, err := r.Drills(ctx, 0)
 	if err != nil {
 		return err
@@ -133,7 +144,7 @@ func (c *Cluster) loadDrills(ctx context.Context, r *repository.Cluster, s *shel
 	}
 	for _, id := range s.drillID {
 		report := read[id]
-		one := Drill{ID: id, Backup: report.Backup, Passed: report.Result == repository.DrillPassed}
+		one := Drill{ID: id, Backup: report.Backup, Passed: report.Result == repository.DrillPassed, Here: report.Repository == place.Name}
 		for _, o := range s.drills[id] {
 			if o.Modified.After(one.Made) {
 				one.Made = o.Modified
@@ -181,13 +192,80 @@ func (c *Cluster) loadBackups(ctx context.Context, r *repository.Cluster, s *she
 			continue
 		}
 		for _, d := range c.Drills {
-			if d.Passed && d.Backup == id && d.Made.After(found[i].Proved) {
-				found[i].Proved = d.Made
+			if d.Passed && d.Backup == id {
+				found[i].Restored = later(found[i].Restored, d.Made)
+			}
+			if d.Passed && d.Backup == id && d.Here {
+				found[i].Proved = later(found[i].Proved, d.Made)
 			}
 		}
 		c.Backups = append(c.Backups, found[i])
 	}
 	return nil
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// loadReadings reads what verifications of this place found of the base backups. A record that cannot be read proves nothing.
+func (c *Cluster) loadReadings(ctx context.Context, r *repository.Cluster, place Place) error {
+	right := map[repository.Fingerprint]time.Time{} // of the objects of backups: when each was found right last; zero if it was not, or was found wrong since
+	wrong := map[repository.Fingerprint]time.Time{} // the end of the verification that found it so, if none found it right since; of one second nothing tells which was the last
+	for i := range c.Backups {
+		for _, o := range data(c.Backups[i].Objects) {
+			right[repository.FingerprintOf(place.ID, o)] = time.Time{}
+		}
+	}
+	newest := map[string]time.Time{} // by place, when the last verification began
+	began := make([]time.Time, len(c.Readings))
+	for i := range c.Readings { // by the time they ended
+		one := &c.Readings[i]
+		read, err := r.Reading(ctx, one.Object)
+		if errors.Is(err, storage.ErrNotFound) || err != nil && repository.OnlyUnreadable(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		one.Place, began[i] = read.Place, read.Began
+		newest[read.Place] = later(newest[read.Place], read.Began)
+		if read.Place != place.ID {
+			continue
+		}
+		for _, f := range read.Wrong {
+			if _, ours := right[f]; ours {
+				right[f], wrong[f] = time.Time{}, read.Ended
+			}
+		}
+		for _, f := range read.Read {
+			if _, ours := right[f]; ours && !wrong[f].Equal(read.Ended) {
+				right[f], wrong[f] = one.Object.Modified, time.Time{}
+			}
+		}
+	}
+	for i := range c.Readings {
+		c.Readings[i].Newest = c.Readings[i].Place != "" && began[i].Equal(newest[c.Readings[i].Place])
+	}
+	for i := range c.Backups {
+		b := &c.Backups[i]
+		for n, o := range data(b.Objects) {
+			f := repository.FingerprintOf(place.ID, o)
+			if at := right[f]; n == 0 || at.Before(b.Verified) {
+				b.Verified = at
+			}
+			b.Wrong = b.Wrong || !wrong[f].IsZero()
+		}
+	}
+	return nil
+}
+
+// data are the objects of a backup but for its record, which every verification reads.
+func data(objects []repository.Object) []repository.Object {
+	return slices.DeleteFunc(slices.Clone(objects), func(o repository.Object) bool { return o.Class == repository.ClassRecord })
 }
 
 func recordIn(folder []repository.Object) (repository.Object, bool) {

@@ -3,6 +3,7 @@ package retention
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -151,8 +152,8 @@ func (c *Cluster) objects() []repository.Object {
 	for _, h := range c.Holds {
 		all = append(all, h.Object)
 	}
-	for _, some := range [][]repository.Object{c.Beats, c.Readings, c.Others} {
-		all = append(all, some...)
+	for _, r := range c.Readings {
+		all = append(all, r.Object)
 	}
-	return all
+	return slices.Concat(all, c.Beats, c.Others)
 }

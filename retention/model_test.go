@@ -51,7 +51,8 @@ type world struct {
 	systems []*made
 	log     []position
 	reads   []reading
-	keys    int // WAL objects that were put
+	rotten  map[string]bool // backups whose bytes are not what was put, or that are forged
+	keys    int             // WAL objects that were put
 }
 
 // reading is a restore that somebody has begun: from a backup to a position.
@@ -71,7 +72,7 @@ type made struct {
 }
 
 func newWorld(seed uint64) *world {
-	w := &world{random: rand.New(rand.NewPCG(seed, 0x70676172)), now: dawn}
+	w := &world{random: rand.New(rand.NewPCG(seed, 0x70676172)), now: dawn, rotten: map[string]bool{}}
 	w.upgrade()
 	for range 20 + w.random.IntN(60) {
 		w.step()
@@ -112,11 +113,29 @@ func (w *world) step() {
 	case n < 95 && len(c.Backups) > 0:
 		w.read(c)
 	case n < 98 && len(c.Backups) > 0:
-		b := &c.Backups[w.random.IntN(len(c.Backups))]
-		b.Proved = w.stored()
+		w.verify(c)
 	case len(c.WAL) > 0: // damage
 		i := w.random.IntN(len(c.WAL))
 		c.WAL = slices.Delete(c.WAL, i, i+1)
+	}
+}
+
+// verify has a drill prove a backup, of this repository or of another, or a verification read all of them.
+func (w *world) verify(c *made) {
+	if w.chance(50) {
+		for i := range c.Backups {
+			b := &c.Backups[i]
+			if b.Wrong = w.rotten[b.ID]; !b.Wrong {
+				b.Verified = w.stored()
+			}
+		}
+		return
+	}
+	if b := &c.Backups[w.random.IntN(len(c.Backups))]; !w.rotten[b.ID] {
+		b.Restored = w.stored()
+		if w.chance(60) {
+			b.Proved = b.Restored
+		}
 	}
 }
 
@@ -176,6 +195,7 @@ func (w *world) backup(c *made) {
 	if w.chance(5) {
 		b.KeptUntil = w.now.Add(w.hours(24 * 60))
 	}
+	w.rotten[b.ID] = w.chance(10)
 	b.Objects = []repository.Object{{Key: storage.Key(b.ID), Class: repository.ClassRecord, Size: 1, Backup: b.ID}}
 	c.Backups = append(c.Backups, b)
 }
@@ -299,7 +319,7 @@ func (o *oracle) holds(tli wal.TimelineID, from, to wal.LSN) bool {
 
 // from reports whether the backup can be brought to lsn on a timeline.
 func (o *oracle) from(b *retention.Backup, tli wal.TimelineID, lsn wal.LSN) bool {
-	if !b.Whole || b.Checksums == repository.ChecksumsFailed || b.StopLSN > lsn {
+	if !b.Whole || b.Wrong || b.Checksums == repository.ChecksumsFailed || b.StopLSN > lsn {
 		return false
 	}
 	reached := false
@@ -317,8 +337,9 @@ func (o *oracle) from(b *retention.Backup, tli wal.TimelineID, lsn wal.LSN) bool
 	return reached
 }
 
-func (o *oracle) restorable(p position) bool {
-	return slices.ContainsFunc(o.backups, func(b retention.Backup) bool { return o.from(&b, p.tli, p.lsn) })
+// restorable reports whether any of the backups that count can be brought to a position.
+func (o *oracle) restorable(p position, counts func(*retention.Backup) bool) bool {
+	return slices.ContainsFunc(o.backups, func(b retention.Backup) bool { return counts(&b) && o.from(&b, p.tli, p.lsn) })
 }
 
 // reads reports whether a restore that was begun can be ended.
@@ -332,11 +353,21 @@ func (o *oracle) consistent(id string) bool {
 }
 
 // tally is how much was tried.
-type tally struct{ instants, removed, pinned, read atomic.Int64 }
+type tally struct{ instants, proved, removed, pinned, read atomic.Int64 }
+
+// right reports whether a backup is what it looks like.
+func (w *world) right(b *retention.Backup) bool { return !w.rotten[b.ID] }
+
+// proved reports whether somebody found that out, not long ago.
+func (w *world) proved(b *retention.Backup) bool {
+	late := w.now.Add(-20 * 24 * time.Hour)
+	return w.right(b) && (b.Proved.After(late) || b.Verified.After(late))
+}
 
 // judge carries out the plan and returns what was lost that must not be. Gone may hold more than the plan names.
 func (w *world) judge(c *retention.Catalog, p retention.Policy, gone map[int]map[storage.Key]bool, t *tally) []string {
 	var wrong []string
+	looks := func(*retention.Backup) bool { return true }
 	since := w.now.Add(-p.Window)
 	readers := slices.DeleteFunc(slices.Clone(c.Clusters[len(c.Clusters)-1].Holds), func(h retention.Hold) bool { return h.Reads.Backup != "" })
 	for i, s := range w.systems {
@@ -351,11 +382,17 @@ func (w *world) judge(c *retention.Catalog, p retention.Policy, gone map[int]map
 			if at.system != i || !until.After(since) && !slices.ContainsFunc(readers, func(h retention.Hold) bool { return i == len(w.systems)-1 && until.After(h.From.Add(-p.Window)) }) {
 				continue
 			}
-			if !before.restorable(at) {
+			// What looks right stays restorable from what looks right, and what somebody proved or verified from what is right.
+			if before.restorable(at, w.proved) {
+				if t.proved.Add(1); !after.restorable(at, w.right) {
+					wrong = append(wrong, fmt.Sprintf("system %d: all that is right for %s, timeline %d, %s", i, at.at.Format(time.DateTime), at.tli, at.lsn))
+				}
+			}
+			if !before.restorable(at, looks) {
 				continue
 			}
 			t.instants.Add(1)
-			if !after.restorable(at) {
+			if !after.restorable(at, looks) {
 				wrong = append(wrong, fmt.Sprintf("system %d: %s, timeline %d, %s", i, at.at.Format(time.DateTime), at.tli, at.lsn))
 			}
 		}
@@ -384,7 +421,10 @@ func (w *world) judge(c *retention.Catalog, p retention.Policy, gone map[int]map
 	last := w.current()
 	before, after := newOracle(last, nil), newOracle(last, gone[len(w.systems)-1])
 	proved := slices.MaxFunc(append(slices.Clone(last.Backups), retention.Backup{}), func(a, b retention.Backup) int { return a.Proved.Compare(b.Proved) })
-	if !proved.Proved.IsZero() && before.consistent(proved.ID) && !after.consistent(proved.ID) {
+	if proved.Proved.IsZero() { // here: then elsewhere
+		proved = slices.MaxFunc(append(slices.Clone(last.Backups), retention.Backup{}), func(a, b retention.Backup) int { return a.Restored.Compare(b.Restored) })
+	}
+	if !proved.Restored.IsZero() && before.consistent(proved.ID) && !after.consistent(proved.ID) {
 		wrong = append(wrong, "proved "+proved.ID)
 	}
 	least, left := 0, 0
@@ -459,9 +499,9 @@ func TestHistories(t *testing.T) {
 		})
 	}
 	workers.Wait()
-	t.Logf("%d histories: %d instants, %d pins and %d readers looked at, %d objects let go; %d of %d worse plans seen through",
-		count, sum.instants.Load(), sum.pinned.Load(), sum.read.Load(), sum.removed.Load(), sabotaged.Load()-blind.Load(), sabotaged.Load())
-	if n := int64(count); sum.instants.Load() < 5*n || sum.removed.Load() < 5*n || sum.read.Load() < n/50 || sabotaged.Load() < n/20 || 3*(sabotaged.Load()-blind.Load()) < sabotaged.Load() {
+	t.Logf("%d histories: %d instants (%d from what was proved), %d pins and %d readers looked at, %d objects let go; %d of %d worse plans seen through",
+		count, sum.instants.Load(), sum.proved.Load(), sum.pinned.Load(), sum.read.Load(), sum.removed.Load(), sabotaged.Load()-blind.Load(), sabotaged.Load())
+	if n := int64(count); sum.instants.Load() < 5*n || sum.removed.Load() < 5*n || sum.read.Load() < n/50 || sum.proved.Load() < n || sabotaged.Load() < n/20 || 3*(sabotaged.Load()-blind.Load()) < sabotaged.Load() {
 		t.Error("too little was tried for this to say anything")
 	}
 }

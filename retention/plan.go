@@ -17,6 +17,7 @@ type Reason string
 // The reasons to keep a backup, the strongest first, and those to let something go.
 const (
 	KeptWindow  Reason = "window"       // an instant of the window may need it
+	KeptSpare   Reason = "spare"        // the window begins there too: the newer one was neither proved nor verified
 	KeptPin     Reason = "pin"          // somebody pinned it
 	KeptProof   Reason = "proof"        // it is the last one that a drill proved
 	KeptLeast   Reason = "min_backups"  // there would be too few
@@ -38,7 +39,7 @@ const (
 const (
 	// abandoned is how long nothing must have come to a backup without a record before it is one that failed.
 	abandoned = 7 * 24 * time.Hour
-	// readingsKept is how long the records of verifications are kept at least: what they say was read is not read again for so long.
+	// readingsKept is how long the records of verifications are kept at least, and what they and drills prove counts.
 	readingsKept = 31 * 24 * time.Hour
 )
 
@@ -155,7 +156,9 @@ func (k *keeper) cluster(l *lineage) ClusterPlan {
 	if plan.Retired && plan.empty() && len(plan.Unfinished) == len(l.Unfinished) {
 		plan.Objects = append(plan.Objects, l.Others...)
 		plan.Objects = append(plan.Objects, l.Beats...)
-		plan.Objects = append(plan.Objects, l.Readings...)
+		for _, r := range l.Readings {
+			plan.Objects = append(plan.Objects, r.Object)
+		}
 		for _, h := range l.Holds {
 			plan.Objects = append(plan.Objects, h.Object)
 		}
@@ -267,7 +270,7 @@ func (k *keeper) needsAt(l *lineage, at time.Time, n *need, keep func(*Backup, R
 			}
 		}
 	}
-	var sound, right, proved, provedSound []*Backup // right: what it lacks, if anything, a copy may have
+	var sound, right []*Backup // right: what it lacks, if anything, a copy may have
 	for _, b := range l.backups {
 		if l.settled[b.ID].After(since) {
 			keep(b, KeptWindow)
@@ -281,12 +284,6 @@ func (k *keeper) needsAt(l *lineage, at time.Time, n *need, keep func(*Backup, R
 		if b.Good() && !b.Made.After(at) {
 			right = append(right, b)
 		}
-		if !b.Proved.IsZero() {
-			proved = append(proved, b)
-		}
-		if !b.Proved.IsZero() && l.sound[b.ID] {
-			provedSound = append(provedSound, b)
-		}
 	}
 	k.policy.calendar(sound, at, keep)
 	k.policy.calendar(right, at, keep)
@@ -298,10 +295,8 @@ func (k *keeper) needsAt(l *lineage, at time.Time, n *need, keep func(*Backup, R
 			keep(b, KeptLeast)
 		}
 	}
-	for _, all := range [][]*Backup{proved, provedSound} {
-		if len(all) > 0 {
-			keep(slices.MaxFunc(all, func(a, b *Backup) int { return a.Proved.Compare(b.Proved) }), KeptProof)
-		}
+	for _, b := range l.proved() {
+		keep(b, KeptProof)
 	}
 }
 
@@ -314,6 +309,10 @@ func (k *keeper) branch(l *lineage, h wal.History, since time.Time, n *need, kee
 	if anchor := l.anchor(h, since); anchor != nil {
 		keep(anchor, KeptWindow)
 		from = l.SegmentSize.Floor(anchor.StartLSN)
+		if spare := l.spare(h, anchor, since, k.proofs()); spare != nil {
+			keep(spare, KeptSpare)
+			from = l.SegmentSize.Floor(spare.StartLSN)
+		}
 	} else {
 		for _, b := range l.backups {
 			if onPath(h, b) {
@@ -333,6 +332,17 @@ func (k *keeper) branch(l *lineage, h wal.History, since time.Time, n *need, kee
 			n.keepWAL(tli, own)
 		}
 	}
+}
+
+// proofs returns since when a backup must have been proved or verified: records of that are kept for as long.
+func (k *keeper) proofs() time.Time {
+	at := k.stored.start(k.now, k.policy.Window)
+	for _, least := range []time.Duration{readingsKept, k.policy.Reread} {
+		if t := k.now.Add(-least); t.Before(at) {
+			at = t
+		}
+	}
+	return at
 }
 
 func parents(h wal.History) []wal.TimelineID {
@@ -444,13 +454,13 @@ func (k *keeper) records(l *lineage, plan *ClusterPlan, oldest time.Time) {
 			plan.Objects = append(plan.Objects, o)
 		}
 	}
-	unread := k.now.Add(-readingsKept)
+	unread := k.proofs()
 	if oldest.Before(unread) {
 		unread = oldest
 	}
-	for _, o := range l.Readings[:max(0, len(l.Readings)-1)] {
-		if o.Modified.Before(unread) {
-			plan.Objects = append(plan.Objects, o)
+	for _, r := range l.Readings {
+		if !r.Newest && r.Object.Modified.Before(unread) {
+			plan.Objects = append(plan.Objects, r.Object)
 		}
 	}
 	for _, h := range l.Holds {

@@ -24,7 +24,7 @@ func story(days ...float64) retention.Cluster {
 		c.WAL = append(c.WAL, repository.Entry{
 			Key: storage.Key(fmt.Sprint("wal", i)), Kind: repository.KindSegment, Timeline: 1, Range: r, Stored: 1, Modified: at(d),
 		})
-		b := retention.Backup{Made: at(d), Whole: true}
+		b := retention.Backup{Made: at(d), Whole: true, Verified: at(d + 1)}
 		b.ID, b.Timeline, b.SegmentSize, b.StartLSN, b.StopLSN = fmt.Sprintf("b%d", i), 1, segSize, r.Start+0x28, r.Start+0x100
 		b.Started, b.Stopped, b.Checksums = at(d), at(d), repository.ChecksumsVerified
 		c.Backups = append(c.Backups, b)
@@ -87,6 +87,31 @@ func TestPlan(t *testing.T) {
 			func(c *retention.Cluster) { c.Backups[0].KeptUntil = at(30) }, window, 9,
 			"b0[pin | b6[window | b7[window | b8[window | b9[window; WAL goes: 5",
 		},
+		"none was proved or verified": {unverified, window, 9, "b5[spare | b6[window | b7[window | b8[window | b9[window; WAL goes: 5"},
+		"one was verified, and the newer ones are forged or rotten for all that is known": {func(c *retention.Cluster) {
+			unverified(c)
+			c.Backups[2].Verified = at(3)
+		}, window, 9, "b2[spare | b6[window | b7[window | b8[window | b9[window; WAL goes: 2"},
+		"one was proved by a drill of this repository": {func(c *retention.Cluster) {
+			unverified(c)
+			c.Backups[2].Proved, c.Backups[2].Restored = at(3), at(3)
+		}, window, 9, "b2[spare proof | b6[window | b7[window | b8[window | b9[window; WAL goes: 2"},
+		"one was proved by a drill of another repository, which says nothing of the bytes here": {func(c *retention.Cluster) {
+			unverified(c)
+			c.Backups[2].Restored = at(3)
+		}, window, 9, "b2[proof | b5[spare | b6[window | b7[window | b8[window | b9[window; WAL goes: 4"},
+		"one was verified, and no WAL leads from it any more": {func(c *retention.Cluster) {
+			unverified(c)
+			c.Backups[2].Verified = at(3)
+			c.WAL = slices.Delete(c.WAL, 4, 5)
+		}, window, 9, "b5[spare | b6[window | b7[window | b8[window | b9[window; WAL goes: 4"},
+		"one was verified two months ago, and none since": {func(c *retention.Cluster) {
+			unverified(c)
+			c.Backups[2].Verified = at(3 - 60)
+		}, window, 9, "b5[spare | b6[window | b7[window | b8[window | b9[window; WAL goes: 5"},
+		"the one that would do was found damaged by a verification": {func(c *retention.Cluster) {
+			c.Backups[6].Verified, c.Backups[6].Wrong = time.Time{}, true
+		}, window, 9, "b5[window | b7[window | b8[window | b9[window; WAL goes: 5"},
 		"the last one that was proved": {
 			func(c *retention.Cluster) { c.Backups[1].Proved, c.Backups[3].Proved = at(4), at(5) }, window, 9,
 			"b3[proof | b6[window | b7[window | b8[window | b9[window; WAL goes: 5",
@@ -142,6 +167,13 @@ func TestPlan(t *testing.T) {
 				t.Errorf("got %s, want %s", got, test.want)
 			}
 		})
+	}
+}
+
+// unverified is a cluster of which nobody verified anything.
+func unverified(c *retention.Cluster) {
+	for i := range c.Backups {
+		c.Backups[i].Verified = time.Time{}
 	}
 }
 

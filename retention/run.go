@@ -37,6 +37,8 @@ type Removed struct {
 // Options say how a repository is pruned.
 type Options struct {
 	Policy Policy
+	// Place is the repository.
+	Place Place
 	// Now is the time that the clock shows.
 	Now time.Time
 	// Remove carries the plan out; without it nothing is written.
@@ -58,7 +60,7 @@ type Options struct {
 // after any, another run goes on where this one ended. The error is ErrChanged, ErrTooMuch or ErrIncomplete, wraps storage.ErrDenied if the credential may not delete, or is
 // one of reading.
 func Prune(ctx context.Context, r *repository.Repository, o Options) (Plan, Removed, error) {
-	first, err := Load(ctx, r)
+	first, err := Load(ctx, r, o.Place)
 	if err != nil {
 		return Plan{}, Removed{}, err
 	}
@@ -82,7 +84,7 @@ func Prune(ctx context.Context, r *repository.Repository, o Options) (Plan, Remo
 	if o.Sparing && plan.tooMuch() {
 		return plan, Removed{}, ErrTooMuch
 	}
-	second, err := Load(ctx, r)
+	second, err := Load(ctx, r, o.Place)
 	if err != nil {
 		return plan, Removed{}, err
 	}

@@ -24,7 +24,7 @@ const day = 24 * time.Hour
 
 // threeDays keeps three days, without any grace.
 func threeDays(till time.Time) retention.Options {
-	return retention.Options{Policy: retention.Policy{Window: 3 * day}, Now: till, Remove: true}
+	return retention.Options{Policy: retention.Policy{Window: 3 * day}, Place: here, Now: till, Remove: true}
 }
 
 func open(t *testing.T, store storage.Store) *repository.Repository {
@@ -191,7 +191,7 @@ func (f *failing) List(ctx context.Context, prefix, after storage.Key) iter.Seq2
 // intact says that all that the plan keeps is there: it can be carried out again at any time, and nothing was lost.
 func intact(t *testing.T, what string, store *memory.Store, plan retention.Plan) {
 	t.Helper()
-	catalog, err := retention.Load(t.Context(), open(t, store))
+	catalog, err := retention.Load(t.Context(), open(t, store), here)
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
@@ -422,6 +422,70 @@ func TestPruneSparesWhatIsRead(t *testing.T) {
 		}
 		readable(t, store)
 	})
+}
+
+// TestPruneUnverified guards I33: where nobody verified the backup with which the window begins, the one before it stays too; and one that a verification found damaged does not count, though all of its
+// objects are there.
+func TestPruneUnverified(t *testing.T) {
+	t.Parallel()
+	store, till := archive(t)
+	o := threeDays(till)
+	o.Remove, o.Place = false, retention.Place{Name: "dr", ID: "file:///srv/dr"}
+	if got, want := fmt.Sprint(kept(prune(t, store, o))), "map[2:[proof] 3:[spare] 4:[window] 5:[window] 6:[window] 7:[window]]"; got != want {
+		t.Errorf("in a copy that nobody verified: kept %s, want %s", got, want)
+	}
+	o.Place = here
+	store.Alter("*/backups/"+backupID(4)+"/base-*", 0, func(b []byte) []byte { b[len(b)-1] ^= 1; return b })
+	if got, want := fmt.Sprint(kept(prune(t, store, o))), "map[2:[proof] 4:[window] 5:[window] 6:[window] 7:[window]]"; got != want {
+		t.Errorf("before the damage was found: kept %s, want %s", got, want)
+	}
+	if _, err := verify.Run(t.Context(), []verify.Place{{Name: here.Name, ID: here.ID, Store: store}}, verify.Options{SystemID: system, Deep: true}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprint(kept(prune(t, store, o))), "map[2:[proof] 3:[window] 5:[window] 6:[window] 7:[window]]"; got != want {
+		t.Errorf("when it was found: kept %s, want %s", got, want)
+	}
+}
+
+// TestReadingsOfEachPlace: of each place the records of the last verification stay, however old they are; a bucket that is copied has those of another place beside its own.
+func TestReadingsOfEachPlace(t *testing.T) {
+	t.Parallel()
+	store, till := archive(t)
+	c := open(t, store).Cluster(system)
+	for _, r := range []struct {
+		place string
+		days  int
+	}{{"a", 3}, {"a", 2}, {"a", 2}, {"b", 5}} {
+		ended := till.AddDate(0, 0, -r.days)
+		if err := c.PutReading(t.Context(), repository.Reading{Place: r.place, Began: ended, Ended: ended}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	catalog, err := retention.Load(t.Context(), open(t, store), here)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for i := range catalog.Clusters[0].Readings {
+		r := &catalog.Clusters[0].Readings[i]
+		r.Object.Modified = till.AddDate(-1, 0, 0)
+		got = append(got, fmt.Sprint(r.Place, " ", r.Newest))
+	}
+	if want := "[b true a false a true a true memory:// true]"; fmt.Sprint(got) != want {
+		t.Errorf("got %v, want %s", got, want)
+	}
+	plan := retention.Make(catalog, threeDays(till).Policy, till)
+	gone := slices.DeleteFunc(retention.Keys(&plan.Clusters[0]), func(k storage.Key) bool { return !strings.Contains(string(k), "/verify/") })
+	if len(gone) != 1 || gone[0] != catalog.Clusters[0].Readings[1].Object.Key {
+		t.Errorf("of the records goes %v", gone)
+	}
+	// A period in which nothing is read twice that is longer than that keeps them for as long.
+	policy := threeDays(till).Policy
+	policy.Reread = 400 * day
+	plan = retention.Make(catalog, policy, till)
+	if slices.ContainsFunc(retention.Keys(&plan.Clusters[0]), func(k storage.Key) bool { return strings.Contains(string(k), "/verify/") }) {
+		t.Error("a record goes that says what need not be read again")
+	}
 }
 
 // atRecord calls then when the expiry record is put.

@@ -42,7 +42,7 @@ func (v *verification) record(ctx context.Context) {
 
 func (v *verification) recordIn(ctx context.Context, p *place) error {
 	r := repository.Reading{
-		Place: p.ID, Began: v.began, Ended: v.Now(), Deep: v.Deep, Objects: p.objects, Bytes: p.bytes, Marker: p.marker, Timelines: v.seen(p),
+		Place: p.ID, Began: v.began, Ended: v.Now(), Deep: v.Deep, Objects: p.objects, Bytes: p.bytes, Marker: p.marker, Timelines: v.seen(p), Wrong: p.wrong,
 	}
 	for _, d := range v.damage {
 		if d.Repository == p.Name {

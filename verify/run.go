@@ -111,6 +111,7 @@ type place struct {
 	objects   int64
 	bytes     int64
 	read      []repository.Fingerprint
+	wrong     []repository.Fingerprint
 	there     map[wal.TimelineID]*repository.Coverage // by what is listed
 	sound     map[wal.TimelineID]*repository.Coverage // by what is right
 	late      map[wal.TimelineID]*repository.Coverage // that it lacks, and may yet get
@@ -277,6 +278,10 @@ func (v *verification) examine(ctx context.Context, p *place, o repository.Objec
 	case errors.As(err, &format):
 		return found{kind: Unreadable, reason: format.Error(), newer: format}, nil
 	case errors.As(err, &corrupt):
+		if p.mu.Lock(); !o.Modified.IsZero() && lasting(o.Class) && len(p.wrong) < repository.MostFingerprints {
+			p.wrong = append(p.wrong, repository.FingerprintOf(p.ID, o))
+		}
+		p.mu.Unlock()
 		return found{kind: Damaged, reason: reasonOf(corrupt)}, nil
 	case errors.Is(err, storage.ErrNotFound):
 		return found{gone: true}, nil
@@ -403,13 +408,18 @@ func (v *verification) recall(ctx context.Context, p *place) error {
 	if err != nil {
 		v.note("%s: %v; what it says was read is read again", p.Name, err)
 	}
+	wrong := map[repository.Fingerprint]time.Time{} // the end of the verification that found it so; of one second nothing tells which was the last
 	for i, r := range readings {
 		p.baseline = &readings[i]
 		if r.Ended.Before(v.began.Add(-v.Since)) {
 			continue
 		}
+		for _, f := range r.Wrong { // though it was right before
+			delete(p.known, f)
+			wrong[f] = r.Ended
+		}
 		for _, f := range r.Read {
-			p.known[f] = true
+			p.known[f] = !wrong[f].Equal(r.Ended)
 		}
 	}
 	return nil

@@ -93,6 +93,22 @@ func TestDamageIsToldUntilItIsHealed(t *testing.T) {
 	}
 }
 
+// TestDamageThatCameLater: what was right once and was found damaged since is read again in each run, though the period in which it need not be has not ended.
+func TestDamageThatCameLater(t *testing.T) {
+	primary, key := archive(t), classes()[repository.ClassPack][0]
+	places := two(primary, nil)[:1]
+	for range 2 {
+		if r := run(t, places, verify.Options{SystemID: system}); r.Verdict != verify.Sound {
+			t.Fatalf("verdict %s", r.Verdict)
+		}
+		primary.Alter(string(key), 0, func(b []byte) []byte { b[500] ^= 1; return b }) // it is not due the second time
+	}
+	primary.Reset()
+	primary.Alter(string(key), 0, func(b []byte) []byte { b[500] ^= 1; return b })
+	checkNamed(t, run(t, places, verify.Options{SystemID: system, Deep: true}), []storage.Key{key})
+	checkNamed(t, run(t, places, verify.Options{SystemID: system}), []storage.Key{key})
+}
+
 // TestBrokenOffRunIsRecorded: the next run goes on where one was broken off.
 func TestBrokenOffRunIsRecorded(t *testing.T) {
 	primary := archive(t)

@@ -30,14 +30,18 @@ func pruneCommand(p *program) *cli.Command {
 
 func prune(s *session) error {
 	c, err := s.clusterWith("")
-	if err == nil && s.cli.String("from") != "" {
-		c, err = s.clusterFrom("")
-	}
 	if err != nil {
 		return err
 	}
+	as := ""
+	if from := s.cli.String("from"); from != "" {
+		as = repositoryName(c, from)
+		if c, err = c.From(from); err != nil {
+			return err
+		}
+	}
 	meter := s.newMeter()
-	o := agent.PruneOptions{Remove: s.yes, Sparing: s.cli.Bool("sparing"), Progress: func(name string, r retention.Removed) {
+	o := agent.PruneOptions{As: as, Remove: s.yes, Sparing: s.cli.Bool("sparing"), Progress: func(name string, r retention.Removed) {
 		meter.show(progress{phase: "prune", done: r.Bytes, text: name + ", " + count(int(r.Objects), "object")})
 	}}
 	if !s.json {
@@ -139,7 +143,7 @@ func retiredText(c retention.ClusterReport) string {
 // reasonText says why a backup is kept.
 func reasonText(reasons []retention.Reason) string {
 	words := map[retention.Reason]string{
-		retention.KeptWindow: "window", retention.KeptPin: "pinned", retention.KeptProof: "the last one that a drill proved", retention.KeptLeast: "min_backups",
+		retention.KeptWindow: "window", retention.KeptSpare: "spare for one that was not verified", retention.KeptPin: "pinned", retention.KeptProof: "the last one that a drill proved", retention.KeptLeast: "min_backups",
 		retention.KeptDaily: "first of its day", retention.KeptWeekly: "first of its week", retention.KeptMonthly: "first of its month",
 		retention.KeptYearly: "first of its year", retention.KeptReader: "somebody reads", retention.KeptGrace: "grace", retention.KeptUnknown: "unknown ancestry",
 	}

@@ -76,13 +76,7 @@ func (d *drilling) withOne(from string, f func() error) error {
 	if d.configured, err = d.whole.From(from); err != nil {
 		return err
 	}
-	switch {
-	case from == d.whole.Repo.URL:
-		from = config.Primary
-	case strings.Contains(from, "://"):
-		from = "url" // the report is kept where others read it
-	}
-	d.options.Repositories = []string{from}
+	d.options.Repositories = []string{repositoryName(d.whole, from)}
 	id, err := d.systemID()
 	if err != nil {
 		return err
@@ -97,6 +91,22 @@ func (d *drilling) withOne(from string, f func() error) error {
 	}
 	d.archive = r.Marker()
 	return f()
+}
+
+// repositoryName is what a repository is called where others read it: by --from, or by the URL of one that is configured.
+func repositoryName(c config.Cluster, from string) string {
+	if from == c.Repo.URL {
+		return config.Primary
+	}
+	for _, one := range c.Copies {
+		if from == one.URL {
+			return one.Name
+		}
+	}
+	if strings.Contains(from, "://") {
+		return "url"
+	}
+	return from
 }
 
 // turnDrills is how many drills are looked through for each repository's last one.
