@@ -73,7 +73,8 @@ func (c copier) pins(ctx context.Context, id wal.SystemID, expired *Expiry) erro
 	return corrupt
 }
 
-// inherit records in to, as let go, what from let go and to does not hold: it cannot come from there any more, and is no damage.
+// inherit records in to, as let go, what from let go and neither holds: it cannot come from there any more, and is no damage. What from holds after all it
+// may yet take back.
 func (c copier) inherit(ctx context.Context, id wal.SystemID) error {
 	from, to := &Cluster{store: c.from, id: id}, &Cluster{store: c.to, id: id}
 	theirs, err := from.Expiry(ctx)
@@ -84,13 +85,29 @@ func (c copier) inherit(ctx context.Context, id wal.SystemID) error {
 	if err != nil || own.Contains(theirs) {
 		return unlessUnreadable(err)
 	}
-	lacks := Expiry{Time: theirs.Time}
+	theirs, err = from.gone(ctx, theirs)
+	if err != nil {
+		return err
+	}
+	lacks, err := to.gone(ctx, theirs)
+	if err != nil {
+		return err
+	}
+	if own.Contains(lacks) {
+		return nil
+	}
+	return to.PutExpiry(ctx, own, lacks)
+}
+
+// gone returns what e names and the repository does not hold.
+func (c *Cluster) gone(ctx context.Context, e Expiry) (Expiry, error) {
+	lacks := Expiry{Time: e.Time}
 	held := map[wal.TimelineID]*Coverage{}
-	for _, s := range theirs.WAL {
+	for _, s := range e.WAL {
 		if held[s.Timeline] == nil {
-			v, err := to.Coverage(ctx, s.Timeline, 0)
+			v, err := c.Coverage(ctx, s.Timeline, 0)
 			if err != nil {
-				return err
+				return Expiry{}, err
 			}
 			held[s.Timeline] = &v
 		}
@@ -98,28 +115,17 @@ func (c copier) inherit(ctx context.Context, id wal.SystemID) error {
 			lacks.WAL = append(lacks.WAL, Stretch{s.Timeline, gap})
 		}
 	}
-	there, err := to.backupIDs(ctx)
+	there, err := c.backupIDs(ctx)
 	if err != nil {
-		return err
+		return Expiry{}, err
 	}
-	for _, backup := range theirs.Backups {
-		if !slices.Contains(there, backup) {
-			lacks.Backups = append(lacks.Backups, backup)
-		}
-	}
-	reported, err := to.drillIDs(ctx)
+	reported, err := c.drillIDs(ctx)
 	if err != nil {
-		return err
+		return Expiry{}, err
 	}
-	for _, drill := range theirs.Drills {
-		if !slices.Contains(reported, drill) {
-			lacks.Drills = append(lacks.Drills, drill)
-		}
-	}
-	if own.Contains(lacks) {
-		return nil
-	}
-	return to.PutExpiry(ctx, own, lacks)
+	lacks.Backups = slices.DeleteFunc(slices.Clone(e.Backups), func(id string) bool { return slices.Contains(there, id) })
+	lacks.Drills = slices.DeleteFunc(slices.Clone(e.Drills), func(id string) bool { return slices.Contains(reported, id) })
+	return lacks, nil
 }
 
 func unlessUnreadable(err error) error {

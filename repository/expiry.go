@@ -119,6 +119,28 @@ func (e *Expiry) Add(other Expiry) {
 	e.keys = append(e.keys, other.keys...)
 }
 
+// Without returns e without what other names. Put in its place, it takes that back: the records that named it are replaced too.
+func (e *Expiry) Without(other Expiry) Expiry {
+	rest := Expiry{Time: e.Time, keys: e.keys}
+	for _, s := range e.WAL {
+		back := Coverage{Timeline: s.Timeline}
+		for _, b := range other.WAL {
+			if b.Timeline == s.Timeline {
+				back.Add(b.Range)
+			}
+		}
+		for _, r := range back.Gaps(s.Range) {
+			rest.WAL = append(rest.WAL, Stretch{s.Timeline, r})
+		}
+	}
+	rest.Backups = slices.DeleteFunc(slices.Clone(e.Backups), other.HasBackup)
+	rest.Drills = slices.DeleteFunc(slices.Clone(e.Drills), other.HasDrill)
+	return rest
+}
+
+// Empty reports whether e names nothing.
+func (e *Expiry) Empty() bool { return len(e.WAL)+len(e.Backups)+len(e.Drills) == 0 }
+
 func union(a, b []string) []string {
 	all := slices.Concat(a, b)
 	slices.Sort(all)

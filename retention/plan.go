@@ -69,8 +69,8 @@ type ClusterPlan struct {
 	Unfinished []Unfinished
 	Drills     []Drill
 	Objects    []repository.Object
-	// Expiry is what the record of it adds.
-	Expiry repository.Expiry
+	// Expiry is what the record of it adds, and Back what it takes back: what was to go, is there after all because whoever let it go was killed, and is kept again.
+	Expiry, Back repository.Expiry
 
 	stay []repository.Stretch // WAL that nothing needs and that stays, since it was stored within the window
 }
@@ -113,6 +113,19 @@ type keeper struct {
 type need struct {
 	wal     map[wal.TimelineID]*repository.Coverage
 	reasons map[string][]Reason
+}
+
+func newNeed() *need {
+	return &need{wal: map[wal.TimelineID]*repository.Coverage{}, reasons: map[string][]Reason{}}
+}
+
+// consistent adds the WAL that makes the backups consistent that stay.
+func (n *need) consistent(l *lineage) {
+	for _, b := range l.backups {
+		if len(n.reasons[b.ID]) > 0 {
+			n.keepWAL(b.Timeline, wal.Range{Start: l.SegmentSize.Floor(b.StartLSN), End: segmentEnd(l.SegmentSize, b.StopLSN)})
+		}
+	}
 }
 
 func (n *need) keepWAL(tli wal.TimelineID, r wal.Range) {
@@ -167,7 +180,45 @@ func (k *keeper) cluster(l *lineage) ClusterPlan {
 	slices.SortFunc(plan.Objects, func(a, b repository.Object) int { return cmp.Compare(a.Key, b.Key) })
 	plan.Objects = slices.CompactFunc(plan.Objects, func(a, b repository.Object) bool { return a.Key == b.Key })
 	plan.record()
+	plan.Back = k.back(l, &plan)
 	return plan
+}
+
+// back returns what the policy keeps by now of what the repository let go, as far as it is there. What is kept only for a reader or by the grace is let go all the same.
+func (k *keeper) back(l *lineage, plan *ClusterPlan) (back repository.Expiry) {
+	if l.Expiry.Empty() {
+		return back
+	}
+	n := newNeed()
+	k.needsAt(l, k.now, n, n.keep)
+	n.consistent(l)
+	for _, b := range l.backups {
+		if len(n.reasons[b.ID]) > 0 && l.Expiry.HasBackup(b.ID) {
+			back.Backups = append(back.Backups, b.ID)
+		}
+	}
+	for _, d := range l.Drills {
+		goes := slices.ContainsFunc(plan.Drills, func(g Drill) bool { return g.ID == d.ID })
+		if !goes && l.Expiry.HasDrill(d.ID) {
+			back.Drills = append(back.Drills, d.ID)
+		}
+	}
+	for _, s := range l.Expiry.WAL {
+		needed, there := n.wal[s.Timeline], l.covered[s.Timeline]
+		if needed == nil || there == nil {
+			continue
+		}
+		for _, a := range needed.Spans {
+			for _, b := range there.Spans {
+				if r := (wal.Range{Start: max(s.Start, a.Start, b.Start), End: min(s.End, a.End, b.End)}); r.Start < r.End {
+					back.WAL = append(back.WAL, repository.Stretch{Timeline: s.Timeline, Range: r})
+				}
+			}
+		}
+	}
+	slices.Sort(back.Backups)
+	slices.Sort(back.Drills)
+	return back
 }
 
 // empty reports whether nothing stays that could be restored, and nothing is on its way.
@@ -177,7 +228,7 @@ func (p *ClusterPlan) empty() bool {
 
 // needs returns what must stay, and the start of the earliest window that counts: that of now, that of a grace ago, and those of readers.
 func (k *keeper) needs(l *lineage) (*need, time.Time) {
-	kept := &need{wal: map[wal.TimelineID]*repository.Coverage{}, reasons: map[string][]Reason{}}
+	kept := newNeed()
 	k.needsAt(l, k.now, kept, kept.keep)
 	oldest := k.stored.start(k.now, k.policy.Window)
 	also := func(at time.Time, why Reason) {
@@ -202,11 +253,7 @@ func (k *keeper) needs(l *lineage) (*need, time.Time) {
 			also(since, KeptReader)
 		}
 	}
-	for _, b := range l.backups {
-		if len(kept.reasons[b.ID]) > 0 {
-			kept.keepWAL(b.Timeline, wal.Range{Start: l.SegmentSize.Floor(b.StartLSN), End: segmentEnd(l.SegmentSize, b.StopLSN)})
-		}
-	}
+	kept.consistent(l)
 	return kept, oldest
 }
 
@@ -515,6 +562,9 @@ func (p *ClusterPlan) record() {
 func (p *Plan) Removes() bool {
 	return slices.ContainsFunc(p.Clusters, func(c ClusterPlan) bool { return len(c.keys()) > 0 })
 }
+
+// changes reports whether anything goes, or is taken back.
+func (p *ClusterPlan) changes() bool { return len(p.keys()) > 0 || !p.Back.Empty() }
 
 // keys returns what goes, in the order in which it does: a record before what it names, and before the WAL that made it consistent.
 func (p *ClusterPlan) keys() []storage.Key {

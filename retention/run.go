@@ -78,7 +78,7 @@ func Prune(ctx context.Context, r *repository.Repository, o Options) (Plan, Remo
 	if o.Locked != nil {
 		o.Locked(extended)
 	}
-	if !plan.Removes() {
+	if !slices.ContainsFunc(plan.Clusters, func(c ClusterPlan) bool { return c.changes() }) {
 		return plan, Removed{}, nil
 	}
 	if o.Sparing && plan.tooMuch() {
@@ -88,13 +88,14 @@ func Prune(ctx context.Context, r *repository.Repository, o Options) (Plan, Remo
 	if err != nil {
 		return plan, Removed{}, err
 	}
-	if err := plan.within(Make(second, o.Policy, plan.Now)); err != nil {
+	again := Make(second, o.Policy, plan.Now)
+	if err := plan.within(again); err != nil {
 		return plan, Removed{}, err
 	}
 	e := executor{repository: r, policy: o.Policy, plan: plan, progress: o.Progress}
 	for i := range plan.Clusters {
 		c := &plan.Clusters[i]
-		if len(c.keys()) == 0 {
+		if c.Back = again.Clusters[i].Back; !c.changes() {
 			continue
 		}
 		if err := e.cluster(ctx, c, second, i); err != nil {
@@ -158,9 +159,9 @@ func (e *executor) cluster(ctx context.Context, c *ClusterPlan, catalog *Catalog
 	if err := r.MayRemove(ctx); err != nil {
 		return err
 	}
-	if !now.Expiry.Contains(c.Expiry) {
+	if before := now.Expiry.Without(c.Back); !before.Contains(c.Expiry) || !c.Back.Empty() {
 		c.Expiry.Time = e.plan.Now
-		if err := r.PutExpiry(ctx, now.Expiry, c.Expiry); err != nil {
+		if err := r.PutExpiry(ctx, before, c.Expiry); err != nil {
 			return err
 		}
 	}
