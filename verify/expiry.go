@@ -23,9 +23,25 @@ func (v *verification) recallExpiry(ctx context.Context) error {
 			continue
 		}
 		p.expiry = expiry
-		v.gaps = append(v.gaps, expiry.Gaps()...) // a hole in all places that one of them made is explained
 	}
 	return nil
+}
+
+// explained returns what nobody looks for in a place: what gap records name, what it let go itself, and what another let go before the first WAL that this one has of a timeline, which
+// it may never have had.
+func (v *verification) explained(p *place) []repository.Gap {
+	gaps := slices.Concat(v.gaps, p.expiry.Gaps())
+	for _, other := range v.alive() {
+		for _, gap := range other.expiry.Gaps() {
+			if own := p.there[gap.Timeline]; own != nil && len(own.Spans) > 0 {
+				gap.Range.End = min(gap.Range.End, own.Spans[0].Start)
+			}
+			if gap.Range.Start < gap.Range.End {
+				gaps = append(gaps, gap)
+			}
+		}
+	}
+	return gaps
 }
 
 // letGo reports whether an object is missing in a place because that let it go.

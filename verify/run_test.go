@@ -229,6 +229,48 @@ func TestHoles(t *testing.T) {
 	}
 }
 
+// TestLetGoElsewhere: that one repository let WAL go does not explain why another, which has WAL from before it, lacks it; one that begins behind it does not miss it.
+func TestLetGoElsewhere(t *testing.T) {
+	const third = "/wal/00000001/000000010000000000000003.zst"
+	for name, test := range map[string]struct {
+		gone []storage.Key // of the primary
+		want int
+	}{
+		"lost in the middle":    {[]storage.Key{third}, 1},
+		"it begins behind that": {[]storage.Key{"/wal/00000001/000000010000000000000001.zst", "/wal/00000001/000000010000000000000002.zst", third}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			primary, dr := archive(t), archive(t)
+			for _, key := range test.gone {
+				primary.Replace(storage.Key(system.String())+key, nil)
+			}
+			dr.Replace(storage.Key(system.String())+third, nil)
+			open, err := repository.Open(t.Context(), dr)
+			if err == nil {
+				err = open.Cluster(system).PutExpiry(t.Context(), repository.Expiry{}, repository.Expiry{
+					Time: epoch, WAL: []repository.Stretch{{Timeline: 1, Range: wal.Range{Start: 0x300000, End: 0x400000}}},
+				})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := run(t, two(primary, dr), deep())
+			found := 0
+			for _, d := range r.Damage {
+				if d.Start == 0x300000 && d.Kind == verify.Missing {
+					found++
+					if d.Repository != "primary" {
+						t.Errorf("%s is said to lack it", d.Repository)
+					}
+				}
+			}
+			if found != test.want || test.want > 0 && r.Verdict != verify.Lost {
+				t.Errorf("got %s, %+v", r.Verdict, r.Damage)
+			}
+		})
+	}
+}
+
 // TestLostTail guards D6: that the end of the archive was deleted shows by the beat, and by what an earlier verification saw, each time.
 func TestLostTail(t *testing.T) {
 	for _, beat := range []bool{true, false} {

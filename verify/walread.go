@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"maps"
 	"slices"
 	"time"
 
@@ -279,9 +280,20 @@ func (v *verification) findHoles(ctx context.Context) error {
 		}
 	}
 	h := holdings{size: v.size, covered: spansOf(union), histories: v.histories}
-	for _, hole := range unexplained(h, v.gaps, v.expected()) {
-		if err := v.findHole(ctx, hole); err != nil {
-			return err
+	holes := map[wal.TimelineID]*repository.Coverage{} // of any place
+	for _, p := range v.alive() {
+		for _, hole := range unexplained(h, v.explained(p), v.expected()) {
+			if holes[hole.timeline] == nil {
+				holes[hole.timeline] = &repository.Coverage{Timeline: hole.timeline}
+			}
+			holes[hole.timeline].Add(hole.Range)
+		}
+	}
+	for _, tli := range slices.Sorted(maps.Keys(holes)) {
+		for _, r := range holes[tli].Spans {
+			if err := v.findHole(ctx, stretch{tli, r}); err != nil {
+				return err
+			}
 		}
 	}
 	return v.missingHistories(ctx, union)
