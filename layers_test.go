@@ -24,6 +24,7 @@ var rooms = map[string]string{
 	"storage/memory":        "storage",
 	"storage/retry":         "storage",
 	"storage/limit":         "storage",
+	"storage/asof":          "storage",
 	"storage/copies":        "storage",
 	"storage/file":          "storage",
 	"storage/storagetest":   "storage",
@@ -44,7 +45,7 @@ var rooms = map[string]string{
 	"status":                "repository storage syncmode wal",
 	"config":                "backup storage storage/copies syncmode",
 	"agent": "archiver backup compression config encryption postgres repository restore retention status " +
-		"storage storage/copies storage/file storage/limit storage/retry storage/s3 syncmode verify wal",
+		"storage storage/asof storage/copies storage/file storage/limit storage/retry storage/s3 syncmode verify wal",
 	"cmd/pgark": "agent archiver backup commitlog config drill encryption postgres postgres/walsender repository restore retention standby status storage syncmode verify wal",
 }
 

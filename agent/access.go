@@ -19,11 +19,11 @@ type Role string
 const (
 	// Writer archives: the agent, base backups, checks, drills that record what they found, copies.
 	Writer Role = "writer"
-	// Reader restores and looks.
+	// Reader restores and looks, also at what was.
 	Reader Role = "reader"
 	// Janitor lets go what need not be kept, and pins what must be.
 	Janitor Role = "janitor"
-	// Repairer puts right what is damaged: verify --repair.
+	// Repairer puts right what is damaged, and brings back what was deleted: verify --repair.
 	Repairer Role = "repairer"
 )
 
@@ -87,15 +87,16 @@ func access(role Role, n Need) s3.Access {
 	a := s3.Access{Replication: n.Replicated, Lock: n.Lock, SendLock: n.SendLock && !n.Lock.IsZero() && role != Reader}
 	switch role {
 	case Reader:
+		a.Older = true // who restores must get at what was deleted, or put over, by whoever has the writer's key
 	case Writer:
-		a.Create = []string{"*"}
+		a.Create, a.Versioning = []string{"*"}, true
 	case Janitor:
 		a.Create = []string{repository.ExpiryKeys, repository.PinKeys}
 		a.Uploads = true
 		a.ExtendLock = !n.Lock.IsZero()
 		a.Delete = []string{"*/*"} // all that is of a cluster; the repository's own record is not
 	case Repairer:
-		a.Create, a.Replace = []string{"*"}, true
+		a.Create, a.Replace, a.Older = []string{"*"}, true, true
 	}
 	return a
 }

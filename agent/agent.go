@@ -22,6 +22,7 @@ import (
 	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/storage/asof"
 	"github.com/pgark/pgark/storage/file"
 	"github.com/pgark/pgark/storage/limit"
 	"github.com/pgark/pgark/storage/retry"
@@ -50,6 +51,10 @@ type StoreOptions struct {
 	// Of the one store.
 	own     config.Limits
 	classes config.StorageClasses
+	// AsOf, if not zero, shows the store as it was at that instant, for reading alone (storage/asof).
+	AsOf time.Time
+	// first shows the first versions of then.
+	first bool
 }
 
 // Faults of the configuration that a bucket shows: the URL cannot be used, the region in it is not the bucket's, the server's
@@ -68,6 +73,16 @@ type Store struct {
 	closer io.Closer
 }
 
+// able is all that a store may be able to do.
+type able interface {
+	storage.Store
+	storage.Prober
+	storage.Replicator
+	storage.Superseder
+	storage.Sweeper
+	storage.Versioner
+}
+
 // Close releases the store. Calls after it fail.
 func (s *Store) Close() error {
 	if s.closer == nil {
@@ -77,7 +92,7 @@ func (s *Store) Close() error {
 }
 
 // OpenStore opens the store that a repository URL names, s3://bucket/prefix?… or file:///path, with
-// the one retry loop around it. It reads and writes nothing in it.
+// the one retry loop around it, as it is now or was at o.AsOf. It reads and writes nothing in it.
 func OpenStore(ctx context.Context, repoURL string, o StoreOptions) (*Store, error) {
 	u, err := url.Parse(repoURL)
 	if err != nil {
@@ -102,11 +117,15 @@ func OpenStore(ctx context.Context, repoURL string, o StoreOptions) (*Store, err
 		return nil, fmt.Errorf("repository URL has the unknown scheme %q: want s3 or file", u.Scheme)
 	}
 	limits, log := o.limits(), logRetries(ctx, o.Logger)
-	retrying := retry.New(inner, retry.Options{MaxElapsed: time.Duration(o.Patience), OnRetry: func(e retry.Event) {
+	var open storage.Store = retry.New(inner, retry.Options{MaxElapsed: time.Duration(o.Patience), OnRetry: func(e retry.Event) {
 		limits.Again(e.Size)
 		log(e)
 	}})
-	return &Store{limit.Wrap(retrying, limits), closer}, nil
+	if !o.AsOf.IsZero() {
+		// Around the retries: a list may pass over much that is not seen, and stands still meanwhile to who looks at it.
+		open = asof.New(open, asof.Options{At: o.AsOf, First: o.first})
+	}
+	return &Store{limit.Wrap(open, limits), closer}, nil
 }
 
 // logRetries tells of a call's failures: aloud the third one, and each when the waits have become long.

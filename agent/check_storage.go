@@ -33,6 +33,7 @@ func (k *check) stores(ctx context.Context, stores *places) {
 	if _, err := stores.agree(stores.look(ctx)); err != nil {
 		k.bad(SectionStorage, err)
 	}
+	k.versions(ctx)
 	k.encryption()
 	k.limits(ctx)
 	k.replication(ctx, stores)

@@ -48,6 +48,9 @@ type madeHold struct {
 // retention must do (docs/FORMAT.md, section 15).
 func Hold(ctx context.Context, c config.Cluster, why string, so StoreOptions, f func(*Holding) error) error {
 	h := &Holding{why: why, options: so, made: map[string][]madeHold{}}
+	if !so.AsOf.IsZero() {
+		return f(h) // nothing can be written to what was, and what is may be in the hands of others
+	}
 	stores, err := openPlaces(ctx, c, so)
 	if err != nil {
 		return f(h) // whoever reads says why it cannot be opened

@@ -99,7 +99,7 @@ func (s *Sources) Close() error {
 // OpenSources opens the existing repository of a cluster's configuration for reading: what the primary does not give, or holds damaged, comes
 // from a copy. It returns repository.ErrNoRepository if there is none anywhere. The caller closes the sources.
 func OpenSources(ctx context.Context, c config.Cluster, o StoreOptions) (*repository.Repository, *Sources, error) {
-	if len(c.Copies) == 0 {
+	if len(c.Copies) == 0 && o.AsOf.IsZero() {
 		r, store, err := OpenRepository(ctx, c, o)
 		if err != nil {
 			return nil, nil, err
@@ -112,14 +112,23 @@ func OpenSources(ctx context.Context, c config.Cluster, o StoreOptions) (*reposi
 	}
 	s := &Sources{}
 	var list []repository.Source
-	for _, one := range c.Repositories() {
-		store, err := OpenStore(ctx, one.URL, o.of(one).named(one.Name))
+	add := func(one config.Copy, o StoreOptions, source repository.Source) {
+		store, err := OpenStore(ctx, one.URL, o)
 		if err != nil {
-			list = append(list, repository.Source{Name: one.Name, Err: err})
-			continue
+			source.Err = err
+		} else {
+			s.stores, source.Store = append(s.stores, store), store
 		}
-		s.stores = append(s.stores, store)
-		list = append(list, repository.Source{Name: one.Name, Store: store})
+		list = append(list, source)
+	}
+	for _, one := range c.Repositories() {
+		add(one, o.of(one).named(one.Name), repository.Source{Name: one.Name})
+	}
+	if !o.AsOf.IsZero() { // what was put over before that instant may still be right in its first version
+		o.first = true
+		for _, one := range c.Repositories() {
+			add(one, o.of(one).named(one.Name), repository.Source{Name: one.Name + FirstVersions, Last: true})
+		}
 	}
 	r, sources, err := repository.OpenSources(ctx, list)
 	if err != nil {
@@ -128,6 +137,9 @@ func OpenSources(ctx context.Context, c config.Cluster, o StoreOptions) (*reposi
 	s.Sources = sources
 	return r.With(keys), s, nil
 }
+
+// FirstVersions stands behind the name of a repository whose objects are taken in their first version, as it was at an instant.
+const FirstVersions = " (first versions)"
 
 // of is the options of one of the repositories.
 func (o StoreOptions) of(one config.Copy) StoreOptions {

@@ -135,6 +135,13 @@ type Repo struct {
 	Lock    storage.Lock
 	Limits  Limits
 	Classes StorageClasses
+	// Unversioned are the names, with commas, of repositories whose buckets need not keep versions: Primary, or copies'.
+	Unversioned string
+}
+
+// NeedsVersions reports whether the bucket of the repository of that name is to keep versions.
+func (r Repo) NeedsVersions(name string) bool {
+	return !slices.Contains(strings.Split(r.Unversioned, ","), name)
 }
 
 // Keep says how much WAL the slot may keep on the server. The zero value sets no limit beside the server's own.

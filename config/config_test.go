@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -134,6 +135,21 @@ clusters:
 		if _, err := config.Load(config.Sources{Repo: "file:///a", Environment: []string{"PGARK_COPIES=" + bad}}); err == nil {
 			t.Errorf("%s: got no fault", bad)
 		}
+	}
+}
+
+// TestUnversioned: who does without versions says of which repository.
+func TestUnversioned(t *testing.T) {
+	const repo = "clusters:\n  main:\n    copies: [{name: dr, url: \"file:///b\"}]\n    repo: {url: \"file:///a\", unversioned: \"%s\"}\n"
+	c, err := config.Load(config.Sources{File: write(t, fmt.Sprintf(repo, "dr, primary"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := c.Clusters[0].Repo; r.NeedsVersions("dr") || r.NeedsVersions(config.Primary) || !r.NeedsVersions("other") {
+		t.Errorf("got %+v", r)
+	}
+	if _, err := config.Load(config.Sources{File: write(t, fmt.Sprintf(repo, "primary,far"))}); err == nil || !strings.Contains(err.Error(), `"far" is no repository of this cluster`) {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -228,6 +228,21 @@ func (r *reader) belowCopy(e entry, label string, one *Copy) {
 	}
 }
 
+// unversionedKey names repositories of which check does not ask that their buckets keep versions.
+func unversionedKey() Key {
+	return Key{
+		Path: "repo.unversioned", Env: "PGARK_UNVERSIONED",
+		Doc: "names of repositories, with commas, whose buckets need not keep versions: primary, or a copy's; without versions whoever has a key that deletes or puts over destroys what is there. Empty by default",
+		set: func(_ *Config, c *Cluster, v string) error { return setUnversioned(c, v) },
+		get: func(_ Config, c Cluster) string { return c.Repo.Unversioned },
+	}
+}
+
+func setUnversioned(c *Cluster, v string) error {
+	c.Repo.Unversioned = strings.Join(strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' }), ",")
+	return nil
+}
+
 func setRequired(c *Cluster, v string) error {
 	if _, err := copies.ParsePolicy(v); v == "" || err != nil {
 		return fmt.Errorf("%q: want primary, all, or a number of repositories", v)
@@ -241,6 +256,11 @@ func completeCopies(file string, c Cluster) faults {
 	var f faults
 	fault := func(key, format string, args ...any) {
 		f = append(f, Fault{File: file, Key: "clusters." + c.Name + "." + key, Message: fmt.Sprintf(format, args...)})
+	}
+	for name := range strings.SplitSeq(c.Repo.Unversioned, ",") {
+		if name != "" && name != Primary && !slices.ContainsFunc(c.Copies, func(one Copy) bool { return one.Name == name }) {
+			fault("repo.unversioned", "%q is no repository of this cluster: want primary, or a copy's name", name)
+		}
 	}
 	seen := map[string]string{c.Repo.URL: "the primary repository"}
 	written := 1

@@ -93,6 +93,7 @@ func archiveKeys() []Key {
 			set: func(_ *Config, c *Cluster, v string) error { return oneOf(&c.Repo.Compression, v, "zstd", "s2") },
 			get: func(_ Config, c Cluster) string { return c.Repo.Compression },
 		},
+		unversionedKey(),
 		copiesKey(),
 		{
 			Path: "required", Env: "PGARK_REQUIRED", Doc: "what must hold WAL before it counts as durable: primary (default), all, or how many of primary and copies",

@@ -20,6 +20,8 @@ type Source struct {
 	Name  string        // for people; without secrets
 	Store storage.Store // nil if it could not be opened
 	Err   error         // why not
+	// Last says that it is asked after all others, however near it is: what it gives may not be what is meant, though it is whole.
+	Last bool
 }
 
 // Sources are the stores of one repository and its copies, read as one: what one holds damaged or not at all, or does not give, comes from

@@ -29,6 +29,9 @@ func farthest(list []*source) map[*source]bool {
 	far := map[*source]bool{}
 	var nearest time.Duration
 	for _, one := range list {
+		if one.Last {
+			continue
+		}
 		if one.took == 0 {
 			return nil
 		}
@@ -37,7 +40,7 @@ func farthest(list []*source) map[*source]bool {
 		}
 	}
 	for _, one := range list {
-		far[one] = one.took > farTimes*nearest && one.took > nearest+farBy
+		far[one] = one.Last || one.took > farTimes*nearest && one.took > nearest+farBy
 	}
 	return far
 }

@@ -39,6 +39,8 @@ var (
 	ErrLocked = errors.New("under lock")
 	// ErrArchived means that the object lies where it must be thawed before it can be read.
 	ErrArchived = errors.New("archived: it must be thawed first")
+	// ErrReadOnly means that nothing can be written here: the store is shown as it was at an instant (storage/asof).
+	ErrReadOnly = errors.New("may only be read")
 	// ErrKey means that a key is not valid.
 	ErrKey = errors.New("invalid key")
 	// ErrSpan means that a span does not lie within the object.

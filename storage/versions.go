@@ -49,6 +49,10 @@ type Versioner interface {
 	// The version itself, which must not be a marker, stays. It returns ErrNotFound if there is none. Called again it makes one more.
 	RenewVersion(ctx context.Context, version Info) error
 
+	// RenewedFrom returns the version that the current one of the key was made of by RenewVersion, empty if it was not. The store's word on it can be forged by
+	// whoever may put objects.
+	RenewedFrom(ctx context.Context, key Key) (version string, err error)
+
 	// RemoveVersion removes one version, or one marker, for good. It returns nil if there is none. If it was the current one, the one before
 	// it is current.
 	RemoveVersion(ctx context.Context, key Key, version string) error
@@ -84,6 +88,14 @@ func RenewVersion(ctx context.Context, store Store, version Info) error {
 		return v.RenewVersion(ctx, version)
 	}
 	return errNoVersioning
+}
+
+// RenewedFrom calls store's RenewedFrom if it has one; errors.ErrUnsupported otherwise.
+func RenewedFrom(ctx context.Context, store Store, key Key) (version string, err error) {
+	if v, ok := store.(Versioner); ok {
+		return v.RenewedFrom(ctx, key)
+	}
+	return "", errNoVersioning
 }
 
 // RemoveVersion calls store's RemoveVersion if it has one; errors.ErrUnsupported otherwise.

@@ -37,7 +37,7 @@ func drillCommand(p *program) *cli.Command {
 					&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "`N` requests at once; four for each processor"},
 					&cli.StringFlag{Name: "bin-dir", Usage: "PostgreSQL's programs of the same major: `DIR`", TakesFile: true},
 					&cli.StringFlag{Name: "owner", Usage: "as root: `USER` who is to run the server", Value: "postgres"},
-					systemFlag(),
+					systemFlag(), asOfFlag(),
 					&cli.StringFlag{Name: "from", Usage: "restore from this `REPOSITORY` alone: primary, a copy's name, or a URL; each: from the one whose turn it is; any: from all of them, as a restore does"},
 					rateLimitFlag("fetch the base backup with"),
 				},
@@ -178,6 +178,9 @@ func (d *drilling) hold() error {
 			d.options.Window = append(d.options.Window, drill.Interval(w))
 		}
 	}
+	if note := d.asOfNote("no hold and no report among it"); note != "" {
+		d.options.Notes = append(d.options.Notes, note)
+	}
 	d.before, _ = d.cluster.Drills(d.ctx, restore.EstimateDrills) // without an estimate it is a drill all the same
 	d.meter = d.newMeter()
 	defer d.meter.end()
@@ -187,8 +190,7 @@ func (d *drilling) hold() error {
 		return err
 	}
 	d.redactReport(&held.Report)
-	var filed []agent.Filed
-	held.Report, filed, err = agent.FileDrill(d.ctx, d.whole, agent.HeldDrill{Archive: d.archive, Report: held.Report, Names: held.Names}, d.storeOptions())
+	filed, err := d.file(held)
 	if err != nil {
 		filed = []agent.Filed{{Name: config.Primary, Err: err}}
 	}
@@ -202,6 +204,17 @@ func (d *drilling) hold() error {
 	}
 	return drillCode(held.Report)
 }
+
+// file writes the report into the repositories. What is proved of them as they were says nothing of them as they are, and is not kept there.
+func (d *drilling) file(held *drill.Held) (filed []agent.Filed, err error) {
+	if !d.asOf.IsZero() {
+		return nil, errAsOf
+	}
+	held.Report, filed, err = agent.FileDrill(d.ctx, d.whole, agent.HeldDrill{Archive: d.archive, Report: held.Report, Names: held.Names}, d.storeOptions())
+	return filed, err
+}
+
+var errAsOf = errors.New("a drill of the repositories as they were is not kept there")
 
 // redactReport takes secrets out of the words of others: a report is kept where more can read it than could read this host's screen.
 func (d *drilling) redactReport(r *repository.Drill) {

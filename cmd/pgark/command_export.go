@@ -37,7 +37,7 @@ func exportCommand(p *program) *cli.Command {
 			&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "`N` requests at once; four for each processor"},
 			&cli.StringFlag{Name: "bin-dir", Usage: "PostgreSQL's programs of the same major: `DIR`", TakesFile: true},
 			&cli.StringFlag{Name: "owner", Usage: "as root: `USER` who is to run the server", Value: "postgres"},
-			systemFlag(), fromFlag(),
+			systemFlag(), fromFlag(), asOfFlag(),
 		},
 	}, func(args []string) error {
 		before, _ := p.splitArguments(args)
@@ -138,6 +138,9 @@ func (r *restoring) export(o drill.ExportOptions) error {
 	if c := done.Plan.LastCommit; c != nil {
 		r.fields("", "last commit in it "+moment(c.Time.Go()), fmt.Sprintf("xid %d", uint32(c.XID)))
 	}
+	if note := r.asOfNote("no hold among it"); note != "" {
+		r.wrapped("note", note)
+	}
 	r.printSubstitutes(r.substitutes())
 	for _, f := range r.away {
 		r.wrapped("note", f.Source+" was left out: "+f.Err.Error())
@@ -168,11 +171,15 @@ func exportedWhen(o drill.ExportOptions, done *drill.Exported) string {
 
 // exportJSON is what scripts get. docs/JSON.md describes it.
 func (r *restoring) exportJSON(o drill.ExportOptions, done *drill.Exported) map[string]any {
-	return map[string]any{
+	document := map[string]any{
 		"file": done.File, "bytes": done.Bytes, "seconds": done.Took.Seconds(), "database": o.Database, "tables": listJSON(o.Tables),
 		"target": o.Target.String(), "backup": done.Plan.Backup.ID, "last_transaction": commitJSON(done.Plan.LastCommit), "warnings": done.Warnings,
 		"sources": r.sourcesJSON(), "substitutes": r.substitutesJSON(),
 	}
+	if !r.asOf.IsZero() {
+		document["as_of"] = exact(r.asOf)
+	}
+	return document
 }
 
 // explainExport adds to an error what mends it, where the rooms' own words do not say it.

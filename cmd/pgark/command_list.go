@@ -14,7 +14,7 @@ func listCommand(p *program) *cli.Command {
 	return p.command(&cli.Command{
 		Name: "list", Aliases: []string{"ls", "backups"}, Usage: "base backups, from when to when can be restored, and the gaps",
 		ArgsUsage: "[URL]",
-		Flags:     []cli.Flag{systemFlag(), fromFlag()},
+		Flags:     []cli.Flag{systemFlag(), fromFlag(), asOfFlag()},
 	}, atMostOne, list)
 }
 
@@ -36,6 +36,9 @@ func list(s *session) error {
 	}
 	if s.json {
 		return s.printJSON(r)
+	}
+	if !s.asOf.IsZero() {
+		s.printf("AS OF %s\n", instant(s.asOf))
 	}
 	s.printBackups(r)
 	s.printArchive(r)

@@ -35,7 +35,7 @@ func logCommand(p *program) *cli.Command {
 			&cli.StringFlag{Name: "xid", Usage: "only this transaction, or the one it is part of; without --around wherever it is: `XID`"},
 			&cli.IntFlag{Name: "limit", Usage: "at most `N` on each side of the time, the nearest; 0 is all", Value: 20},
 			&cli.StringFlag{Name: "timeline", Usage: "along current, latest or the timeline with this number: `TIMELINE`"},
-			systemFlag(), fromFlag(),
+			systemFlag(), fromFlag(), asOfFlag(),
 		},
 	}, atMostOne, showLog)
 }
@@ -60,6 +60,9 @@ func showLog(s *session) error {
 		log, err := s.readLog(c, q)
 		if err != nil {
 			return err
+		}
+		if note := s.asOfNote("which looking never does"); note != "" {
+			log.Notes = append(log.Notes, note)
 		}
 		for _, f := range sources.Away() {
 			log.Notes = append(log.Notes, fmt.Sprintf("%s IS LEFT OUT: %v; what it alone holds, perhaps the newest WAL, is not in this log", f.Source, f.Err))

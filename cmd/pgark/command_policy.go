@@ -123,7 +123,7 @@ func attachBucket(g agent.Grant) []string {
 func purpose(role agent.Role) string {
 	switch role {
 	case agent.Reader:
-		return "pgark restore, list, status, log, wal fetch"
+		return "pgark restore, list, status, log, wal fetch, also --as-of"
 	case agent.Janitor:
 		return "pgark prune --yes, pgark keep; not on the database's host"
 	case agent.Repairer:

@@ -52,7 +52,7 @@ func restoreCommand(p *program) *cli.Command {
 			&cli.BoolFlag{Name: "dry-run", Usage: "print the plan and stop"},
 			&cli.StringFlag{Name: "bin-dir", Usage: "PostgreSQL's programs of the same major: `DIR`", TakesFile: true},
 			&cli.StringFlag{Name: "owner", Usage: "as root: `USER` who is to own the cluster and run the server", Value: "postgres"},
-			systemFlag(), fromFlag(), rateLimitFlag("fetch the base backup with"),
+			systemFlag(), fromFlag(), asOfFlag(), rateLimitFlag("fetch the base backup with"),
 			hidden("target-time", "to"), hidden("target-lsn", "to-lsn"), hidden("target-xid", "to-xid"),
 			hidden("target-name", "to-name"), hidden("target-timeline", "timeline"),
 		},
@@ -256,6 +256,9 @@ func (r *restoring) makePlan(target restore.Target) error {
 	host, _ := os.Hostname()
 	r.estimate = restore.MakeEstimate(r.plan, drills, host)
 	r.away = r.sources.Away()
+	if note := r.asOfNote("no hold among it: do not prune them meanwhile"); note != "" {
+		r.plan.Notes = append(r.plan.Notes, note)
+	}
 	r.plan.Notes = append(r.plan.Notes, r.awayNotes()...)
 	r.plan.Notes = append(r.plan.Notes, r.holds(r.plan)...)
 	return nil

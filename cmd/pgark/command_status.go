@@ -34,7 +34,7 @@ func (s *session) systemID() (wal.SystemID, error) {
 // storeOptions end a storage call that fails for a while before --timeout ends all: so the error is
 // the store's.
 func (s *session) storeOptions() agent.StoreOptions {
-	o := agent.StoreOptions{Patience: agent.Brief, Bandwidth: s.bandwidth, Logger: s.log}
+	o := agent.StoreOptions{Patience: agent.Brief, Bandwidth: s.bandwidth, Logger: s.log, AsOf: s.asOf}
 	if until, ok := s.ctx.Deadline(); ok {
 		o.Patience = min(o.Patience, agent.Patience(max(time.Until(until)*3/4, time.Millisecond)))
 	}

@@ -21,7 +21,7 @@ func verifyCommand(p *program) *cli.Command {
 			"this credential may write. --repair puts what is damaged or missing right from another copy; what lay there is kept as an older\n" +
 			"version. Exits 0 if all is sound, 3 if something is wrong that is healed or whole elsewhere, 4 if it is whole nowhere.",
 		Flags: []cli.Flag{
-			systemFlag(),
+			systemFlag(), asOfFlag(),
 			&cli.StringFlag{Name: "from", Usage: "verify this `REPOSITORY` alone: primary, a copy's name, or a URL"},
 			&cli.BoolFlag{Name: "deep", Usage: "read everything, whatever was read before"},
 			&cli.StringFlag{Name: "since", Usage: "read again what was not read for this `DURATION`", Value: "7d"},
@@ -51,6 +51,9 @@ func verifyRepositories(s *session) error {
 	meter.end()
 	if err != nil {
 		return err
+	}
+	if note := s.asOfNote("no record of what was read among it"); note != "" {
+		report.Notes = append(report.Notes, note)
 	}
 	if s.json {
 		err = s.printJSON(report)
@@ -85,6 +88,7 @@ func (s *session) verifyOptions() (config.Cluster, verify.Options, error) {
 	for _, one := range c.Copies {
 		names = append(names, one.Name)
 	}
+	o.Forget = o.Forget || !s.asOf.IsZero()
 	switch {
 	case o.Jobs < 1:
 		return c, o, usagef("jobs %d: want 1 or more", o.Jobs)
@@ -92,6 +96,8 @@ func (s *session) verifyOptions() (config.Cluster, verify.Options, error) {
 		return c, o, usagef("trust %q: want one of %s", o.Trust, strings.Join(names, ", "))
 	case o.Repair && len(names) == 1:
 		return c, o, usagef("repair: there is no other copy to take anything from")
+	case o.Repair && !s.asOf.IsZero():
+		return c, o, usagef("repair and as-of: what was cannot be put right")
 	case o.Repair && o.Forget:
 		return c, o, usagef("repair and no-record: the one writes, the other does not")
 	}

@@ -59,14 +59,14 @@ func (s *session) withSources(c config.Cluster, f func(*repository.Cluster, *age
 	}
 	r, sources, err := agent.OpenSources(s.ctx, c, s.storeOptions())
 	if err != nil {
-		return err
+		return s.hintPast(c, err)
 	}
 	defer func() { _ = sources.Close() }() // only reads were made
 	cluster, err := agent.SelectCluster(s.ctx, r, id)
 	if err != nil {
-		return err
+		return s.hintPast(c, err)
 	}
-	return f(cluster, sources)
+	return s.hintPast(c, f(cluster, sources))
 }
 
 // walRow is one object of the archive.

@@ -32,7 +32,7 @@ func walFetchCommand(p *program) *cli.Command {
 			"Exit code 0: the file is in place. 1: the repository was reached and proves that it holds no such file.\n" +
 			"200: anything else, so that PostgreSQL stops and does not take a failure for the end of WAL.",
 		Flags: []cli.Flag{
-			systemFlag(), fromFlag(),
+			systemFlag(), fromFlag(), asOfFlag(),
 			&cli.StringSliceFlag{Name: "also", Usage: "another repository of the cluster, for what the first does not give: `NAME=URL`", Hidden: true},
 			&cli.StringFlag{Name: "identity-file", Usage: "the private keys that open what is encrypted: `FILE`", Hidden: true, TakesFile: true},
 			&cli.StringFlag{Name: "until", Usage: "serve no byte from this `LSN` on", Hidden: true},
@@ -111,7 +111,7 @@ func walFetch(s *session) error {
 	}()
 	open := func(ctx context.Context) (*repository.Cluster, error) {
 		// The time limit of the whole call bounds the patience.
-		r, opened, err := agent.OpenSources(ctx, c, agent.StoreOptions{Patience: agent.Forever, Logger: s.log})
+		r, opened, err := agent.OpenSources(ctx, c, agent.StoreOptions{Patience: agent.Forever, Logger: s.log, AsOf: s.asOf})
 		if err != nil {
 			return nil, err
 		}

@@ -57,6 +57,12 @@ func permission(e *storage.Error) (action, on string, role agent.Role) {
 		return "s3:ListBucket", bucket, agent.Writer
 	case "delete":
 		return "s3:DeleteObject", objects, agent.Janitor
+	case "versions":
+		return "s3:ListBucketVersions", bucket, agent.Reader
+	case "renew":
+		return "s3:GetObjectVersion, or s3:PutObject without a condition,", objects, agent.Repairer
+	case "remove":
+		return "s3:DeleteObjectVersion", objects, agent.Janitor
 	case "supersede", "versioning":
 		return "s3:GetBucketVersioning", bucket, agent.Repairer
 	case "lock":

@@ -111,6 +111,10 @@ func (p *program) explain(err error) failure {
 	default:
 		explainRoom(err, &f)
 	}
+	var past *pastError
+	if errors.As(err, &past) {
+		f.Fix = strings.Trim(past.hint+"\n"+f.Fix, "\n")
+	}
 	return f
 }
 

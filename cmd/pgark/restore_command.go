@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/pgark/pgark/config"
 )
@@ -43,6 +44,9 @@ func (r *restoring) restoreCommand() (string, error) {
 	words = append(words, "--from", config.Primary, "--repo", places[0].URL)
 	for _, one := range places[1:] {
 		words = append(words, "--also", one.Name+"="+one.URL)
+	}
+	if !r.asOf.IsZero() {
+		words = append(words, "--"+asOfName, r.asOf.Format(time.RFC3339Nano))
 	}
 	words = append(words, "--system-id", r.cluster.SystemID().String(),
 		"--until", o.Until.String(), "--timeline", fmt.Sprint(uint32(o.Timeline)), "--segment-size", fmt.Sprint(uint32(o.SegmentSize)),

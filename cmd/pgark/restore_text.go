@@ -312,6 +312,9 @@ func (r *restoring) planJSON() map[string]any {
 		"timeline": p.Timeline, "timelines": timelines, "start_lsn": b.StartLSN, "until_lsn": p.Until, "segments": p.Segments, "wal_bytes": p.WAL,
 		"needed_bytes": p.Needed, "binaries": nil, "at_target": r.action, "in_place": r.inPlace, "estimate": r.estimateJSON(), "start": r.cli.Bool("start"), "notes": listJSON(p.Notes),
 	}
+	if !r.asOf.IsZero() {
+		document["as_of"] = exact(r.asOf)
+	}
 	if p.Target.Kind == restore.TargetTime {
 		document["target_time"] = exact(p.Target.Time.Go())
 	}

@@ -238,6 +238,7 @@ func TestJSONIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, _ := planned(t, "--start")
+	r.asOf = time.Date(2026, 11, 20, 10, 30, 0, 0, time.UTC)
 	laid := &restore.Laid{Dir: r.into, Notes: []string{}}
 	got := &restore.Recovered{Server: &restore.Server{}, User: "postgres", LastCommit: r.plan.LastCommit}
 	for part, document := range map[string]map[string]any{"plan": r.planJSON(), "result": r.resultJSON(laid, got, time.Second)} {

@@ -35,6 +35,8 @@ type session struct {
 	progress   string
 	log        *slog.Logger
 	bandwidth  *agent.Bandwidth // from the configuration; nil before that is read
+	// asOf is the instant of --as-of; zero without it.
+	asOf time.Time
 }
 
 // open reads the common flags of a command.
@@ -63,7 +65,7 @@ func (p *program) open(c *cli.Context, args []string) (*session, error) {
 		s.ctx, s.cancel = context.WithTimeoutCause(c.Context, d, &timeoutError{d})
 	}
 	s.setLog(config.Log{Format: "auto", Level: slog.LevelWarn})
-	return s, nil
+	return s, s.setAsOf()
 }
 
 func (s *session) close() { s.cancel() }
@@ -149,7 +151,7 @@ func (s *session) sameArchive(command string, flags ...string) string {
 			words = append(words, "--"+flag, value.String(flag))
 		}
 	}
-	for _, flag := range []string{"from", "system-id"} {
+	for _, flag := range []string{"from", "system-id", asOfName} {
 		if s.cli.IsSet(flag) {
 			words = append(words, "--"+flag, s.cli.String(flag))
 		}

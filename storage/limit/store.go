@@ -169,6 +169,11 @@ func (s *Store) RenewVersion(ctx context.Context, version storage.Info) error {
 	return storage.RenewVersion(ctx, s.Store, version)
 }
 
+// RenewedFrom implements storage.Versioner.
+func (s *Store) RenewedFrom(ctx context.Context, key storage.Key) (version string, err error) {
+	return storage.RenewedFrom(ctx, s.Store, key)
+}
+
 // RemoveVersion implements storage.Versioner.
 func (s *Store) RemoveVersion(ctx context.Context, key storage.Key, version string) error {
 	return storage.RemoveVersion(ctx, s.Store, key, version)

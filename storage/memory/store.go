@@ -43,6 +43,7 @@ type object struct {
 	version  string
 	marker   bool
 	archive  storage.Archive
+	from     string // the version that it was renewed from
 }
 
 // New returns an empty store without a script.

@@ -154,9 +154,28 @@ func (s *Store) RenewVersion(ctx context.Context, version storage.Info) error {
 		o, err := s.versionOf(version.Key, version.Version)
 		if err == nil {
 			s.put(version.Key, o.body)
+			renewed := s.objects[version.Key]
+			renewed.from = version.Version
+			s.objects[version.Key] = renewed
 		}
 		return err
 	})
+}
+
+// RenewedFrom implements storage.Versioner.
+func (s *Store) RenewedFrom(ctx context.Context, key storage.Key) (version string, err error) {
+	if err := key.Validate(); err != nil {
+		return "", fault(Stat, key, err)
+	}
+	err = s.do(ctx, Call{Op: Stat, Key: key}, func() error {
+		o, ok := s.objects[key]
+		if !ok {
+			return storage.ErrNotFound
+		}
+		version = o.from
+		return nil
+	})
+	return version, err
 }
 
 // RemoveVersion implements storage.Versioner.

@@ -95,6 +95,15 @@ func (s *Store) RenewVersion(ctx context.Context, version storage.Info) error {
 	})
 }
 
+// RenewedFrom implements storage.Versioner.
+func (s *Store) RenewedFrom(ctx context.Context, key storage.Key) (version string, err error) {
+	err = s.run(ctx, s.begin("stat", key, 0), func(ctx context.Context) error {
+		version, err = storage.RenewedFrom(ctx, s.store, key)
+		return err
+	})
+	return version, err
+}
+
 // RemoveVersion implements storage.Versioner.
 func (s *Store) RemoveVersion(ctx context.Context, key storage.Key, version string) error {
 	return s.run(ctx, s.begin("remove", key, 0), func(ctx context.Context) error {

@@ -71,7 +71,7 @@ func (s *Store) Supersede(ctx context.Context, key storage.Key) (storage.Upload,
 	return u, nil
 }
 
-func (s *Store) begin(ctx context.Context, key storage.Key) (*upload, error) {
+func (s *Store) begin(ctx context.Context, key storage.Key, with ...func(*s3.CreateMultipartUploadInput)) (*upload, error) {
 	lock, err := s.retention(ctx)
 	if err != nil {
 		return nil, s.fault(ctx, "begin", key, err)
@@ -88,6 +88,9 @@ func (s *Store) begin(ctx context.Context, key storage.Key) (*upload, error) {
 	if s.sendsChecksum() {
 		in.ChecksumAlgorithm = types.ChecksumAlgorithmCrc64nvme
 		in.ChecksumType = types.ChecksumTypeFullObject
+	}
+	for _, f := range with {
+		f(in)
 	}
 	out, err := s.client.CreateMultipartUpload(ctx, in)
 	if err == nil && aws.ToString(out.UploadId) == "" {

@@ -102,12 +102,12 @@ func (s *Store) merge(out *s3.ListObjectVersionsOutput) []storage.Version {
 	key := func(name *string) storage.Key { return storage.Key(strings.TrimPrefix(aws.ToString(name), s.root())) }
 	for _, v := range out.Versions {
 		versions = append(versions, storage.Version{Current: aws.ToBool(v.IsLatest), Info: storage.Info{
-			Key: key(v.Key), Size: aws.ToInt64(v.Size), Modified: aws.ToTime(v.LastModified).UTC(), Version: version(v.VersionId),
+			Key: key(v.Key), Size: aws.ToInt64(v.Size), Modified: made(version(v.VersionId), aws.ToTime(v.LastModified)), Version: version(v.VersionId),
 		}})
 	}
 	for _, m := range out.DeleteMarkers {
 		markers = append(markers, storage.Version{Marker: true, Current: aws.ToBool(m.IsLatest), Info: storage.Info{
-			Key: key(m.Key), Modified: aws.ToTime(m.LastModified).UTC(), Version: version(m.VersionId),
+			Key: key(m.Key), Modified: made(version(m.VersionId), aws.ToTime(m.LastModified)), Version: version(m.VersionId),
 		}})
 	}
 	merged := make([]storage.Version, 0, len(versions)+len(markers))
@@ -135,9 +135,47 @@ func markerFirst(v, marker storage.Version) bool {
 // version is an id as it is asked for: what was put when the bucket kept no versions has the id null.
 func version(id *string) string { return cmp.Or(aws.ToString(id), "null") }
 
+// made is when a version was made. versitygw 1.8 dates one that is not the newest any more when another took its place; its ids are ULIDs, whose
+// first ten digits hold the milliseconds since 1970 at which they were given (https://github.com/ulid/spec). No other store is known to have such ids.
+func made(id string, modified time.Time) time.Time {
+	const digits, length, stamp = "0123456789ABCDEFGHJKMNPQRSTVWXYZ", 26, 10
+	var ms int64
+	for i := range len(id) {
+		digit := strings.IndexByte(digits, id[i])
+		if digit < 0 || i == 0 && digit > 7 {
+			return modified.UTC()
+		}
+		if i < stamp {
+			ms = ms<<5 | int64(digit)
+		}
+	}
+	if given := time.UnixMilli(ms).UTC(); len(id) == length && given.Before(modified) && given.Year() > 2015 {
+		return given
+	}
+	return modified.UTC()
+}
+
 // GetVersion implements storage.Versioner. It needs s3:GetObjectVersion.
 func (s *Store) GetVersion(ctx context.Context, key storage.Key, version string, span storage.Span) (io.ReadCloser, error) {
 	return s.get(ctx, key, version, span)
+}
+
+// renewedFrom names what is noted with an object that is a copy of one of its older versions: that version.
+const renewedFrom = "pgark-renewed-from"
+
+// RenewedFrom implements storage.Versioner.
+func (s *Store) RenewedFrom(ctx context.Context, key storage.Key) (string, error) {
+	if err := ready(ctx, key); err != nil {
+		return "", s.fault(ctx, "stat", key, err)
+	}
+	out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: s.bucket(), Key: s.name(key)})
+	if err != nil {
+		if _, err := s.explain(ctx, key, err); err != nil {
+			return "", err
+		}
+		return "", s.fault(ctx, "stat", key, fmt.Errorf("%w: the object is listed, but not to be had", storage.ErrUnavailable))
+	}
+	return out.Metadata[renewedFrom], nil
 }
 
 // RenewVersion implements storage.Versioner. It needs s3:GetObjectVersion and s3:PutObject without a condition on what is there already.
@@ -156,7 +194,8 @@ func (s *Store) RenewVersion(ctx context.Context, version storage.Info) error {
 		Bucket:                    s.bucket(),
 		Key:                       s.name(version.Key),
 		CopySource:                s.source(version),
-		MetadataDirective:         types.MetadataDirectiveReplace, // a copy onto itself must change something, and there is none
+		MetadataDirective:         types.MetadataDirectiveReplace,
+		Metadata:                  map[string]string{renewedFrom: version.Version},
 		ServerSideEncryption:      types.ServerSideEncryption(s.options.SSEType),
 		SSEKMSKeyId:               optional(s.options.KMSKeyID),
 		StorageClass:              s.options.classOf(version.Key),
@@ -172,7 +211,7 @@ func (s *Store) RenewVersion(ctx context.Context, version storage.Info) error {
 
 // renewInParts copies an object that is too large for one request.
 func (s *Store) renewInParts(ctx context.Context, version storage.Info) (err error) {
-	u, err := s.begin(ctx, version.Key)
+	u, err := s.begin(ctx, version.Key, func(in *s3.CreateMultipartUploadInput) { in.Metadata = map[string]string{renewedFrom: version.Version} })
 	if err != nil {
 		return err
 	}

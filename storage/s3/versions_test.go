@@ -87,6 +87,9 @@ func TestRenewInParts(t *testing.T) {
 	if got, err := storage.ReadAll(t.Context(), s, "a", int64(len(body))); err != nil || !bytes.Equal(got, body) {
 		t.Errorf("got %d bytes, %v", len(got), err)
 	}
+	if from, err := s.RenewedFrom(t.Context(), "a"); err != nil || from != whole.Version {
+		t.Errorf("renewed from %q, %v", from, err)
+	}
 	whole.Key = "b"
 	if err := s.RenewVersion(t.Context(), whole); !errors.Is(err, storage.ErrNotFound) {
 		t.Errorf("of another object: got %v, want ErrNotFound", err)

@@ -206,7 +206,11 @@ func (p *Proxy) guarded(fault Fault) Fault {
 
 // refuses tells whether a request is not allowed.
 func (p Policies) refuses(r *http.Request) bool {
-	return slices.ContainsFunc(append(lockRequests(r), requestOf(r)), func(one Request) bool { return !p.Allow(one) })
+	all := append(lockRequests(r), requestOf(r))
+	if source, isCopy := sourceOf(r); isCopy {
+		all = append(all, source)
+	}
+	return slices.ContainsFunc(all, func(one Request) bool { return !p.Allow(one) })
 }
 
 // enforce is the Fault of Enforce.
@@ -224,6 +228,21 @@ func (p Policies) enforce(x *exchange) error {
 			x.fault = "absence"
 		}
 	})
+}
+
+// sourceOf says of a copy within the store that its source is read too.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+func sourceOf(r *http.Request) (Request, bool) {
+	name, version, versioned := strings.Cut(r.Header.Get("X-Amz-Copy-Source"), "?versionId=")
+	name, err := url.PathUnescape(strings.TrimPrefix(name, "/"))
+	if name == "" || err != nil {
+		return Request{}, false
+	}
+	q := Request{Action: "s3:GetObject", Resource: "arn:aws:s3:::" + name, Keys: secure(r)}
+	if versioned && version != "" {
+		q.Action += "Version"
+	}
+	return q, true
 }
 
 // hide makes an answer one of 403.
@@ -255,7 +274,9 @@ func requestOf(r *http.Request) Request {
 			q.Keys["s3:prefix"] = query.Get("prefix")
 		}
 	case Other:
-		q.Action = bucketAction(r.Method, query)
+		if q.Action = bucketAction(r.Method, query); q.Action == "s3:ListBucketVersions" && query.Has("prefix") {
+			q.Keys["s3:prefix"] = query.Get("prefix")
+		}
 	case Any, Put, Begin, Part, Commit, Abort, Get, Head, Delete:
 		q.Action = objectAction(op, query)
 	}

@@ -42,6 +42,8 @@ type Call struct {
 	Began  time.Time
 	Ended  time.Time // before the last of the answer went out, or the connection was cut; the client sees it later
 
+	// Action is what IAM calls it, such as s3:GetObjectVersion; empty for what it does not know.
+	Action string
 	// Created says that the server has made the object, whatever the client was told.
 	Created bool
 	// Keys that the answer to a List named.
@@ -179,7 +181,7 @@ func (p *Proxy) Count(op Op, path string) int {
 
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	op, path := operation(r)
-	call := Call{Op: op, Path: path, Began: time.Now()}
+	call := Call{Op: op, Path: path, Began: time.Now(), Action: requestOf(r).Action}
 	answer := &recorder{ResponseWriter: w, keep: op == List, whole: func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()

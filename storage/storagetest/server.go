@@ -214,6 +214,24 @@ func (s *Server) DeleteVersion(t testing.TB, path, version string) int {
 	return status
 }
 
+// PutObject puts a new version of an object, whatever lies there, as anybody with the keys may.
+func (s *Server) PutObject(t testing.TB, bucket, key string, body []byte) {
+	t.Helper()
+	status, answer, err := s.do(t.Context(), request{method: http.MethodPut, path: "/" + bucket + "/" + key, body: body})
+	if err != nil || status != http.StatusOK {
+		t.Fatalf("put %s/%s: status %d, %v: %s", bucket, key, status, err, answer)
+	}
+}
+
+// DeleteObject deletes an object as anybody with the keys may: the bucket makes a delete marker of that.
+func (s *Server) DeleteObject(t testing.TB, bucket, key string) {
+	t.Helper()
+	status, answer, err := s.do(t.Context(), request{method: http.MethodDelete, path: "/" + bucket + "/" + key})
+	if err != nil || status != http.StatusNoContent {
+		t.Fatalf("delete %s/%s: status %d, %v: %s", bucket, key, status, err, answer)
+	}
+}
+
 // Query sends a signed GET to the server, such as Query(t, "bucket", "versions="), and returns the body
 // of the answer. Names and values in the query must be sorted and escaped.
 func (s *Server) Query(t testing.TB, bucket, query string) string {

@@ -93,8 +93,16 @@ func testRenew(t *testing.T, s storage.Store, deleted, superseded storage.Info) 
 		if all := versions(t, s, v.Key, ""); !all[0].Current || all[0].Marker || all[0].Size != v.Size || all[0].Version == v.Version {
 			t.Errorf("%s: the newest is %+v", v.Key, all[0])
 		}
+		if from, err := storage.RenewedFrom(t.Context(), s, v.Key); err != nil || from != v.Version {
+			t.Errorf("%s: renewed from %q, %v, want %q", v.Key, from, err, v.Version)
+		}
 		wantErr(t, "put behind it", s.Put(t.Context(), v.Key, nil), storage.ErrExists)
 	}
+	if from, err := storage.RenewedFrom(t.Context(), s, "v/b"); err != nil || from != "" {
+		t.Errorf("v/b: renewed from %q, %v", from, err)
+	}
+	_, err := storage.RenewedFrom(t.Context(), s, "v/none")
+	wantErr(t, "renewed from, of nothing", err, storage.ErrNotFound)
 	if got := keys(t, s, "v/", ""); !slices.Equal(got, []storage.Key{"v/a", "v/a.d/x", "v/b", "v/gone"}) {
 		t.Errorf("listed %v", got)
 	}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/pgark/pgark/agent"
+	"github.com/pgark/pgark/config"
+	"github.com/pgark/pgark/restore"
+)
+
+const asOfName = "as-of"
+
+// asOfFlag is for commands that read: they see the repositories as they were at an instant.
+func asOfFlag() cli.Flag {
+	return &cli.StringFlag{Name: asOfName, Usage: "read the repositories as they were at this `TIME`, from the older versions in their buckets; nothing is written to them"}
+}
+
+// setAsOf reads --as-of, where the command has it.
+func (s *session) setAsOf() error {
+	if !s.cli.IsSet(asOfName) {
+		return nil
+	}
+	t, err := s.timeTarget(asOfName, s.cli.String(asOfName))
+	switch {
+	case err != nil:
+		return err
+	case t.Kind != restore.TargetTime:
+		return usagef("--as-of %s: want a time: without the flag the repositories are read as they are", s.cli.String(asOfName))
+	}
+	s.asOf = t.Time.Go().UTC()
+	if s.asOf.After(s.program.now()) {
+		return usagef("--as-of %s lies in the future", instant(s.asOf))
+	}
+	return nil
+}
+
+// pastError is an error of reading what a bucket still holds an earlier version of.
+type pastError struct {
+	error
+
+	hint string
+}
+
+func (e *pastError) Unwrap() error { return e.error }
+
+// hintPast adds to an error of reading how the repository is read as it was, where it holds earlier versions of the object that the error speaks of.
+func (s *session) hintPast(c config.Cluster, err error) error {
+	if err == nil || !s.asOf.IsZero() || s.ctx.Err() != nil {
+		return err
+	}
+	p := agent.FindPast(s.ctx, c, err, s.storeOptions())
+	if p == nil {
+		return err
+	}
+	became := "put over"
+	if p.Deleted {
+		became = "deleted"
+	}
+	return &pastError{err, fmt.Sprintf("%s was %s %s; %s keeps %s, the newest of %s\n--as-of '%s' reads the repository as it was before; docs/RUNBOOK-BUCKET.md",
+		p.Key, became, instant(p.Lost), p.Repository, count(p.Earlier, "earlier version"), instant(p.Newest), instant(p.AsOf()))}
+}
+
+// asOfNote tells a person of what is done without because the past cannot be written to; "" without --as-of.
+func (s *session) asOfNote(without string) string {
+	if s.asOf.IsZero() {
+		return ""
+	}
+	return "the repositories are read AS OF " + instant(s.asOf) + ": what was put or deleted since is not seen; nothing is written to them, " + without
+}
