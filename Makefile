@@ -24,7 +24,7 @@ UNIT_PACKAGES  = $$($(GO) list ./... | grep -v /integration)
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := build
-.PHONY: help build parts demo test unit lint fuzz bench soak restores drills failover chaos deaths flips retention hardened histories clean
+.PHONY: help build parts demo test unit lint fuzz bench soak restores drills failover chaos deaths flips retention hardened histories encrypted clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -105,6 +105,12 @@ hardened: parts ## the suite with versioned buckets, Object Lock and a writer wi
 
 histories: ## made-up histories for retention, each judged by an oracle: make histories HISTORIES=1000000 SEED=1
 	PGARK_TEST_HISTORIES=$(HISTORIES) PGARK_TEST_SEED=$(SEED) $(GO) test -count 1 -timeout 0 -v -run '^TestHistories$$' ./retention
+
+ENCRYPTED ?= TestEncrypted.*|TestRestore.*|TestAgentKilled|TestBaseBackup.*|TestArchiver.*|TestCrashWithinARecord|TestDroppedTable.*|TestDrill.*|TestExport|TestVerifyRepairs|TestCop.*|TestSync.*|TestBucket.*|TestSplitBrain|TestServerSetBack.*|TestLeastPrivilege
+
+encrypted: parts ## the tests of the main job, of copies and of commits that wait, with everything encrypted
+	integration/parts.sh age
+	REQUIRE_ALL=1 PGARK_TEST_ENCRYPT=1 $(GO) test -count 1 -parallel $(PARALLEL) -timeout $(TEST_TIMEOUT) -run '^($(ENCRYPTED))$$' ./integration
 
 clean: ## what was built; not the parts
 	rm -rf bin

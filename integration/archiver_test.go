@@ -81,7 +81,14 @@ func (a *archiving) start(t testing.TB) {
 		}
 		return postgres.Connect(ctx, config)
 	}
-	open := func(ctx context.Context) (*repository.Repository, error) { return repository.Create(ctx, a.store) }
+	keys := opening(t)
+	open := func(ctx context.Context) (*repository.Repository, error) {
+		r, err := repository.Create(ctx, a.store)
+		if err != nil {
+			return nil, err
+		}
+		return r.With(keys), nil
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	a.Archiver, a.stop, a.done = archiver.New(connect, open, a.options), cancel, make(chan error, 1)
 	running, done := a.Archiver, a.done
@@ -146,7 +153,7 @@ func (a *archiving) sameAsServer(t testing.TB, c *postgrestest.Cluster, tli wal.
 	if err != nil || len(ids) != 1 {
 		t.Fatalf("clusters: %v, %v", ids, err)
 	}
-	cluster := r.Cluster(ids[0])
+	cluster := r.With(opening(t)).Cluster(ids[0])
 	size, err := cluster.SegmentSize(ctx)
 	if err != nil {
 		t.Fatal(err)

@@ -198,6 +198,7 @@ func runArchiver(t *testing.T, server *postgrestest.Cluster, store storage.Store
 	if err != nil {
 		t.Fatal(err)
 	}
+	keys := opening(t)
 	config, err := postgres.ParseConfig(server.ConnString())
 	if err != nil {
 		t.Fatal(err)
@@ -210,7 +211,7 @@ func runArchiver(t *testing.T, server *postgrestest.Cluster, store storage.Store
 	}
 	a := archiver.New(
 		func(ctx context.Context) (archiver.Conn, error) { return postgres.Connect(ctx, config) },
-		func(context.Context) (*repository.Repository, error) { return repo, nil },
+		func(context.Context) (*repository.Repository, error) { return repo.With(keys), nil },
 		archiver.Options{},
 	)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -223,7 +224,7 @@ func runArchiver(t *testing.T, server *postgrestest.Cluster, store storage.Store
 		}
 	})
 	eventually(t, time.Minute, "the archiver to begin", func() bool { return a.Durable().LSN > 0 })
-	return repo.Cluster(system.ID), a
+	return repo.With(keys).Cluster(system.ID), a
 }
 
 // unpackByHand lays a backup down with zstd and tar, its tablespaces in folders of their own.
@@ -241,7 +242,7 @@ func unpackByHand(t *testing.T, c *repository.Cluster, store storage.Store, b re
 		moved = append(moved, postgres.TablespaceLink{OID: s.OID, Path: dir})
 	}
 	for _, p := range r.Packs() {
-		body, err := store.Get(t.Context(), storage.Key(fmt.Sprintf("%s/backups/%s/%s", b.SystemID, b.ID, p.Name)), storage.All())
+		body, err := store.Get(t.Context(), storage.Key(fmt.Sprintf("%s/backups/%s/%s", b.SystemID, b.ID, stored(string(p.Name)))), storage.All())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -270,10 +271,15 @@ func unpackPack(t *testing.T, body io.Reader, dir string) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "bash", "-c", "set -o pipefail; zstd -dc | tar x -C "+dir)
+	script := "zstd -dc | tar x -C " + dir
+	if encrypting() {
+		needAge(t)
+		script = "age -d -i " + sharedKeys(t).recovery + " | " + script
+	}
+	cmd := exec.CommandContext(t.Context(), "bash", "-c", "set -o pipefail; "+script)
 	cmd.Stdin = body
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("zstd -dc | tar x: %v: %s", err, out)
+		t.Fatalf("%s: %v: %s", script, err, out)
 	}
 }
 

@@ -87,6 +87,11 @@ func (s *site) byHand(t *testing.T, scripts map[string]string, target string) st
 		t.Fatal(err)
 	}
 	env := map[string]string{"REPO": s.folder, "DIR": filepath.Join(home, "data"), "FETCH": fetch, "TARGET": target}
+	if encrypting() {
+		needAge(t)
+		env["IDENTITY"] = sharedKeys(t).recovery
+		shell(t, scripts["decrypt"], env)
+	}
 	records := strings.Fields(shell(t, scripts["pick"], env))
 	if len(records) != 1 {
 		t.Fatalf("found backups %q, want one", records)

@@ -169,7 +169,7 @@ func (d *drills) filed(t *testing.T, r repository.Drill, before []string) {
 	if len(added) != 3 || filepath.Base(added[0]) != "drills" { // the folder, names, report
 		t.Errorf("a drill wrote %v", added)
 	}
-	for _, name := range []string{r.ID + ".json", r.ID + "-names.zst"} {
+	for _, name := range []string{r.ID + ".json", stored(r.ID + "-names.zst")} {
 		var texts [][]byte
 		for _, folder := range []string{d.folder, d.near} {
 			text, err := os.ReadFile(filepath.Join(folder, r.SystemID.String(), "drills", name))
@@ -191,7 +191,7 @@ func (d *drills) filed(t *testing.T, r repository.Drill, before []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, err := opened.Cluster(r.SystemID).DrillNames(t.Context(), r)
+	found, err := opened.With(opening(t)).Cluster(r.SystemID).DrillNames(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}

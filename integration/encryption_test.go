@@ -3,6 +3,7 @@ package integration_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -16,6 +17,7 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/pgark/pgark/encryption"
 	"github.com/pgark/pgark/postgres/postgrestest"
 )
 
@@ -56,6 +58,39 @@ func sharedKeys(t testing.TB) keyFiles {
 		shared.keys = writeKeyFiles(t, dir)
 	}
 	return shared.keys
+}
+
+// stored is the name, or a pattern of names, by which an object lies in a repository: what has contents is encrypted where all tests archive encrypted.
+func stored(name string) string {
+	if encrypting() && strings.HasSuffix(name, ".zst") {
+		return name + ".age"
+	}
+	return name
+}
+
+// opening are the keys that open what all tests archive, and put more of it; none where they archive in clear.
+func opening(t testing.TB) encryption.Keys {
+	t.Helper()
+	if !encrypting() {
+		return encryption.Keys{}
+	}
+	files := sharedKeys(t)
+	read := func(path string) []byte {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	var k encryption.Keys
+	var errs [3]error
+	k.Recipients, errs[0] = encryption.ParseRecipients(read(files.recipients))
+	k.Identities, errs[1] = encryption.ParseIdentities(read(files.recovery))
+	k.Proofs, errs[2] = encryption.ParseProofKeys(read(files.proof))
+	if err := errors.Join(errs[:]...); err != nil {
+		t.Fatal(err)
+	}
+	return k
 }
 
 func writeKeyFiles(t testing.TB, dir string) keyFiles {
@@ -180,9 +215,8 @@ func TestEncrypted(t *testing.T) {
 	s.openByHand(t, k)
 }
 
-// openByHand runs the script of docs/RESTORE-BY-HAND.md that decrypts, with the host's private key, and looks whether zstd and tar read all that comes out; and that nothing else
-// holds contents.
-func (s *site) openByHand(t *testing.T, k keyFiles) {
+// needAge skips the test where there is no stock age.
+func needAge(t testing.TB) {
 	t.Helper()
 	if _, err := exec.LookPath("age"); err != nil {
 		if os.Getenv("REQUIRE_ALL") == "1" {
@@ -190,6 +224,13 @@ func (s *site) openByHand(t *testing.T, k keyFiles) {
 		}
 		t.Skip("age is missing: run integration/parts.sh age")
 	}
+}
+
+// openByHand runs the script of docs/RESTORE-BY-HAND.md that decrypts, with the host's private key, and looks whether zstd and tar read all that comes out; and that nothing else
+// holds contents.
+func (s *site) openByHand(t *testing.T, k keyFiles) {
+	t.Helper()
+	needAge(t)
 	for _, path := range tree(t, s.folder) {
 		for _, contents := range []string{".zst", ".s2"} {
 			if strings.HasSuffix(path, contents) {

@@ -358,7 +358,7 @@ func (f *family) archived(t *testing.T) *repository.Cluster {
 	if err != nil || len(ids) != 1 {
 		t.Fatalf("clusters: %v, %v", ids, err)
 	}
-	return r.Cluster(ids[0])
+	return r.With(opening(t)).Cluster(ids[0])
 }
 
 // unmixed compares every archived byte of every timeline with the WAL of the server that wrote it, and every history file with the primary's: no byte of

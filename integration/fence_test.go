@@ -160,11 +160,11 @@ func (s *site) toBorder(t *testing.T) wal.LSN {
 			t.Fatal(err)
 		}
 	}
-	whole, err := filepath.Glob(filepath.Join(s.folder, "*", "wal", "*", "*.zst"))
+	whole, err := filepath.Glob(filepath.Join(s.folder, "*", "wal", "*", stored("*.zst")))
 	if err != nil || len(whole) == 0 {
 		t.Fatalf("no whole segment: %v", err)
 	}
-	id, err := s.segmentSize.ParseFileName(strings.TrimSuffix(filepath.Base(whole[len(whole)-1]), ".zst"))
+	id, err := s.segmentSize.ParseFileName(strings.TrimSuffix(filepath.Base(whole[len(whole)-1]), stored(".zst")))
 	if err != nil {
 		t.Fatal(err)
 	}

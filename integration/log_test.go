@@ -157,7 +157,7 @@ func (s *site) logTells(t *testing.T, xid string) {
 	s.server.Exec(t, "insert into kept values (4)")
 	var found []string
 	eventually(t, time.Minute, "segment "+name, func() bool {
-		found, _ = filepath.Glob(filepath.Join(s.folder, "*", "wal", "*", name+".zst"))
+		found, _ = filepath.Glob(filepath.Join(s.folder, "*", "wal", "*", stored(name+".zst")))
 		return len(found) == 1
 	})
 	s.waitArchived(t)

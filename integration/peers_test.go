@@ -39,7 +39,7 @@ var (
 	scale  = flag.Int("scale", 40, "pgbench scale of the data set")
 	rows   = flag.Int("rows", 3_000_000, "rows of the realistic table")
 	rounds = flag.Int("rounds", 3, "counted rounds")
-	only   = flag.String("only", "backup,restore,wal,recover,copies,exposure,sync", "scenarios")
+	only   = flag.String("only", "backup,restore,wal,recover,copies,exposure,sync,encryption", "scenarios")
 )
 
 const debianBin = "/usr/lib/postgresql/15/bin/"
@@ -73,6 +73,8 @@ func TestAgainstPeers(t *testing.T) {
 	if strings.Contains(*only, "backup") || strings.Contains(*only, "restore") {
 		b.load()
 		b.baseBackups()
+	} else if strings.Contains(*only, "encryption") {
+		b.load()
 	}
 	if strings.Contains(*only, "restore") {
 		b.restores()
@@ -85,6 +87,9 @@ func TestAgainstPeers(t *testing.T) {
 	}
 	if strings.Contains(*only, "copies") {
 		b.copies()
+	}
+	if strings.Contains(*only, "encryption") {
+		b.encryption()
 	}
 	b.report()
 	if strings.Contains(*only, "exposure") {
@@ -147,7 +152,14 @@ func (b *bench) command(name string, args ...string) *exec.Cmd {
 // run runs a command to its end and returns what it cost.
 func (b *bench) run(name string, args ...string) figure {
 	b.t.Helper()
+	return b.runWith(nil, name, args...)
+}
+
+// runWith is run with further variables.
+func (b *bench) runWith(env []string, name string, args ...string) figure {
+	b.t.Helper()
 	cmd := b.command(name, args...)
+	cmd.Env = append(cmd.Env, env...)
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
 	start := time.Now()
@@ -377,7 +389,7 @@ func median[T int64 | time.Duration](fs []figure, of func(figure) T) T {
 
 // report prints the tables of docs/BENCHMARKS.md. The ratio is the other's time over pgark's, pair by pair: above 1 pgark is faster.
 func (b *bench) report() {
-	for _, scenario := range []string{"backup", "restore", "wal", "recover", "recover_oltp", "copies"} {
+	for _, scenario := range []string{"backup", "restore", "wal", "recover", "recover_oltp", "copies", "encrypted backup", "encrypted restore", "encrypted wal"} {
 		contenders := b.results[scenario]
 		if len(contenders) == 0 {
 			continue

@@ -133,13 +133,13 @@ func TestBucketMakesTheCopy(t *testing.T) {
 // TestBucketsCopyLacksAnObject: the bucket gives up on the packs, as it does where a permission is missing, and copies the record all the same.
 func TestBucketsCopyLacksAnObject(t *testing.T) {
 	r := newReplicated(t, storagetest.ReplicationRule{ID: "to-dr", Bucket: "pgark-dr"})
-	r.replication.Fail("*.tar.zst")
+	r.replication.Fail(stored("*.tar.zst"))
 	agent := r.tool.start(t, "run")
 	r.waitBackup(t)
 	r.waitArchived(t)
 	r.replication.Drain(t)
 	for _, args := range [][]string{{"check"}, {"check", "--from", "dr"}} {
-		if o := r.tool.run(t.Context(), args...); o.code != 4 || !strings.Contains(o.stdout, ".tar.zst: is missing") {
+		if o := r.tool.run(t.Context(), args...); o.code != 4 || !strings.Contains(o.stdout, stored(".tar.zst")+": is missing") {
 			t.Errorf("%v: exit %d, want 4 and the pack\n%s%s", args, o.code, o.stdout, o.stderr)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 // objects returns the files of a repository below its system identifier that match a pattern, sorted.
 func objects(t *testing.T, folder, pattern string) []string {
 	t.Helper()
-	found, err := filepath.Glob(filepath.Join(folder, "*", filepath.FromSlash(pattern)))
+	found, err := filepath.Glob(filepath.Join(folder, "*", filepath.FromSlash(stored(pattern))))
 	if err != nil || len(found) == 0 {
 		t.Fatalf("no %s in %s: %v", pattern, folder, err)
 	}
@@ -105,7 +105,7 @@ func TestRestoreFromDamaged(t *testing.T) {
 		from[filepath.Base(one.Object)] = one.From
 	}
 	for _, path := range []string{
-		pack, "index.zst", "record.json", second, segments[len(segments)-1], segments[len(segments)-3],
+		pack, stored("index.zst"), "record.json", second, segments[len(segments)-1], segments[len(segments)-3],
 	} {
 		if from[filepath.Base(path)] != "dr" {
 			t.Errorf("it is not said that %s came from dr: %v", path, from)
@@ -115,7 +115,7 @@ func TestRestoreFromDamaged(t *testing.T) {
 
 	// The same for a person's eyes; and from the damaged repository alone nothing.
 	text := s.tool.run(t.Context(), "restore", "--into", filepath.Join(postgrestest.TempDir(t), "x"), "--bin-dir", s.server.Version.BinDir, "--yes", s.url)
-	if text.code != 0 || !strings.Contains(text.stdout, "DAMAGED") || !strings.Contains(strings.Join(strings.Fields(text.stdout), " "), "/index.zst from dr; primary: ") {
+	if text.code != 0 || !strings.Contains(text.stdout, "DAMAGED") || !strings.Contains(strings.Join(strings.Fields(text.stdout), " "), stored("/index.zst")+" from dr; primary: ") {
 		t.Errorf("exit %d\n%s%s", text.code, text.stdout, text.stderr)
 	}
 	alone := s.tool.run(t.Context(), "restore", "--from", "primary", "--into", filepath.Join(postgrestest.TempDir(t), "x"), "--yes")
