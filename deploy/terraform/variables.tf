@@ -1,0 +1,134 @@
+variable "name" {
+  description = "What the roles and rules are called after: NAME-writer, NAME-reader, NAME-janitor, NAME-repairer, NAME-replication."
+  type        = string
+  default     = "pgark"
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9_-]{1,40}$", var.name))
+    error_message = "name: 1 to 40 letters, digits, hyphens and underscores."
+  }
+}
+
+variable "primary_bucket" {
+  description = "Name of the bucket that the agent archives into, in the region of the provider aws.primary. It is made here."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$", var.primary_bucket))
+    error_message = "primary_bucket: 3 to 63 lower-case letters, digits and hyphens."
+  }
+}
+
+variable "copy_bucket" {
+  description = "Name of the bucket that holds the copy, in the region of the provider aws.copy. It is made here."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$", var.copy_bucket)) && var.copy_bucket != var.primary_bucket
+    error_message = "copy_bucket: 3 to 63 lower-case letters, digits and hyphens, and another than primary_bucket."
+  }
+}
+
+variable "prefix" {
+  description = "Where the repository lies in both buckets, without slashes at its ends. One cluster archives below one prefix."
+  type        = string
+  default     = "main"
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$", var.prefix))
+    error_message = "prefix: names of letters, digits, dots, hyphens and underscores, with a slash between."
+  }
+}
+
+variable "copy_by" {
+  description = "Who makes the copy. agent: pgark writes each object to both, and a commit may wait for both. bucket: S3 Replication does; the agent has no right to write there, and WAL counts as durable before it is there."
+  type        = string
+  default     = "agent"
+
+  validation {
+    condition     = contains(["agent", "bucket"], var.copy_by)
+    error_message = "copy_by: agent or bucket."
+  }
+}
+
+variable "replication_time_control" {
+  description = "Whether S3 promises, at a price, to replicate within 15 minutes. It counts with copy_by = \"bucket\" alone."
+  type        = bool
+  default     = false
+}
+
+variable "lock_mode" {
+  description = "Object Lock of every new object in both buckets: governance, compliance, or none. Under compliance nobody can delete an object before its time, the account's owner included. It cannot be turned on here for buckets that were made without it."
+  type        = string
+  default     = "governance"
+
+  validation {
+    condition     = contains(["none", "governance", "compliance"], var.lock_mode)
+    error_message = "lock_mode: none, governance or compliance."
+  }
+}
+
+variable "lock_days" {
+  description = "How long an object is locked from its creation, in days: longer than the window of retention and the time between two base backups together."
+  type        = number
+  default     = 21
+
+  validation {
+    condition     = var.lock_days >= 1 && var.lock_days <= 3650 && floor(var.lock_days) == var.lock_days
+    error_message = "lock_days: 1 to 3650 whole days."
+  }
+}
+
+variable "noncurrent_days" {
+  description = "How long what was deleted or overwritten stays as a noncurrent version, in days: how late a deletion may be noticed. Then it is gone for good, once its lock has ended."
+  type        = number
+  default     = 35
+
+  validation {
+    condition     = var.noncurrent_days >= 1 && floor(var.noncurrent_days) == var.noncurrent_days
+    error_message = "noncurrent_days: 1 or more whole days."
+  }
+}
+
+variable "archive" {
+  description = "Moves objects of the copy into a cheaper class: class, and after how many days, which must be more than window_days, so that a restore within the window waits for no thaw. null moves nothing."
+  type = object({
+    class       = string
+    after_days  = number
+    window_days = number
+  })
+  default = null
+
+  validation {
+    condition     = var.archive == null ? true : contains(["STANDARD_IA", "ONEZONE_IA", "GLACIER_IR", "GLACIER", "DEEP_ARCHIVE"], var.archive.class)
+    error_message = "archive.class: STANDARD_IA, ONEZONE_IA, GLACIER_IR, GLACIER or DEEP_ARCHIVE."
+  }
+
+  validation {
+    condition     = var.archive == null ? true : var.archive.after_days > var.archive.window_days && var.archive.after_days >= 30
+    error_message = "archive.after_days: more than archive.window_days, and 30 at least."
+  }
+}
+
+variable "trusted" {
+  description = "Who may assume each role: lists of ARNs under writer, reader, janitor and repairer. A role without a list may be assumed by whoever the account's administrators allow it to."
+  type        = map(list(string))
+  default     = {}
+
+  validation {
+    condition     = alltrue([for role in keys(var.trusted) : contains(["writer", "reader", "janitor", "repairer"], role)])
+    error_message = "trusted: writer, reader, janitor and repairer are the roles."
+  }
+}
+
+variable "permissions_boundary" {
+  description = "ARN of a policy that bounds the roles, where the account asks for one."
+  type        = string
+  default     = null
+}
+
+variable "tags" {
+  description = "Tags of all that is made."
+  type        = map(string)
+  default     = {}
+}
