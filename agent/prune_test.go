@@ -140,6 +140,9 @@ func TestHoldComesLate(t *testing.T) {
 	}
 	r, err := repository.Create(t.Context(), store)
 	if err == nil {
+		err = r.Cluster(7).PutHistory(t.Context(), 2, []byte("1\t0/2800000\tpromoted\n"))
+	}
+	if err == nil {
 		err = r.Cluster(7).PutExpiry(t.Context(), repository.Expiry{}, repository.Expiry{
 			Backups: []string{"20261121T024000Z"}, WAL: []repository.Stretch{{Timeline: 1, Range: wal.Range{Start: 0x1000000, End: 0x3000000}}},
 		})

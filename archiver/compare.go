@@ -40,6 +40,11 @@ func compareEarly(size wal.SegmentSize, history wal.History, have archived, from
 	switch {
 	case left && from.timeline != v.Timeline:
 		r := wal.Range{Start: last.tail.Start, End: min(end, last.tail.End)}
+		for _, span := range v.Spans { // the hole, or what was lost, may lie behind the switch
+			if span.Start < end && end <= span.End {
+				r = wal.Range{Start: span.Start, End: end}
+			}
+		}
 		if r.Empty() { // what lies before the switch is lost
 			return early{}
 		}

@@ -164,6 +164,7 @@ func TestCauseOf(t *testing.T) {
 func TestCompareEarly(t *testing.T) {
 	one := wal.History{Timeline: 1}
 	two := wal.History{Timeline: 2, Parents: []wal.Switch{{Timeline: 1, At: 5*mb + 300_000}}}
+	before := wal.History{Timeline: 2, Parents: []wal.Switch{{Timeline: 1, At: 3*mb + 300_000}}}
 	border := wal.History{Timeline: 2, Parents: []wal.Switch{{Timeline: 1, At: 5 * mb}}}
 	tests := []struct {
 		name    string
@@ -199,6 +200,18 @@ func TestCompareEarly(t *testing.T) {
 		{"behind a hole and past the switch", two, 1, []wal.Range{span(mb, 2*mb+7), span(3*mb, 4*mb), span(5*mb, 6*mb)}, nil, early{1, span(2*mb+7, 5*mb+300_000), []wal.LSN{2 * mb}, true}},
 		{"behind a recorded gap the stream compares", one, 1, []wal.Range{span(mb, 2*mb+7), span(3*mb, 4*mb)}, []wal.Range{span(2*mb+7, 3*mb)}, early{}},
 		{"lost up to the switch: nothing is there to compare", two, 1, []wal.Range{span(mb, 2*mb+7)}, []wal.Range{span(2*mb+7, 5*mb+300_000)}, early{}},
+		{
+			"lost behind the switch", before, 1,
+			[]wal.Range{span(mb, 4*mb), span(5*mb, 6*mb)},
+			[]wal.Range{span(4*mb, 5*mb)},
+			early{1, span(mb, 3*mb+300_000), []wal.LSN{3 * mb}, true},
+		},
+		{
+			"lost behind the switch, and nothing since", before, 1,
+			[]wal.Range{span(mb, 4*mb)},
+			[]wal.Range{span(4*mb, 5*mb)},
+			early{1, span(mb, 3*mb+300_000), []wal.LSN{3 * mb}, true},
+		},
 		{
 			"lost, and then up to the switch", two, 1,
 			[]wal.Range{span(mb, 2*mb+7), span(5*mb, 5*mb+300_000)},

@@ -56,6 +56,31 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
+// TestClusterThatWasLetGo: one of which nothing is left but its expiry record is not listed, so that nobody must choose between it and the one that took over.
+func TestClusterThatWasLetGo(t *testing.T) {
+	t.Parallel()
+	store := memory.New()
+	c := openCluster(t, store)
+	if err := c.PutExpiry(t.Context(), repository.Expiry{}, expiry()); err != nil {
+		t.Fatal(err)
+	}
+	repo, err := repository.Open(t.Context(), store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ids, err := repo.Clusters(t.Context()); err != nil || len(ids) > 0 {
+		t.Errorf("got %v, %v", ids, err)
+	}
+	for _, left := range []storage.Key{"/wal/00000002.history", "/backups/20261121T024000Z/record.json"} { // behind it in a list, and before it
+		key := storage.Key(system.String()) + left
+		store.Replace(key, []byte("x"))
+		if ids, err := repo.Clusters(t.Context()); err != nil || !slices.Equal(ids, []wal.SystemID{system}) {
+			t.Errorf("with %s: got %v, %v", left, ids, err)
+		}
+		store.Replace(key, nil)
+	}
+}
+
 // TestPins: the record with the greatest number counts, whatever a list leaves out, and a number has one winner.
 func TestPins(t *testing.T) {
 	t.Parallel()

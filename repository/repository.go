@@ -123,7 +123,7 @@ func (r *Repository) Cluster(id wal.SystemID) *Cluster {
 }
 
 // Clusters lists the system identifiers that have objects here, in the order of their keys, with about one
-// request for each.
+// request for each. One of which nothing is left but what says that it was let go is not among them.
 func (r *Repository) Clusters(ctx context.Context) ([]wal.SystemID, error) {
 	var ids []wal.SystemID
 	after := storage.Key("")
@@ -139,7 +139,17 @@ func (r *Repository) Clusters(ctx context.Context) ([]wal.SystemID, error) {
 		after = info.Key
 		if isFolder {
 			after = pastFolder(storage.Key(name))
-			if id, err := wal.ParseSystemID(name); err == nil {
+			id, err := wal.ParseSystemID(name)
+			if err != nil {
+				continue
+			}
+			there := true
+			if strings.HasPrefix(string(info.Key), string(expiryPrefix(id))) {
+				if _, there, err = first(ctx, r.store, clusterPrefix(id), pastFolder(storage.Key(strings.TrimSuffix(string(expiryPrefix(id)), "/")))); err != nil {
+					return nil, fmt.Errorf("list clusters: %w", err)
+				}
+			}
+			if there {
 				ids = append(ids, id)
 			}
 		}

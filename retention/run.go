@@ -184,6 +184,11 @@ func (e *executor) cluster(ctx context.Context, c *ClusterPlan, catalog *Catalog
 	for _, entry := range slices.Concat(c.Pieces, c.WAL) {
 		done[entry.Key] = true
 	}
+	for _, u := range c.Unfinished {
+		for _, o := range u.Objects {
+			done[o.Key] = true
+		}
+	}
 	var rest, reports []repository.Object
 	for _, o := range c.objects() {
 		switch {
@@ -266,7 +271,7 @@ func (e *executor) records(ctx context.Context, r *repository.Cluster, c *Cluste
 	return nil
 }
 
-// leftovers looks once more, by key, that what lies under the id of a backup without a record has none.
+// leftovers deletes what lies under the ids of backups without a record, and looks right before, by key, that there is none: whoever takes one for weeks looks for its data before the record.
 func (e *executor) leftovers(ctx context.Context, r *repository.Cluster, c *ClusterPlan) error {
 	for _, u := range c.Unfinished {
 		_, err := r.Backup(ctx, u.ID)
@@ -274,6 +279,9 @@ func (e *executor) leftovers(ctx context.Context, r *repository.Cluster, c *Clus
 			return fmt.Errorf("%w: backup %s has a record by now", ErrChanged, u.ID)
 		}
 		if !errors.Is(err, repository.ErrNoBackup) {
+			return err
+		}
+		if err := e.remove(ctx, r, u.Objects); err != nil {
 			return err
 		}
 	}

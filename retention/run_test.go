@@ -391,3 +391,42 @@ func TestReadingsOfEachPlace(t *testing.T) {
 		t.Error("a record goes that says what need not be read again")
 	}
 }
+
+// TestLeftoversGoAtOnce: what a backup without a record left is looked at right before it is deleted, not before the WAL, which takes long: a record that came meanwhile would lose its data.
+func TestLeftoversGoAtOnce(t *testing.T) {
+	t.Parallel()
+	store, till := archive(t)
+	left := storage.Key(system.String() + "/backups/" + backupID(0) + "/record.json")
+	store.Replace(left, nil) // a run that let it go was killed
+	if err := open(t, store).Cluster(system).PutExpiry(t.Context(), repository.Expiry{}, repository.Expiry{Backups: []string{backupID(0)}}); err != nil {
+		t.Fatal(err)
+	}
+	watched := &atDelete{Store: store, of: "/wal/", then: func() {
+		for _, key := range store.Keys() {
+			if strings.Contains(string(key), "/backups/"+backupID(0)+"/") {
+				t.Errorf("%s is there while WAL goes", key)
+			}
+		}
+	}}
+	plan := prune(t, watched, threeDays(till))
+	if n := len(plan.Clusters[0].Unfinished); n != 1 || watched.calls.Load() == 0 {
+		t.Errorf("%d leftovers went, and %d objects of WAL", n, watched.calls.Load())
+	}
+}
+
+// atDelete calls then before an object whose key has of in it is deleted.
+type atDelete struct {
+	storage.Store
+
+	of    string
+	then  func()
+	calls atomic.Int64
+}
+
+func (s *atDelete) Delete(ctx context.Context, key storage.Key) error {
+	if strings.Contains(string(key), s.of) {
+		s.calls.Add(1)
+		s.then()
+	}
+	return s.Store.Delete(ctx, key)
+}
