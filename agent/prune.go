@@ -75,7 +75,7 @@ func Prune(ctx context.Context, c config.Cluster, so StoreOptions, o PruneOption
 			return report, context.Cause(ctx)
 		}
 		if err != nil {
-			r.Error, r.Err = err.Error(), err
+			r.Error, r.Changed, r.Err = err.Error(), errors.Is(err, retention.ErrChanged), err
 		}
 		report.Repositories = append(report.Repositories, r)
 	}
@@ -120,19 +120,22 @@ func pruneOne(ctx context.Context, one place, r *repository.Repository, policy r
 	if err != nil || policy.Window == 0 {
 		return report, err
 	}
-	return report, sweep(ctx, one, now, o, &report)
+	return report, sweep(ctx, one.store, now, o, &report)
 }
 
 // abandonedUpload is how old an upload is that nobody ends any more: the parts of a pack come within minutes.
 const abandonedUpload = 7 * 24 * time.Hour
 
 // sweep drops the uploads that were begun long ago and never ended.
-func sweep(ctx context.Context, one place, now time.Time, o PruneOptions, report *retention.RepositoryReport) error {
-	stale, err := one.store.StaleUploads(ctx, now.Add(-abandonedUpload))
-	if errors.Is(err, storage.ErrDenied) || errors.Is(err, errors.ErrUnsupported) {
-		return nil // the bucket's own rules may see to it
-	}
-	if err != nil {
+func sweep(ctx context.Context, store storage.Sweeper, now time.Time, o PruneOptions, report *retention.RepositoryReport) error {
+	stale, err := store.StaleUploads(ctx, now.Add(-abandonedUpload))
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		return nil
+	case errors.Is(err, storage.ErrDenied):
+		report.UploadsError = err.Error() // the bucket's own rules may see to it
+		return nil
+	case err != nil:
 		return fmt.Errorf("look for unfinished uploads: %w", err)
 	}
 	report.Uploads = len(stale)
@@ -140,7 +143,7 @@ func sweep(ctx context.Context, one place, now time.Time, o PruneOptions, report
 		if !o.Remove {
 			break
 		}
-		if err := one.store.DropUpload(ctx, u); err != nil {
+		if err := store.DropUpload(ctx, u); err != nil {
 			return fmt.Errorf("drop unfinished upload: %w", err)
 		}
 	}
@@ -183,6 +186,8 @@ func tellPruned(ctx context.Context, logger *slog.Logger, r retention.Report) {
 			logger.ErrorContext(ctx, "locks of what stays were not made longer", "locks", l.Failed, "error", l.Error)
 		}
 		switch {
+		case one.Changed: // perhaps by the agent of another host, which prunes at the same time
+			logger.InfoContext(ctx, "repository changed while it was pruned: the next time a new plan is made", "error", one.Error)
 		case one.Error != "":
 			logger.ErrorContext(ctx, "repository was not pruned", "error", one.Error)
 		case one.DeletedObjects > 0:

@@ -1,13 +1,18 @@
 package agent
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/retention"
+	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/storage/memory"
 	"github.com/pgark/pgark/wal"
 )
@@ -166,6 +171,46 @@ func TestHoldComesLate(t *testing.T) {
 		})
 		if err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// TestTellPruned: what another host's run overtook is no error in the log; what failed is.
+func TestTellPruned(t *testing.T) {
+	for name, test := range map[string]struct {
+		report retention.RepositoryReport
+		want   string
+	}{
+		"overtaken": {retention.RepositoryReport{Error: "changed", Changed: true}, "level=INFO"},
+		"failed":    {retention.RepositoryReport{Error: "access denied"}, "level=ERROR"},
+		"pruned":    {retention.RepositoryReport{DeletedObjects: 1}, "level=INFO"},
+	} {
+		var log strings.Builder
+		tellPruned(t.Context(), slog.New(slog.NewTextHandler(&log, nil)), retention.Report{Repositories: []retention.RepositoryReport{test.report}})
+		if !strings.Contains(log.String(), test.want) {
+			t.Errorf("%s: got %s", name, log.String())
+		}
+	}
+}
+
+// refusing is a store that does not list its uploads.
+type refusing struct{ err error }
+
+func (r refusing) StaleUploads(context.Context, time.Time) ([]storage.StaleUpload, error) {
+	return nil, r.err
+}
+
+func (r refusing) DropUpload(context.Context, storage.StaleUpload) error { return r.err }
+
+// TestSweepDenied: that uploads could not be looked for is said, where the store has any.
+func TestSweepDenied(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want string
+	}{{storage.ErrDenied, storage.ErrDenied.Error()}, {errors.ErrUnsupported, ""}} {
+		var report retention.RepositoryReport
+		if err := sweep(t.Context(), refusing{test.err}, time.Now(), PruneOptions{Remove: true}, &report); err != nil || report.UploadsError != test.want {
+			t.Errorf("got %q, %v, want %q", report.UploadsError, err, test.want)
 		}
 	}
 }

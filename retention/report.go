@@ -23,6 +23,8 @@ type RepositoryReport struct {
 	Name       string `json:"name"`
 	Repository string `json:"repository"`
 	Error      string `json:"error,omitempty"`
+	// Changed says that the error is ErrChanged.
+	Changed bool `json:"changed,omitempty"`
 	// From and Until are the window, by what was stored when.
 	From     *time.Time      `json:"window_from,omitempty"`
 	Until    *time.Time      `json:"window_until,omitempty"`
@@ -34,6 +36,8 @@ type RepositoryReport struct {
 	DeletedBytes   int64 `json:"deleted_bytes"`
 	// Uploads are those that were begun long ago and never ended; they go too.
 	Uploads int `json:"unfinished_uploads"`
+	// UploadsError is why they could not be listed.
+	UploadsError string `json:"uploads_error,omitempty"`
 
 	// Locks are those of what stays; nil if they were not looked at.
 	Locks *LocksReport `json:"locks,omitempty"`

@@ -158,6 +158,9 @@ func (s *session) printPruned(r retention.Report) {
 	planned := int64(0)
 	for _, one := range r.Repositories {
 		planned += one.PlannedObjects + int64(one.Uploads)
+		if one.UploadsError != "" {
+			s.printf("%s   uploads that nobody ended were not looked for: %s\n", one.Name, one.UploadsError)
+		}
 		s.printLocks(one.Name, one.Locks)
 		if one.Uploads > 0 {
 			s.printf("%s   %s that nobody ended, a week old or more, go too\n", one.Name, count(one.Uploads, "upload"))
