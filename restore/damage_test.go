@@ -124,8 +124,8 @@ func (d *damageable) restore(t *testing.T, sources ...repository.Source) (l laid
 	for file := range d.wal {
 		to := filepath.Join(filepath.Dir(o.Dir), "RECOVERYXLOG")
 		result, err := restore.Fetch(t.Context(), func(context.Context) (*repository.Cluster, error) { return c, nil }, file, to, fetch)
-		if restore.ExitCode(result, err) != 0 {
-			return l, fmt.Errorf("%s: exit %d: %w", file, restore.ExitCode(result, err), err)
+		if restore.ExitCode(result, err, false) != 0 {
+			return l, fmt.Errorf("%s: exit %d: %w", file, restore.ExitCode(result, err, false), err)
 		}
 		if l.wal[file], err = os.ReadFile(to); err != nil {
 			t.Fatal(err)

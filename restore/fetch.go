@@ -39,9 +39,13 @@ const (
 )
 
 // ExitCode returns what a restore_command exits with: 0, 1 only for proved
-// absence, and 200 for everything else.
-func ExitCode(r FetchResult, err error) int {
+// absence, and 200 for everything else. A standby is given 1 for an error too:
+// recovery does not end there, and 200 would end the server (WaitForWALToBecomeAvailable
+// in src/backend/access/transam/xlogrecovery.c).
+func ExitCode(r FetchResult, err error, standby bool) int {
 	switch {
+	case err != nil && standby:
+		return exitAbsent
 	case err != nil && absentOnError:
 		return exitAbsent
 	case err != nil:
@@ -67,7 +71,10 @@ type FetchOptions struct {
 	// Ahead is the number of segments read ahead at the same time, into a
 	// folder beside the file asked for; 0 for none.
 	Ahead int
-	// Timeout bounds the whole call, 0 for ten minutes.
+	// Standby says that the server is a standby, which asks again where there is nothing: it is given the end of the archive once for
+	// each time that it grew, and an error need not end the server.
+	Standby bool
+	// Timeout bounds the whole call, 0 for ten minutes, of a standby for half a minute: while it waits it can neither stream nor be promoted.
 	Timeout time.Duration
 }
 
@@ -92,6 +99,9 @@ func Fetch(ctx context.Context, open func(context.Context) (*repository.Cluster,
 	timeout := o.Timeout
 	if timeout <= 0 {
 		timeout = 10 * time.Minute
+		if o.Standby {
+			timeout = 30 * time.Second
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -182,6 +192,9 @@ func (f *fetcher) segment(ctx context.Context, id wal.SegmentID) (FetchResult, e
 	r := reader{cluster: f.cluster, size: f.size, options: f.options}
 	if r.pastEnd(id) {
 		return FetchAbsent, nil
+	}
+	if f.options.Standby {
+		return f.standbySegment(ctx, r, id)
 	}
 	wait := f.spool.ahead(ctx, r, id)
 	plain, err := r.read(ctx, id)

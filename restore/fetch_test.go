@@ -159,7 +159,7 @@ func TestFetch(t *testing.T) {
 				o := tt.o
 				o.Ahead = ahead
 				result, err := restore.Fetch(t.Context(), opener(store), tt.file, path, o)
-				if got := restore.ExitCode(result, err); got != tt.code {
+				if got := restore.ExitCode(result, err, false); got != tt.code {
 					t.Fatalf("got exit code %d (%v), want %d", got, err, tt.code)
 				}
 				got, err := os.ReadFile(path)
@@ -182,17 +182,20 @@ func TestFetchExitCode(t *testing.T) {
 		result restore.FetchResult
 		err    error
 		want   int
+		there  int // where a standby asks
 	}{
-		{restore.FetchFound, nil, 0},
-		{restore.FetchAbsent, nil, 1},
-		{0, nil, 200},
-		{99, nil, 200},
-		{restore.FetchFound, errors.New("x"), 200},
-		{restore.FetchAbsent, errors.New("x"), 200},
+		{restore.FetchFound, nil, 0, 0},
+		{restore.FetchAbsent, nil, 1, 1},
+		{0, nil, 200, 200},
+		{99, nil, 200, 200},
+		{restore.FetchFound, errors.New("x"), 200, 1},
+		{restore.FetchAbsent, errors.New("x"), 200, 1},
 	}
 	for _, tt := range tests {
-		if got := restore.ExitCode(tt.result, tt.err); got != tt.want {
-			t.Errorf("ExitCode(%d, %v) = %d, want %d", tt.result, tt.err, got, tt.want)
+		for standby, want := range map[bool]int{false: tt.want, true: tt.there} {
+			if got := restore.ExitCode(tt.result, tt.err, standby); got != want {
+				t.Errorf("ExitCode(%d, %v, %v) = %d, want %d", tt.result, tt.err, standby, got, want)
+			}
 		}
 	}
 }
@@ -509,7 +512,7 @@ func TestFetchFromS3(t *testing.T) {
 					ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 					defer cancel()
 					result, err := restore.Fetch(ctx, opener(open()), file, path, restore.FetchOptions{Until: lsn(6.25), Timeline: 2})
-					code := restore.ExitCode(result, err)
+					code := restore.ExitCode(result, err, false)
 					if code == 1 && !strings.Contains(kind, "absent") && !strings.Contains(kind, "no history") {
 						t.Fatalf("got exit code 1: recovery would end")
 					}

@@ -61,7 +61,7 @@ func fetchCommand(args []string) (int, error) {
 	}
 	o := restore.FetchOptions{Until: until, Timeline: wal.TimelineID(tli), Ahead: 2, Timeout: time.Minute}
 	result, err := restore.Fetch(context.Background(), open, args[4], args[5], o)
-	return restore.ExitCode(result, err), err
+	return restore.ExitCode(result, err, false), err
 }
 
 // command returns the restore_command of a plan: this program, copied to where

@@ -54,7 +54,7 @@ func TestFetchFromCopies(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "RECOVERYXLOG")
 		result, err := restore.Fetch(t.Context(), ofBoth(primary, dr), file, path, o)
 		b, _ := os.ReadFile(path)
-		return b, restore.ExitCode(result, err), err
+		return b, restore.ExitCode(result, err, false), err
 	}
 	for file, want := range map[string][]byte{
 		name(1, 3): padded(f.one[lsn(3)-lsn(2):]), name(2, 6): padded(f.two[lsn(6)-lsn(4):]), "00000002.history": []byte(historyTwo),

@@ -24,6 +24,8 @@ const (
 	// askedName is a file there that holds the name the server asked for last.
 	askedName  = "asked"
 	lockSuffix = ".lock"
+	// tailName is a file there that says how much of which segment a standby was given.
+	tailName = "tail"
 	// crcDigits is how many hexadecimal digits end the name of a whole file.
 	crcDigits = 8
 

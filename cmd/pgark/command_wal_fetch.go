@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -30,7 +31,8 @@ func walFetchCommand(p *program) *cli.Command {
 		ArgsUsage: "%f %p",
 		Description: "restore_command = 'pgark wal fetch --config /etc/pgark/pgark.yml %f %p'\n" +
 			"Exit code 0: the file is in place. 1: the repository was reached and proves that it holds no such file.\n" +
-			"200: anything else, so that PostgreSQL stops and does not take a failure for the end of WAL.",
+			"200: anything else, so that PostgreSQL stops and does not take a failure for the end of WAL; 1 where\n" +
+			"standby.signal lies in the working directory, because a standby asks again.",
 		Flags: []cli.Flag{
 			systemFlag(), fromFlag(), asOfFlag(),
 			&cli.StringSliceFlag{Name: "also", Usage: "another repository of the cluster, for what the first does not give: `NAME=URL`", Hidden: true},
@@ -56,8 +58,8 @@ func guardPlumbing() { debug.SetTraceback("crash") }
 // fetchCode turns the end of a wal fetch into its exit code. Only a file that is in place gives 0:
 // not help, and not a command line that did something else.
 func (p *program) fetchCode(err error) int {
-	code := restore.ExitCode(p.fetched, err)
-	if code == exitFetchUnknown && err != nil {
+	code := restore.ExitCode(p.fetched, err, inStandby())
+	if err != nil {
 		f := p.explain(err)
 		f.Code = code // what PostgreSQL is told, whatever another command would say
 		p.printFailure(f, outputFormat(err))
@@ -65,8 +67,14 @@ func (p *program) fetchCode(err error) int {
 	return code
 }
 
+// inStandby tells whether a standby asks: the server calls from its data directory.
+func inStandby() bool {
+	_, err := os.Stat("standby.signal")
+	return err == nil
+}
+
 func walFetch(s *session) error {
-	o := restore.FetchOptions{Ahead: s.cli.Int("ahead")}
+	o := restore.FetchOptions{Ahead: s.cli.Int("ahead"), Standby: inStandby()}
 	if v := s.cli.String("until"); v != "" {
 		var err error
 		if o.Until, err = wal.ParseLSN(v); err != nil {
