@@ -16,8 +16,8 @@ import (
 // noLock says that a lock is configured, and the bucket cannot give any.
 func (k *check) noLock(ctx context.Context, p *checkedPlace) {
 	k.report(Finding{
-		Section: SectionStorage, Verdict: Bad, Text: p.label + "the bucket has no Object Lock, and " + p.lock.String() + " is configured: nothing is stored in it",
-		Fix: lockCommands(ctx, p.url, p.lock),
+		Section: SectionStorage, Verdict: Bad, Text: p.label + "the bucket has no Object Lock, and " + p.lock.String() + " is configured for it",
+		Fix: lockCommands(ctx, p.url, p.lock), Err: storage.ErrNoLock,
 	})
 }
 

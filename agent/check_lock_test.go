@@ -26,7 +26,7 @@ func TestCheckLock(t *testing.T) {
 		window       string
 		verdicts     map[agent.Verdict]string // what one of each says, and its fix
 	}{
-		{"none", "21d", "0 2 */2 * *", "14d", map[agent.Verdict]string{agent.Bad: "no Object Lock, and governance 21d is configured: nothing is stored in it" + mends + "21}"}},
+		{"none", "21d", "0 2 */2 * *", "14d", map[agent.Verdict]string{agent.Bad: "no Object Lock, and governance 21d is configured for it" + mends + "21}"}},
 		{"off", "21d", "0 2 */2 * *", "14d", map[agent.Verdict]string{agent.Good: "governance 21d, sent with each object; the bucket's own default is none"}},
 		{"two-weeks", "21d", "0 2 */2 * *", "14d", map[agent.Verdict]string{agent.Good: "sent with each object; the bucket's own default is governance 14d"}},
 		{"month", "21d", "0 2 */2 * *", "14d", map[agent.Verdict]string{agent.Good: "governance 30d, by the bucket itself: this credential needs no right"}},

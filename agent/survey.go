@@ -108,6 +108,8 @@ func lookAtLock(ctx context.Context, one place) *status.Lock {
 		return &status.Lock{Error: err.Error()}
 	case found.Covers(held):
 		held, by = found, status.LockedByBucket
+	case one.byBucket: // which copies the locks too
+		by = status.LockedByBucket
 	}
 	return &status.Lock{Mode: string(held.Mode), Seconds: int64(held.For.Seconds()), By: by}
 }

@@ -39,24 +39,36 @@ func ahead(l storage.Lock) time.Duration { return min(l.For/2, mostAhead) }
 // Extend makes the locks of objects that stay longer, to end l.For from now, where they end sooner than the next run can be expected. Young objects are under lock since they
 // were made, and are not asked. Broken off and called again it goes on. now is the clock's time. The error is the end of ctx.
 func Extend(ctx context.Context, r *repository.Repository, objects []repository.Object, l storage.Lock, now time.Time) (Extended, error) {
-	e := extender{repository: r, sum: Extended{Lock: l}}
+	return extend(ctx, r, objects, locks{Lock: l, now: now, most: MostLocks})
+}
+
+// locks say how locks are made longer.
+type locks struct {
+	storage.Lock
+
+	now  time.Time // by the host's clock
+	most int       // objects that are asked
+}
+
+func extend(ctx context.Context, r *repository.Repository, objects []repository.Object, l locks) (Extended, error) {
+	e := extender{repository: r, sum: Extended{Lock: l.Lock}}
 	if l.IsZero() {
 		return e.sum, nil
 	}
 	var old []storage.Key
 	for _, o := range objects {
-		if o.Modified.Before(now.Add(ahead(l) - l.For)) {
+		if o.Modified.Before(l.now.Add(ahead(l.Lock) - l.For)) {
 			old = append(old, o.Key)
 		}
 	}
-	e.sum.Left = max(0, len(old)-MostLocks)
+	e.sum.Left = max(0, len(old)-l.most)
 	group, asking := errgroup.WithContext(ctx)
 	group.SetLimit(locking)
-	for i := range min(len(old), MostLocks) {
+	for i := range min(len(old), l.most) {
 		if asking.Err() != nil {
 			break
 		}
-		key := old[(i+begin(now, len(old)))%len(old)]
+		key := old[(i+l.begin(len(old)))%len(old)]
 		group.Go(func() error { return e.extend(asking, key) })
 	}
 	err := group.Wait()
@@ -70,9 +82,9 @@ func Extend(ctx context.Context, r *repository.Repository, objects []repository.
 }
 
 // begin is where the run of a day begins among n objects: runs of consecutive days ask for all of them.
-func begin(now time.Time, n int) int {
+func (l locks) begin(n int) int {
 	const day = 24 * 60 * 60
-	return int(now.Unix()/day%int64(n)) * MostLocks % n
+	return int(l.now.Unix()/day%int64(n)) * l.most % n
 }
 
 // extender makes locks longer.
@@ -115,7 +127,7 @@ func hopeless(err error) bool {
 	return errors.Is(err, storage.ErrDenied) || errors.Is(err, storage.ErrNoLock)
 }
 
-// stays returns the objects of a catalog that a plan does not let go, those of pinned backups and such first.
+// stays returns the objects of a catalog that a plan does not let go, and the repository's own.
 func (p *Plan) stays(c *Catalog) []repository.Object {
 	goes := map[storage.Key]bool{}
 	for i := range p.Clusters {
@@ -123,7 +135,7 @@ func (p *Plan) stays(c *Catalog) []repository.Object {
 			goes[key] = true
 		}
 	}
-	var stays []repository.Object
+	stays := []repository.Object{{Key: repository.MarkerKey, Class: repository.ClassMarker}}
 	for i := range c.Clusters {
 		for _, o := range c.Clusters[i].objects() {
 			if !goes[o.Key] {

@@ -17,3 +17,10 @@ func (s *Store) SetMaxCopy(n int64) { s.maxCopy = n }
 
 // SetPageSize replaces how many versions a page of a list has.
 func (s *Store) SetPageSize(n int32) { s.pageSize = aws.Int32(n) }
+
+// AgeLock makes what the store knows of the bucket's lock so old that it is asked for again.
+func (s *Store) AgeLock() {
+	s.locking.mu.Lock()
+	defer s.locking.mu.Unlock()
+	s.locking.asked = s.locking.asked.Add(-2 * askAgain)
+}

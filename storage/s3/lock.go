@@ -45,24 +45,40 @@ func (s *Store) retention(ctx context.Context) (retention, error) {
 	if s.options.Lock.IsZero() {
 		return retention{}, nil
 	}
+	byBucket, err := s.lockedByBucket(ctx)
+	if err != nil || byBucket {
+		return retention{}, err
+	}
+	return retention{types.ObjectLockMode(modeOf(s.options.Lock.Mode)), s.until(s.options.Lock)}, nil
+}
+
+// lockedByBucket tells whether the bucket's default covers what is asked for. All wait for the first answer; while it is asked again the others go
+// by the last one, which also counts where there is no other.
+func (s *Store) lockedByBucket(ctx context.Context) (bool, error) {
 	l := &s.locking
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.asked.IsZero() || time.Since(l.asked) > askAgain {
-		found, err := s.BucketLock(ctx)
-		switch {
-		case err == nil:
-			l.asked, l.byBucket = time.Now(), found.Covers(s.options.Lock)
-		case refused(err):
-			l.asked, l.byBucket = time.Now(), false
-		case l.asked.IsZero() || errors.Is(err, storage.ErrNoLock):
-			return retention{}, err
-		}
+	first := l.asked.IsZero()
+	if !first && time.Since(l.asked) < askAgain {
+		return l.byBucket, nil
 	}
-	if l.byBucket {
-		return retention{}, nil
+	if !first {
+		l.asked = time.Now()
+		l.mu.Unlock()
 	}
-	return retention{types.ObjectLockMode(modeOf(s.options.Lock.Mode)), s.until(s.options.Lock)}, nil
+	found, err := s.BucketLock(ctx)
+	if !first {
+		l.mu.Lock()
+	}
+	switch {
+	case err == nil:
+		l.asked, l.byBucket = time.Now(), found.Covers(s.options.Lock)
+	case refused(err):
+		l.asked, l.byBucket = time.Now(), false
+	case first || errors.Is(err, storage.ErrNoLock):
+		return false, err
+	}
+	return l.byBucket, nil
 }
 
 // until is the end of a lock that begins now, by the store's clock, to the next second.

@@ -189,6 +189,40 @@ func TestLockOfTheBucket(t *testing.T) {
 	}
 }
 
+// TestLockOfTheBucketChanges: an owner who takes the bucket's default away is noticed by those who write for long; and who cannot ask again goes by the last answer.
+func TestLockOfTheBucketChanges(t *testing.T) {
+	server := storagetest.StartServer(t)
+	server.Setenv(t)
+	server.CreateBucket(t, "bucket")
+	server.LockBucket(t, "bucket", "GOVERNANCE", 14)
+	// What is sent with a lock is refused.
+	server.Guard(t, []byte(`{"Version":"2012-10-17","Statement":[{"Sid":"Write","Effect":"Allow","Resource":["*"],"Action":["s3:PutObject","s3:GetBucketObjectLockConfiguration"]}]}`))
+	proxy := storagetest.StartProxy(t, server)
+	s := openLocking(t, proxy.URL("bucket", ""), storage.Lock{Mode: storage.Governance, For: time.Hour})
+	sent := func(key storage.Key) bool {
+		t.Helper()
+		err := s.Put(t.Context(), key, nil)
+		if err != nil && !errors.Is(err, storage.ErrDenied) {
+			t.Fatal(err)
+		}
+		return err != nil
+	}
+	if sent("a") {
+		t.Error("a lock was sent although the bucket gives one")
+	}
+	server.LockBucket(t, "bucket", "GOVERNANCE", 0)
+	away := proxy.Add(storagetest.Rule{Op: storagetest.Other, Fault: storagetest.Answer(503, "SlowDown")})
+	s.AgeLock()
+	if sent("b") {
+		t.Error("a lock was sent although the last answer was that the bucket gives one")
+	}
+	away()
+	s.AgeLock()
+	if !sent("c") {
+		t.Error("no lock was sent although the bucket gives none any more")
+	}
+}
+
 // TestExtend: a lock that ends too soon is made longer, and none is made shorter or another's.
 func TestExtend(t *testing.T) {
 	server := storagetest.StartServer(t)
