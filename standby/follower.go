@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
 	"slices"
 	"sync"
@@ -41,6 +42,7 @@ type Follower struct {
 	tail    tail
 	changed chan struct{} // closed and made anew at each look
 	looked  time.Time     // last look that succeeded
+	hole    time.Time     // since when WAL is known behind a hole at the tail's end
 	err     error         // of the last look
 }
 
@@ -182,12 +184,31 @@ func (f *Follower) look(ctx context.Context) error {
 			return err
 		}
 	}
+	if f.overdue(&t) {
+		f.options.Logger.WarnContext(ctx, "archive has a hole", "timeline", t.timeline().String(), "from", t.end.String(), "to", t.beyond.String())
+		if t, _, err = f.list(ctx, tail{history: t.history, end: t.beyond}); err != nil {
+			return err
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.tail, f.looked = t, time.Now()
 	close(f.changed)
 	f.changed = make(chan struct{})
 	return nil
+}
+
+// overdue reports whether the hole at the end of t has been there for so long that nobody will fill it. Only Run and begin call it, in turn.
+func (f *Follower) overdue(t *tail) bool {
+	before := f.view().tail
+	switch {
+	case t.beyond == 0:
+		f.hole = time.Time{}
+		return false
+	case f.hole.IsZero() || t.end != before.end || t.timeline() != before.timeline():
+		f.hole = time.Now()
+	}
+	return time.Since(f.hole) >= f.options.Patience
 }
 
 // list returns t with what a listing shows behind it, and the newest timeline that it shows.
@@ -205,6 +226,12 @@ func (f *Follower) list(ctx context.Context, t tail) (tail, wal.TimelineID, erro
 		newest = max(newest, o.Timeline)
 		if o.Timeline == t.timeline() && o.Class != repository.ClassHistory {
 			came = append(came, repository.EntryOf(o))
+		}
+	}
+	if pieces := t.doubtful(came); len(pieces) > 0 {
+		// What one writer puts follows each other; where two wrote, they must agree.
+		if err := f.cluster.CheckOverlaps(ctx, pieces); err != nil {
+			return t, 0, err
 		}
 	}
 	t.objects = slices.Clone(t.objects) // others look at the old ones
@@ -264,8 +291,11 @@ func (f *Follower) Open(_ context.Context, tli wal.TimelineID, start wal.LSN) (w
 	if err != nil {
 		return nil, err
 	}
-	if ended && start == end.At {
+	switch {
+	case ended && start == end.At:
 		return nil, &end
+	case !ended && start > max(t.end, t.beyond):
+		return nil, &walsender.AheadError{Start: start, End: t.end}
 	}
 	return s, nil
 }
@@ -277,6 +307,7 @@ type stream struct {
 	at       wal.LSN
 	segments repository.SegmentReader
 	missing  time.Time // since when nothing is at at, though there is more behind it
+	sent     sent
 }
 
 // Next returns what follows.
@@ -290,7 +321,12 @@ func (s *stream) Next(ctx context.Context) ([]byte, error) {
 		if ended && s.at == end.At {
 			return nil, &end
 		}
-		b, err := s.read(ctx, &v.tail)
+		b, err := s.read(ctx, &v.tail, s.timeline)
+		size := s.follower.size
+		if ended && len(b) == 0 && (err == nil || errors.Is(err, repository.ErrNoWAL)) && size.Number(s.at) == size.Number(end.At) {
+			// The next timeline began with a copy of what this one had of the segment, which nobody need have archived under this one's name.
+			b, err = s.read(ctx, &v.tail, end.Next)
+		}
 		if err != nil && !errors.Is(err, repository.ErrNoWAL) {
 			return nil, err
 		}
@@ -298,6 +334,7 @@ func (s *stream) Next(ctx context.Context) ([]byte, error) {
 			b = b[:min(len(b), int(end.At-s.at))]
 		}
 		if len(b) > 0 {
+			s.sent.add(size, s.at, b)
 			s.at += wal.LSN(len(b))
 			s.missing = time.Time{}
 			return b, nil
@@ -313,28 +350,70 @@ func (s *stream) Next(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// read returns what is there at the position, nothing if nothing is.
-func (s *stream) read(ctx context.Context, t *tail) ([]byte, error) {
+// read returns what is there at the position on a timeline, nothing if nothing is. The error is a *SplitError if it is not what was streamed before.
+func (s *stream) read(ctx context.Context, t *tail, tli wal.TimelineID) ([]byte, error) {
 	f := s.follower
-	if s.timeline == t.timeline() && s.at >= t.end && t.beyond == 0 {
+	if tli == t.timeline() && s.at >= t.end && t.beyond == 0 {
 		return nil, nil // the end: no request is needed
 	}
-	if e, ok := t.holding(s.timeline, s.at); ok {
+	seg := f.size.Segment(tli, s.at)
+	start := f.size.Start(seg.Number)
+	if e, ok := t.holding(tli, s.at); ok {
 		plain, err := f.recent.read(ctx, f.cluster, e)
-		if err == nil {
+		switch {
+		case err == nil && e.Range.Start == start:
+			return s.sent.goOn(start, s.at, plain)
+		case err == nil:
 			return plain[s.at-e.Range.Start:], nil
-		}
-		if !errors.Is(err, repository.ErrNoWAL) {
+		case !errors.Is(err, repository.ErrNoWAL):
 			return nil, err
 		}
 		// The segment was completed meanwhile, and its pieces are gone.
 	}
-	seg := f.size.Segment(s.timeline, s.at)
 	plain, err := s.segments.Read(ctx, f.cluster, f.size, seg)
 	if err != nil {
 		return nil, err
 	}
-	return plain[min(len(plain), int(s.at-f.size.Start(seg.Number))):], nil
+	return s.sent.goOn(start, s.at, plain)
+}
+
+// sent is what was streamed of one segment.
+type sent struct {
+	start wal.LSN // of the segment
+	end   wal.LSN
+	crc   uint32 // of [start, end)
+}
+
+// SplitError says that the archive holds other WAL in Range than what was streamed before from it.
+type SplitError struct{ Range wal.Range }
+
+// Error names the place.
+func (e *SplitError) Error() string {
+	return fmt.Sprintf("the archive holds other WAL in %s than before: two servers write into it", e.Range)
+}
+
+// add notes the bytes b at at. What began in the middle of a segment is not known.
+func (s *sent) add(size wal.SegmentSize, at wal.LSN, b []byte) {
+	switch {
+	case size.Offset(at) == 0:
+		*s = sent{start: at, end: at}
+	case at != s.end:
+		*s = sent{}
+		return
+	}
+	s.crc, s.end = crc32.Update(s.crc, crc32.MakeTable(crc32.Castagnoli), b), at+wal.LSN(len(b))
+}
+
+// goOn returns what a segment that begins at start holds from at on, if it begins with what was streamed.
+func (s *sent) goOn(start, at wal.LSN, plain []byte) ([]byte, error) {
+	n := int(at - start)
+	if n >= len(plain) {
+		return nil, nil
+	}
+	if n > 0 && s.start == start && s.end == at && crc32.Checksum(plain[:n], crc32.MakeTable(crc32.Castagnoli)) != s.crc {
+		return nil, &SplitError{wal.Range{Start: start, End: at}}
+	}
+	return plain[n:], nil
 }
 
 // lacks returns ErrRemoved if what comes next has been missing for too long, while there is more behind it.

@@ -258,8 +258,59 @@ func TestHole(t *testing.T) {
 		if d := time.Since(began); d < 30*time.Second || d > 35*time.Second {
 			t.Errorf("was told after %s, want 30 s", d)
 		}
-		if s := f.Status(); s.End != r.at || s.Beyond != 2*wal.LSN(mib) {
+		// Whoever begins behind the hole, from a base backup that was taken since, is served.
+		m.put(1, 2*wal.LSN(mib)+1, 5*wal.LSN(mib)+7)
+		time.Sleep(10 * time.Second)
+		lists := m.store.Count(memory.List, "*")
+		m.read(f, 1, 2*wal.LSN(mib)).to(5*wal.LSN(mib) + 7)
+		if s := f.Status(); s.End != 5*wal.LSN(mib)+7 || s.Beyond != 0 {
 			t.Errorf("got %+v", s)
+		}
+		time.Sleep(time.Minute)
+		if got := m.store.Count(memory.List, "*") - lists; got > 40 {
+			t.Errorf("%d lists in a minute behind the hole", got)
+		}
+	})
+}
+
+// TestTwoWriters guards I4: what another server put over the same place is not spliced to what was streamed.
+func TestTwoWriters(t *testing.T) {
+	for name, second := range map[string]wal.LSN{"pieces": 3*wal.LSN(mib) + 2000, "segment": 4 * wal.LSN(mib)} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMade(t)
+				m.put(1, 3*wal.LSN(mib), 3*wal.LSN(mib)+1000)
+				f := m.follow()
+				r := m.read(f, 1, 3*wal.LSN(mib))
+				r.to(3*wal.LSN(mib) + 1000)
+				m.log[1][3*mib+500]++
+				m.put(1, 3*wal.LSN(mib), second)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				b, err := r.stream.Next(ctx)
+				var split *SplitError
+				var conflict *repository.ConflictError
+				if err == nil || !errors.As(err, &split) && !errors.As(f.Status().Err, &conflict) {
+					t.Errorf("got %d bytes, %v, and %+v", len(b), err, f.Status())
+				}
+			})
+		})
+	}
+}
+
+// TestCopiedStart serves the end of a timeline from the next one's copy of it, and sends nobody away who has less than there is.
+func TestCopiedStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMade(t)
+		fork := 2*wal.LSN(mib) + 700
+		m.put(1, wal.LSN(mib), fork-100)
+		m.branch(2, fmt.Sprintf("1\t%s\tno recovery target specified\n", fork), fork, 1)
+		m.put(2, 2*wal.LSN(mib), 3*wal.LSN(mib))
+		f := m.follow()
+		m.read(f, 1, wal.LSN(mib)).to(fork)
+		var ahead *walsender.AheadError
+		if _, err := f.Open(t.Context(), 2, 3*wal.LSN(mib)+8); !errors.As(err, &ahead) || ahead.End != 3*wal.LSN(mib) {
+			t.Errorf("got %v, want that it is ahead of %s", err, 3*wal.LSN(mib))
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pgark/pgark/postgres/walsender"
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/wal"
 )
 
@@ -47,6 +48,34 @@ func (t *tail) extend(objects []repository.Entry) bool {
 		t.objects = slices.Delete(t.objects, 0, drop)
 	}
 	return t.end > before
+}
+
+// doubtful returns, ordered by start, the pieces of those that a listing shows, and of those known, if any that is new holds a byte that
+// another one holds too; nothing otherwise. A complete segment replaces its pieces.
+func (t *tail) doubtful(came []repository.Entry) []repository.Entry {
+	var pieces []repository.Entry
+	for _, e := range slices.Concat(t.objects, came) {
+		if e.Kind == repository.KindPiece {
+			pieces = append(pieces, e)
+		}
+	}
+	slices.SortStableFunc(pieces, func(a, b repository.Entry) int { return cmp.Compare(a.Range.Start, b.Range.Start) })
+	fresh := map[storage.Key]bool{}
+	for _, e := range came {
+		fresh[e.Key] = true
+	}
+	doubt := false
+	end, last := wal.LSN(0), false // where the pieces before end, and whether the one that does is new
+	for _, e := range pieces {
+		doubt = doubt || e.Range.Start < end && (fresh[e.Key] || last)
+		if e.Range.End > end {
+			end, last = e.Range.End, fresh[e.Key]
+		}
+	}
+	if !doubt {
+		return nil
+	}
+	return pieces
 }
 
 // holding returns the object of the tail that holds the byte at lsn on the timeline.

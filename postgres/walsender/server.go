@@ -54,8 +54,11 @@ func New(source Source, o Options) *Server {
 	return &Server{source: source, options: o, clients: map[*session]Client{}}
 }
 
+// acceptAgain is how long a listener is left alone that could not accept, as one without file descriptors.
+const acceptAgain = 100 * time.Millisecond
+
 // Serve answers what connects to l until ctx ends, and returns nil then, when all sessions have ended. It
-// closes l. The error is that of a listener that is broken.
+// closes l. The error is net.ErrClosed if somebody else did.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -72,8 +75,16 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			}
 			return nil
 		}
-		if err != nil {
-			return errors.Join(err, l.Close())
+		if errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		if err != nil { // those who are connected stay
+			s.options.Logger.WarnContext(ctx, "standby was not let in", "error", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(acceptAgain):
+			}
+			continue
 		}
 		sessions.Go(func() { s.serve(ctx, conn) })
 	}

@@ -234,9 +234,12 @@ func (c *session) failWith(err error) error {
 func response(err error) *pgproto3.ErrorResponse {
 	r := &pgproto3.ErrorResponse{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: codeInternal, Message: err.Error()}
 	var fork *ForkError
+	var ahead *AheadError
 	switch {
 	case errors.Is(err, ErrRemoved):
 		r.Code = codeRemoved
+	case errors.As(err, &ahead):
+		r.Routine = "StartReplication"
 	case errors.As(err, &fork):
 		r.Routine = "StartReplication"
 		r.Detail = fmt.Sprintf("This server's history forked from timeline %d at %s.", uint32(fork.Timeline), fork.At)

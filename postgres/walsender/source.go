@@ -23,7 +23,8 @@ type Source interface {
 	// History returns the bytes of a history file. The error is ErrRemoved if there is none.
 	History(ctx context.Context, tli wal.TimelineID) ([]byte, error)
 	// Open begins to read timeline tli at start. It is a *EndError if nothing of the timeline lies past
-	// start, ErrRemoved if the WAL at start is gone, and a *ForkError if start lies past the timeline's end.
+	// start, ErrRemoved if the WAL at start is gone, a *ForkError if start lies past the timeline's end, and an *AheadError if it lies past
+	// all that there is.
 	Open(ctx context.Context, tli wal.TimelineID, start wal.LSN) (Stream, error)
 }
 
@@ -59,4 +60,12 @@ type ForkError struct {
 // src/backend/replication/walsender.c).
 func (e *ForkError) Error() string {
 	return fmt.Sprintf("requested starting point %s on timeline %d is not in this server's history", e.Start, uint32(e.Timeline))
+}
+
+// AheadError says that Start lies behind the end of all WAL that there is: the standby has more than the source.
+type AheadError struct{ Start, End wal.LSN }
+
+// Error has the words of PostgreSQL's walsender (StartReplication, src/backend/replication/walsender.c).
+func (e *AheadError) Error() string {
+	return fmt.Sprintf("requested starting point %s is ahead of the WAL flush position of this server %s", e.Start, e.End)
 }
