@@ -39,14 +39,15 @@ var rooms = map[string]string{
 	"restore":               "postgres repository wal",
 	"verify":                "encryption repository storage wal",
 	"retention":             "repository storage wal",
+	"recall":                "repository storage storage/asof wal",
 	"standby":               "postgres/walsender repository storage wal",
 	"drill":                 "postgres repository restore wal",
 	"commitlog":             "repository wal",
 	"status":                "repository storage syncmode wal",
 	"config":                "backup storage storage/copies syncmode",
 	"agent": "archiver backup compression config encryption postgres repository restore retention status " +
-		"storage storage/asof storage/copies storage/file storage/limit storage/retry storage/s3 syncmode verify wal",
-	"cmd/pgark": "agent archiver backup commitlog config drill encryption postgres postgres/walsender repository restore retention standby status storage syncmode verify wal",
+		"recall storage storage/asof storage/copies storage/file storage/limit storage/retry storage/s3 syncmode verify wal",
+	"cmd/pgark": "agent archiver backup commitlog config drill encryption postgres postgres/walsender recall repository restore retention standby status storage syncmode verify wal",
 }
 
 // owners names the one room that may import each outside module.
@@ -75,7 +76,7 @@ var pure = []string{
 	"restore/plan.go", "restore/estimate.go",
 	"drill/judge.go", "drill/checks.go",
 	"verify/judge.go", "verify/risk.go",
-	"retention/catalog.go", "retention/lineage.go", "retention/window.go", "retention/calendar.go", "retention/plan.go",
+	"recall/judge.go", "retention/catalog.go", "retention/lineage.go", "retention/window.go", "retention/calendar.go", "retention/plan.go",
 	"commitlog/edge.go", "commitlog/track.go",
 	"agent/slot_watch.go", "status/slot.go",
 	"syncmode/names.go", "syncmode/state.go", "syncmode/watch.go",

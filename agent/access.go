@@ -23,7 +23,7 @@ const (
 	Reader Role = "reader"
 	// Janitor lets go what need not be kept, and pins what must be.
 	Janitor Role = "janitor"
-	// Repairer puts right what is damaged, and brings back what was deleted: verify --repair.
+	// Repairer puts right what is damaged, and brings back what was deleted: verify --repair, repo undelete.
 	Repairer Role = "repairer"
 )
 

@@ -73,16 +73,6 @@ type Store struct {
 	closer io.Closer
 }
 
-// able is all that a store may be able to do.
-type able interface {
-	storage.Store
-	storage.Prober
-	storage.Replicator
-	storage.Superseder
-	storage.Sweeper
-	storage.Versioner
-}
-
 // Close releases the store. Calls after it fail.
 func (s *Store) Close() error {
 	if s.closer == nil {

@@ -12,6 +12,9 @@ import (
 
 // TestPast guards T2 at a real server: what was deleted, or put over, is read as of before, and an error of reading it says from when.
 func TestPast(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits for the seconds of a real server")
+	}
 	server := storagetest.StartServer(t)
 	server.CreateBucket(t, "bucket")
 	server.Setenv(t)

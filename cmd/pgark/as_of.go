@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -51,7 +53,11 @@ func (s *session) hintPast(c config.Cluster, err error) error {
 		return err
 	}
 	p := agent.FindPast(s.ctx, c, err, s.storeOptions())
-	if p == nil {
+	var target *restore.TargetError
+	switch {
+	case p == nil && errors.As(err, &target) && len(target.Notes) > 0 && strings.HasPrefix(c.Repo.URL, "s3:"):
+		return &pastError{err, "--as-of TIME reads the repository as it was before somebody put others over its objects; docs/RUNBOOK-BUCKET.md"}
+	case p == nil:
 		return err
 	}
 	became := "put over"

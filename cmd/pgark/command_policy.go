@@ -16,7 +16,7 @@ func policyCommand(p *program) *cli.Command {
 		Name: "policy", Usage: "print the least that a credential needs at the bucket, as AWS's JSON; asks nobody and changes nothing",
 		ArgsUsage: "[URL]",
 		Description: "The writer archives, takes base backups and checks: it creates and reads, and can neither overwrite nor delete. The reader restores.\n" +
-			"The janitor runs pgark prune and keep; the repairer pgark verify --repair. Give each a role of its own, and the last two none on the\n" +
+			"The janitor runs pgark prune and keep; the repairer pgark verify --repair and repo undelete. Give each a role of its own, and the last two none on the\n" +
 			"database's host. --bucket-policy prints what belongs on the bucket itself, whoever asks. Standard output is the document alone.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "role", Value: string(agent.Writer), Usage: "writer, reader, janitor or repairer: `ROLE`"},
@@ -127,7 +127,7 @@ func purpose(role agent.Role) string {
 	case agent.Janitor:
 		return "pgark prune --yes, pgark keep; not on the database's host"
 	case agent.Repairer:
-		return "pgark verify --repair; not on the database's host"
+		return "pgark verify --repair, pgark repo undelete; not on the database's host"
 	case agent.Writer:
 	}
 	return "pgark run, backup, check, verify, drill"

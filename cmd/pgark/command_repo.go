@@ -10,7 +10,7 @@ import (
 
 func repoCommand(p *program) *cli.Command {
 	return p.group(&cli.Command{
-		Name: "repo", Usage: "repositories: bring a copy up to date by hand, print what a credential needs",
+		Name: "repo", Usage: "repositories: bring a copy up to date by hand, print what a credential needs, bring back what was deleted",
 		Subcommands: []*cli.Command{
 			p.command(&cli.Command{
 				Name: "copy", Usage: "copy what another repository lacks, in an order in which it can be restored from at every moment",
@@ -22,6 +22,7 @@ func repoCommand(p *program) *cli.Command {
 				},
 			}, noArguments, copyRepository),
 			policyCommand(p),
+			undeleteCommand(p),
 		},
 	})
 }

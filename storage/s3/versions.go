@@ -135,8 +135,9 @@ func markerFirst(v, marker storage.Version) bool {
 // version is an id as it is asked for: what was put when the bucket kept no versions has the id null.
 func version(id *string) string { return cmp.Or(aws.ToString(id), "null") }
 
-// made is when a version was made. versitygw 1.8 dates one that is not the newest any more when another took its place; its ids are ULIDs, whose
-// first ten digits hold the milliseconds since 1970 at which they were given (https://github.com/ulid/spec). No other store is known to have such ids.
+// made is when a version was made. versitygw 1.8 dates one that is not the newest any more when another took its place, and a marker when the object that it hides
+// was put; its ids are ULIDs, whose first ten digits hold the milliseconds since 1970 at which they were given (https://github.com/ulid/spec). No other store is known
+// to have such ids.
 func made(id string, modified time.Time) time.Time {
 	const digits, length, stamp = "0123456789ABCDEFGHJKMNPQRSTVWXYZ", 26, 10
 	var ms int64
@@ -149,7 +150,7 @@ func made(id string, modified time.Time) time.Time {
 			ms = ms<<5 | int64(digit)
 		}
 	}
-	if given := time.UnixMilli(ms).UTC(); len(id) == length && given.Before(modified) && given.Year() > 2015 {
+	if given := time.UnixMilli(ms).UTC(); len(id) == length && given.Year() > 2015 && given.Year() < 2100 {
 		return given
 	}
 	return modified.UTC()
