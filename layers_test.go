@@ -36,7 +36,7 @@ var rooms = map[string]string{
 	"archiver":              "compression postgres repository storage wal",
 	"archiver/archivertest": "repository wal",
 	"backup":                "compression postgres repository wal",
-	"restore":               "postgres repository wal",
+	"restore":               "postgres repository storage wal",
 	"verify":                "encryption repository storage wal",
 	"retention":             "repository storage wal",
 	"recall":                "repository storage storage/asof wal",

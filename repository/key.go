@@ -35,6 +35,7 @@ type Entry struct {
 	Range    wal.Range
 	Stored   int64     // bytes, header included; 0 if not listed
 	Modified time.Time // the store's clock; informative
+	Archive  storage.Archive
 }
 
 // clusterPrefix returns the key prefix of all that belongs to a cluster.
@@ -113,7 +114,7 @@ func parsePieceRange(s string) (wal.Range, bool) {
 // entryOf returns the entry of a listed object.
 func entryOf(prefix storage.Key, size wal.SegmentSize, info storage.Info) (Entry, bool) {
 	e, ok := parseWALKey(prefix, size, info.Key)
-	e.Stored, e.Modified = info.Size, info.Modified
+	e.Stored, e.Modified, e.Archive = info.Size, info.Modified, info.Archive
 	return e, ok
 }
 

@@ -220,7 +220,7 @@ func (s *Sources) look(ctx context.Context, one *source) error {
 // answered tells whether err is what a source says of an object, rather than a failure of the source.
 func answered(err error) bool {
 	var locked *KeyError
-	return !isForeign(err) && (errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrSpan) || errors.Is(err, storage.ErrTooLarge) ||
+	return !isForeign(err) && (errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrSpan) || errors.Is(err, storage.ErrTooLarge) || errors.Is(err, storage.ErrArchived) ||
 		isCorrupt(err) || errors.As(err, &locked))
 }
 
@@ -524,6 +524,9 @@ func (m *merge) run(ctx context.Context, s *Sources, yield func(storage.Info) bo
 			}
 			if h.info.Size != info.Size {
 				info.Size = 0
+			}
+			if h.info.Archive.Readable() {
+				info.Archive = h.info.Archive
 			}
 			h.pull()
 		}

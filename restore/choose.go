@@ -24,6 +24,12 @@ func Choose(ctx context.Context, cluster *repository.Cluster, inv *Inventory, ta
 		if err != nil {
 			return nil, err
 		}
+		if plan.Archived, err = cluster.Archived(ctx, plan.Backup, plan.legsOf()); err != nil {
+			return nil, fmt.Errorf("resolve target %s: %w", target, err)
+		}
+		if plan.Frozen() != nil {
+			return plan, nil // its index may be among them, so that no more can be said
+		}
 		held, err := cluster.DataInventory(ctx, plan.Backup)
 		if err != nil {
 			return nil, fmt.Errorf("resolve target %s: %w", target, err)

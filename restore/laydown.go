@@ -99,6 +99,9 @@ type layer struct {
 func LayDown(ctx context.Context, cluster *repository.Cluster, plan *Plan, options LayOptions) (*Laid, error) {
 	started := time.Now()
 	l := &layer{options: options, plan: plan, dirs: map[string]bool{}}
+	if err := plan.Frozen(); err != nil {
+		return nil, fmt.Errorf("restore backup %s: %w", plan.Backup.ID, err)
+	}
 	var err error
 	if l.places, err = placesOf(plan, options); err != nil {
 		return nil, err

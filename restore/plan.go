@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/wal"
 )
 
@@ -65,6 +66,9 @@ type Plan struct {
 	// before it.
 	LastCommit, LastEnd *wal.TransactionEnd
 	Later               []wal.XID
+
+	// Archived are the objects of the base backup and the WAL that lie in an archive, thawed or not, as Choose found them.
+	Archived []storage.Info
 
 	Notes []string // what a person should know before saying yes
 }

@@ -23,6 +23,7 @@ func repoCommand(p *program) *cli.Command {
 			}, noArguments, copyRepository),
 			policyCommand(p),
 			undeleteCommand(p),
+			thawCommand(p),
 		},
 	})
 }

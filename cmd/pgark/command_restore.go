@@ -32,14 +32,7 @@ func restoreCommand(p *program) *cli.Command {
 			"A plan is printed and nothing is written before you agree. The restored cluster does not archive;\n" +
 			"with --start it listens on a socket only, is promoted at the target, and proves where it stopped.\n" +
 			"A restore that was killed goes on when the same command is given again.",
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "to", Usage: "to this `TIME`, or latest", Value: "latest"},
-			&cli.StringFlag{Name: "to-lsn", Usage: "to this `LSN`"},
-			&cli.StringFlag{Name: "to-xid", Usage: "to the end of this transaction: `XID`"},
-			&cli.StringFlag{Name: "to-name", Usage: "to the restore point of this `NAME`"},
-			&cli.StringFlag{Name: "to-backup", Usage: "to the end of this base backup: `ID`"},
-			&cli.BoolFlag{Name: "before", Usage: "stop before the target instead of after it"},
-			&cli.StringFlag{Name: "timeline", Usage: "along current, latest or the timeline with this number: `TIMELINE`"},
+		Flags: append(targetFlags(),
 			&cli.StringFlag{Name: "into", Usage: "new data directory: `DIR`; it must not exist, or be empty", TakesFile: true},
 			&cli.BoolFlag{Name: "in-place", Usage: "replace the cluster in --into, or PGDATA: its server must not run; files that are right already are kept"},
 			&cli.StringSliceFlag{Name: "tablespace", Usage: "put the tablespace with this OID, or that lay there, into a new folder: `NAME=DIR`"},
@@ -55,7 +48,7 @@ func restoreCommand(p *program) *cli.Command {
 			systemFlag(), fromFlag(), asOfFlag(), rateLimitFlag("fetch the base backup with"),
 			hidden("target-time", "to"), hidden("target-lsn", "to-lsn"), hidden("target-xid", "to-xid"),
 			hidden("target-name", "to-name"), hidden("target-timeline", "timeline"),
-		},
+		),
 	}, atMostOne, restoreCluster)
 }
 
@@ -271,7 +264,10 @@ func (r *restoring) look() error {
 	if b.dir, b.err = restore.FindBinaries(r.ctx, r.plan.Backup.PGVersionNum/10000, r.cli.String("bin-dir")); b.err == nil {
 		b.version, b.err = restore.ServerVersion(r.ctx, b.dir)
 	}
-	var refused error
+	refused := r.plan.Frozen()
+	if refused != nil {
+		return refused
+	}
 	if r.into != "" {
 		r.site, refused = restore.Look(r.ctx, r.cluster, r.plan, r.options())
 		r.plan.Notes = append(r.plan.Notes, r.replaceNotes()...)

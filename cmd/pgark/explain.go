@@ -47,6 +47,10 @@ func conditions() []condition {
 		},
 		{storage.ErrNoStore, exitNoRepository, "there is no such bucket", "create it (versioning on), or correct the repository URL"},
 		{
+			storage.ErrArchived, exitNotRecoverable, "it was moved to an archive class, by a lifecycle rule of the bucket perhaps: it is whole, and can be read when it is thawed",
+			"pgark repo thaw, with the target of the restore, shows what must be thawed; with --yes it has it thawed",
+		},
+		{
 			storage.ErrDenied, exitDenied, "the credential is unknown to the store, or may not do this",
 			"check AWS_PROFILE, the AWS_ variables or the instance's role; it needs GetObject, PutObject and ListBucket here; a role must trust who assumes it",
 		},

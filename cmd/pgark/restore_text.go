@@ -33,6 +33,7 @@ func (r *restoring) printPlan() {
 	r.fields("base", b.ID, size(b.Plain)+" ("+size(b.Stored)+" stored)", r.ago(b.Stopped)+" old", checksumsText(b), r.provedText())
 	r.fields("WAL", fmt.Sprintf("%s%s%s", b.StartLSN, r.arrow(), p.Until), count(p.Segments, "segment")+", "+size(int64(p.WAL)), timelinesText(p.Legs)+", none missing")
 	r.printFrom()
+	r.printArchived()
 	r.printSite()
 	r.fields("server", r.binariesText())
 	r.printEstimate()
@@ -330,6 +331,7 @@ func (r *restoring) planJSON() map[string]any {
 	if r.site != nil {
 		r.siteJSON(document)
 	}
+	document["archived"] = archivedJSON(p.Archived)
 	return document
 }
 
