@@ -78,7 +78,7 @@ var pure = []string{
 	"verify/judge.go", "verify/risk.go",
 	"recall/judge.go", "retention/catalog.go", "retention/lineage.go", "retention/window.go", "retention/calendar.go", "retention/plan.go",
 	"commitlog/edge.go", "commitlog/track.go",
-	"agent/slot_watch.go", "status/slot.go",
+	"agent/lifecycle.go", "agent/slot_watch.go", "status/slot.go",
 	"syncmode/names.go", "syncmode/state.go", "syncmode/watch.go",
 }
 

@@ -89,6 +89,7 @@ func access(role Role, n Need) s3.Access {
 	case Reader:
 		a.Older = true // who restores must get at what was deleted, or put over, by whoever has the writer's key
 	case Writer:
+		a.Lifecycle = true
 		a.Create, a.Versioning = []string{"*"}, true
 	case Janitor:
 		a.Create = []string{repository.ExpiryKeys, repository.PinKeys}

@@ -320,6 +320,8 @@ func TestLeastAtTheStore(t *testing.T) {
 	want("supersede", object(func() (storage.Upload, error) { return storage.Supersede(ctx, writer, "7/wal/a") }), storage.ErrDenied)
 	_, err = storage.BucketVersioning(ctx, writer)
 	want("versioning", err, nil)
+	_, err = storage.BucketLifecycle(ctx, writer)
+	want("lifecycle", err, errors.ErrUnsupported) // versitygw has none
 	needed(t, agent.Writer, wire)
 
 	reader, wire := as(agent.Reader)

@@ -85,6 +85,9 @@ func (k *check) storage(ctx context.Context, p *checkedPlace) {
 			p.writes = false
 		}
 	}
+	if err == nil {
+		k.lifecycle(ctx, p, r)
+	}
 }
 
 // encryption tells to how many keys contents are encrypted: with one alone the archive is lost with it.

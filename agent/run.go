@@ -65,6 +65,9 @@ func Validate(c config.Cluster) error {
 	if _, err := parsePruning(c); err != nil {
 		return err
 	}
+	if err := checkArchive(c); err != nil {
+		return err
+	}
 	return checkPolicy(srv, c)
 }
 

@@ -137,6 +137,7 @@ type Repo struct {
 	Classes StorageClasses
 	// Unversioned are the names, with commas, of repositories whose buckets need not keep versions: Primary, or copies'.
 	Unversioned string
+	Archive     Archive
 }
 
 // NeedsVersions reports whether the bucket of the repository of that name is to keep versions.
@@ -251,7 +252,7 @@ func defaults(name string) Cluster {
 	return Cluster{
 		Name: name,
 		Slot: "pgark", StandbySlots: true, Keep: Keep{OnLimit: Alert},
-		Repo: Repo{Every: time.Second, Compression: "zstd"}, Required: Primary,
+		Repo: Repo{Every: time.Second, Compression: "zstd", Archive: defaultArchive()}, Required: Primary,
 		Backup: Backup{
 			Schedule: "0 2 * * *",
 			Timezone: "UTC",

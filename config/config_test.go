@@ -55,7 +55,7 @@ clusters:
 	if want := (config.Keep{Max: 64_000_000_000, OnLimit: config.Drop}); c.Keep != want {
 		t.Errorf("slot: got %+v, want %+v", c.Keep, want)
 	}
-	if want := (config.Repo{URL: "s3://acme-pg/main?region=eu-west-1", Every: 250 * time.Millisecond, Compression: "s2", Limits: config.Limits{Upload: 40_000_000, Read: 100_000}}); c.Repo != want {
+	if want := (config.Repo{URL: "s3://acme-pg/main?region=eu-west-1", Every: 250 * time.Millisecond, Compression: "s2", Limits: config.Limits{Upload: 40_000_000, Read: 100_000}, Archive: config.Archive{Class: "GLACIER"}}); c.Repo != want {
 		t.Errorf("repo: got %+v, want %+v", c.Repo, want)
 	}
 	if want := (config.Backup{Schedule: "30 3 * * 0", Timezone: "Europe/Paris", MaxRate: 200_000_000}); c.Backup != want {

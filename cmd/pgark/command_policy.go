@@ -22,6 +22,7 @@ func policyCommand(p *program) *cli.Command {
 			&cli.StringFlag{Name: "role", Value: string(agent.Writer), Usage: "writer, reader, janitor or repairer: `ROLE`"},
 			&cli.BoolFlag{Name: "bucket-policy", Usage: "print the bucket's policy: no request without TLS, no object under a key that its request brings"},
 			&cli.BoolFlag{Name: "lock-headers", Usage: "with repo.lock: grant who writes the right to send locks, for a bucket that does not lock objects by itself"},
+			&cli.BoolFlag{Name: "lifecycle", Usage: "print the bucket's lifecycle: uploads and old versions that nobody needs go, and with repo.archive base backups are archived; asks the repository then which clusters it holds"},
 			fromFlag(),
 		},
 	}, atMostOne, repositoryPolicy)
@@ -35,6 +36,12 @@ func repositoryPolicy(s *session) error {
 	ofBucket := s.cli.Bool("bucket-policy")
 	if ofBucket && s.cli.IsSet("role") {
 		return usagef("bucket-policy and role: the bucket's policy is the same for all")
+	}
+	if s.cli.Bool("lifecycle") {
+		if ofBucket || s.cli.IsSet("role") {
+			return usagef("lifecycle is a document of its own: without role and bucket-policy")
+		}
+		return s.lifecyclePolicy()
 	}
 	all, err := s.clusterWith(s.argument())
 	if err != nil {
@@ -72,6 +79,30 @@ func repositoryPolicy(s *session) error {
 			delete(printed, "role")
 		}
 		return s.printJSON(printed)
+	}
+	for _, line := range attach {
+		s.note("# %s", line)
+	}
+	return s.printJSON(document)
+}
+
+// lifecyclePolicy prints the lifecycle of a bucket.
+func (s *session) lifecyclePolicy() error {
+	c, err := s.clusterFrom(s.argument())
+	if err != nil {
+		return err
+	}
+	document, err := agent.Lifecycle(s.ctx, c, s.storeOptions())
+	if err != nil {
+		return err
+	}
+	attach := []string{
+		"It belongs on the bucket. It replaces all rules that are there: put them together.",
+		"aws s3api put-bucket-lifecycle-configuration --bucket BUCKET --lifecycle-configuration file://FILE",
+		"No current object expires by it: what the calendar, a pin or the last drill keeps is known to pgark prune alone, which removes the rest.",
+	}
+	if s.json {
+		return s.printJSON(map[string]any{"repository": c.Repo.URL, "kind": "lifecycle", "policy": document, "attach": attach})
 	}
 	for _, line := range attach {
 		s.note("# %s", line)

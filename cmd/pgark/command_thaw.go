@@ -194,10 +194,9 @@ func (s *session) printThaw(url string, plan *restore.Plan, sum archived) error 
 	if s.json {
 		err = s.printJSON(map[string]any{"repository": url, "backup": plan.Backup.ID, "target": plan.Target.String(), "archived": sum})
 	} else {
-		switch {
-		case sum.Objects == 0:
+		if sum.Objects == 0 {
 			s.printf("All that base backup %s and its WAL need can be read at once.\n", plan.Backup.ID)
-		default:
+		} else {
 			s.printf("Base backup %s: %s.\n", plan.Backup.ID, sum)
 		}
 		if sum.Frozen > sum.Asked {

@@ -169,7 +169,11 @@ func explainTyped(err error, f *failure) bool {
 	var lacking *agent.LackingError
 	var key *repository.KeyError
 	var keyFile *agent.KeyFileError
+	var early *agent.ArchiveError
 	switch {
+	case errors.As(err, &early):
+		f.Code, f.Cause = exitUsage, "who restores within the window expects to begin at once; the base backup of its oldest instant is that much older"
+		f.Fix = fmt.Sprintf("repo.archive.after: %dd or more, or 0", early.Least)
 	case errors.As(err, &keyFile):
 		explainKeyFile(keyFile, f)
 	case errors.As(err, &key):

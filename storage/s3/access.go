@@ -26,6 +26,8 @@ type Access struct {
 	Delete []string
 	// Uploads says that it may list and end the uploads of all others, as StaleUploads and DropUpload do. The list names the whole bucket's.
 	Uploads bool
+	// Lifecycle says that it may ask by which rules the bucket moves and removes objects, as Lifecycle does.
+	Lifecycle bool
 	// Replication says that it may ask what the bucket replicates, as Replication does.
 	Replication bool
 	// Lock is that of the objects, if they have one: all may see whether the bucket gives it by itself.
@@ -202,6 +204,9 @@ func (a Access) settings() []string {
 	}
 	if a.Replication {
 		actions = append(actions, "s3:GetReplicationConfiguration")
+	}
+	if a.Lifecycle {
+		actions = append(actions, "s3:GetLifecycleConfiguration")
 	}
 	return actions
 }

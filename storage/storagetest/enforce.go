@@ -349,6 +349,7 @@ func bucketAction(method string, query url.Values) string {
 	for _, a := range []struct{ method, query, action string }{
 		{http.MethodGet, "versioning", "s3:GetBucketVersioning"},
 		{http.MethodGet, "replication", "s3:GetReplicationConfiguration"},
+		{http.MethodGet, "lifecycle", "s3:GetLifecycleConfiguration"},
 		{http.MethodGet, "object-lock", "s3:GetBucketObjectLockConfiguration"},
 		{http.MethodPut, "object-lock", "s3:PutBucketObjectLockConfiguration"},
 		{http.MethodGet, "versions", "s3:ListBucketVersions"},
