@@ -22,7 +22,7 @@ type Access struct {
 	Create []string
 	// Replace says that it may also put a new version over an object, as Supersede does.
 	Replace bool
-	// Delete are the objects that it may delete. Their older versions stay, unless Remove is set.
+	// Delete are the objects that it may delete. Their older versions it may not.
 	Delete []string
 	// Uploads says that it may list and end the uploads of all others, as StaleUploads and DropUpload do. The list names the whole bucket's.
 	Uploads bool
@@ -40,8 +40,6 @@ type Access struct {
 	Versioning bool
 	// Older says that it may list and read older versions and what was deleted, as Versions and GetVersion do.
 	Older bool
-	// Remove says that it may remove the versions of what it may delete for good, as RemoveVersion does.
-	Remove bool
 }
 
 // Policy is a policy document. Its JSON is what IAM and PutBucketPolicy take.
@@ -92,12 +90,10 @@ func (o Options) IdentityPolicy(a Access) Policy {
 		list.Condition = map[string]map[string]string{"StringLike": {"s3:prefix": literal(o.Prefix) + "/*"}}
 	}
 	p.add(list)
-	if a.Older || a.Remove {
+	if a.Older {
 		older := list // the prefix is a condition of both lists
 		older.Sid, older.Action = "ListVersions", []string{"s3:ListBucketVersions"}
 		p.add(older)
-	}
-	if a.Older {
 		p.add(Statement{Sid: "ReadVersions", Effect: allow, Action: []string{"s3:GetObjectVersion"}, Resource: o.objects("*")})
 	}
 	if len(a.Create) > 0 {
@@ -112,9 +108,6 @@ func (o Options) IdentityPolicy(a Access) Policy {
 	}
 	if a.SendLock || a.ExtendLock {
 		p.lock(o, a)
-	}
-	if a.Remove && len(a.Delete) > 0 {
-		p.add(Statement{Sid: "Remove", Effect: allow, Action: []string{"s3:DeleteObjectVersion"}, Resource: o.objects(a.Delete...)})
 	}
 	if settings := a.settings(); len(settings) > 0 {
 		p.add(Statement{Sid: "Settings", Effect: allow, Action: settings, Resource: []string{o.arn()}})
@@ -223,14 +216,11 @@ func (o Options) createOnly() Statement {
 // destruction are the actions that lose objects, their versions or what protects them, and that are not part of the access.
 func (a Access) destruction() []string {
 	actions := []string{
-		"s3:PutObjectRetention", "s3:PutObjectLegalHold", "s3:BypassGovernanceRetention",
+		"s3:DeleteObjectVersion", "s3:PutObjectRetention", "s3:PutObjectLegalHold", "s3:BypassGovernanceRetention",
 		"s3:PutLifecycleConfiguration", "s3:PutReplicationConfiguration", "s3:PutEncryptionConfiguration", "s3:PutBucket*", "s3:DeleteBucket*",
 	}
 	if a.SendLock || a.ExtendLock {
 		actions = slices.DeleteFunc(actions, func(action string) bool { return action == "s3:PutObjectRetention" })
-	}
-	if !a.Remove {
-		actions = append([]string{"s3:DeleteObjectVersion"}, actions...)
 	}
 	if len(a.Delete) == 0 {
 		actions = append([]string{"s3:DeleteObject"}, actions...)
