@@ -361,6 +361,7 @@ func (v *verification) openBackup(ctx context.Context, b *copied) ([]*repository
 		switch {
 		case err == nil:
 			readers = append(readers, r)
+		case errors.Is(err, storage.ErrArchived): // it was told of before
 		case !errors.As(err, &corrupt):
 			if err := v.fail(ctx, p, err); err != nil {
 				return nil, err

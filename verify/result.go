@@ -110,6 +110,9 @@ func (v *verification) report(ctx context.Context) Report {
 	if v.steadied > 0 {
 		v.note("of %d objects one reading was damaged and the next was not: the way from the store to this host is not sound", v.steadied)
 	}
+	if v.archived > 0 {
+		v.note("%d objects lie in an archive class and were not read: thawing them takes hours, and is billed", v.archived)
+	}
 	if v.locked > 0 {
 		v.note("%d encrypted objects of WAL are there, as long as they must be and with the right header; what is in them was not read: "+
 			"that takes a private key (repo.encryption.identity_file)", v.locked)

@@ -91,6 +91,7 @@ type verification struct {
 	vanished []held
 	steadied int // objects that only one of two readings damaged
 	locked   int // objects that were not read, because no private key was given
+	archived int // objects that were not read, because they must be thawed first
 	sum      Progress
 }
 
@@ -267,6 +268,11 @@ func (v *verification) examine(ctx context.Context, p *place, o repository.Objec
 	switch {
 	case err == nil:
 		v.took(p, o)
+		return found{}, nil
+	case errors.Is(err, storage.ErrArchived):
+		v.mu.Lock()
+		v.archived++
+		v.mu.Unlock()
 		return found{}, nil
 	case errors.As(err, &key) && key.NoKey():
 		v.mu.Lock()
