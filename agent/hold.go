@@ -9,6 +9,7 @@ import (
 
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/wal"
 )
 
@@ -174,11 +175,27 @@ func (h *Holding) look(ctx context.Context, one place, cluster *repository.Clust
 	if err != nil && !repository.OnlyUnreadable(err) {
 		return err
 	}
-	if h.mu.Lock(); expiry.Touches(h.reads) && !slices.Contains(h.goes, one.name) {
+	history, err := historyOf(ctx, cluster, h.reads.Timeline)
+	if err != nil {
+		return err
+	}
+	if h.mu.Lock(); expiry.Touches(h.reads, history) && !slices.Contains(h.goes, one.name) {
 		h.goes = append(h.goes, one.name)
 	}
 	h.mu.Unlock()
 	return nil
+}
+
+// historyOf returns the history of a timeline, or none if the repository has none that can be read: then nothing tells of which timelines it reads.
+func historyOf(ctx context.Context, cluster *repository.Cluster, tli wal.TimelineID) (wal.History, error) {
+	if tli == 1 {
+		return wal.History{Timeline: tli}, nil
+	}
+	history, _, err := cluster.History(ctx, tli)
+	if errors.Is(err, storage.ErrNotFound) || repository.OnlyUnreadable(err) {
+		return wal.History{}, nil
+	}
+	return history, err
 }
 
 // end deletes the holds as far as it may. Those that stay end by themselves.

@@ -149,7 +149,9 @@ func TestHoldComesLate(t *testing.T) {
 	}
 	if err == nil {
 		err = r.Cluster(7).PutExpiry(t.Context(), repository.Expiry{}, repository.Expiry{
-			Backups: []string{"20261121T024000Z"}, WAL: []repository.Stretch{{Timeline: 1, Range: wal.Range{Start: 0x1000000, End: 0x3000000}}},
+			Backups: []string{"20261121T024000Z"}, WAL: []repository.Stretch{
+				{Timeline: 1, Range: wal.Range{Start: 0x1000000, End: 0x3000000}}, {Timeline: 1, Range: wal.Range{Start: 0x7000000, End: 0x9000000}},
+			},
 		})
 	}
 	if err != nil {
@@ -159,9 +161,12 @@ func TestHoldComesLate(t *testing.T) {
 		reads repository.Reads
 		want  []string
 	}{
-		"the backup": {repository.Reads{Backup: "20261121T024000Z", Timeline: 1, WAL: wal.Range{Start: 0x5000028, End: 0x6000000}}, []string{"primary"}},
-		"its WAL":    {repository.Reads{Backup: "20261122T024000Z", Timeline: 1, WAL: wal.Range{Start: 0x2000028, End: 0x6000000}}, []string{"primary"}},
-		"none of it": {repository.Reads{Backup: "20261122T024000Z", Timeline: 1, WAL: wal.Range{Start: 0x3000028, End: 0x6000000}}, nil},
+		"the backup":                      {repository.Reads{Backup: "20261121T024000Z", Timeline: 1, WAL: wal.Range{Start: 0x5000028, End: 0x6000000}}, []string{"primary"}},
+		"its WAL":                         {repository.Reads{Backup: "20261122T024000Z", Timeline: 1, WAL: wal.Range{Start: 0x2000028, End: 0x6000000}}, []string{"primary"}},
+		"WAL that its timeline came from": {repository.Reads{Backup: "20261122T024000Z", Timeline: 2, WAL: wal.Range{Start: 0x2000028, End: 0x6000000}}, []string{"primary"}},
+		"WAL of a timeline that it left":  {repository.Reads{Backup: "20261122T024000Z", Timeline: 2, WAL: wal.Range{Start: 0x2800000, End: 0x9000000}}, nil},
+		"WAL whose history is not known":  {repository.Reads{Backup: "20261122T024000Z", Timeline: 3, WAL: wal.Range{Start: 0x7000028, End: 0x9000000}}, []string{"primary"}},
+		"none of it":                      {repository.Reads{Backup: "20261122T024000Z", Timeline: 1, WAL: wal.Range{Start: 0x3000028, End: 0x6000000}}, nil},
 	} {
 		err := Hold(t.Context(), c, "restore", StoreOptions{}, func(h *Holding) error {
 			if got := h.Name(t.Context(), 7, test.reads); !slices.Equal(got, test.want) {

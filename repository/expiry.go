@@ -81,9 +81,16 @@ func (e *Expiry) Covers(tli wal.TimelineID, r wal.Range) bool {
 	})
 }
 
-// Touches reports whether the repository let go, or is about to, of anything that somebody reads: the backup, or WAL in the range on any timeline.
-func (e *Expiry) Touches(r Reads) bool {
-	return e.HasBackup(r.Backup) || slices.ContainsFunc(e.WAL, func(s Stretch) bool { return s.Start < r.WAL.End && r.WAL.Start < s.End })
+// Touches reports whether the repository let go, or is about to, of anything that somebody reads: the backup, or bytes in the range that a server on the history, which is that
+// of the timeline which is read, takes from the timeline that they are of. With no history, that of timeline 0, those of any timeline count.
+func (e *Expiry) Touches(r Reads, h wal.History) bool {
+	return e.HasBackup(r.Backup) || slices.ContainsFunc(e.WAL, func(s Stretch) bool {
+		own, on := h.RangeOf(s.Timeline)
+		if h.Timeline == 0 {
+			own, on = s.Range, true
+		}
+		return on && max(s.Start, own.Start, r.WAL.Start) < min(s.End, own.End, r.WAL.End)
+	})
 }
 
 // Gaps returns the WAL that was let go as gaps that say so, for who explains holes.
