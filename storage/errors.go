@@ -43,6 +43,8 @@ var (
 	ErrReadOnly = errors.New("may only be read")
 	// ErrKey means that a key is not valid.
 	ErrKey = errors.New("invalid key")
+	// ErrNoVersion means that a call that is for one version of an object names none.
+	ErrNoVersion = errors.New("no version is named")
 	// ErrSpan means that a span does not lie within the object.
 	ErrSpan = errors.New("invalid span")
 	// ErrTooLarge means that an object is larger than the caller allows.

@@ -42,7 +42,8 @@ type Versioner interface {
 	// comes first. It ends after the first error. Names in the store that are no valid keys are passed over.
 	Versions(ctx context.Context, prefix, after Key) iter.Seq2[Version, error]
 
-	// GetVersion is Get of one version. It returns ErrNotFound if there is no such version, or if it is a marker.
+	// GetVersion is Get of one version. It returns ErrNotFound if there is no such version, or if it is a marker, and ErrNoVersion, as the calls below do, if the version is
+	// empty: it never means the current one.
 	GetVersion(ctx context.Context, key Key, version string, span Span) (io.ReadCloser, error)
 
 	// RenewVersion puts the bytes of a version under its key again, as the newest one and durably, without sending them through this host.

@@ -121,9 +121,16 @@ func (s *Store) versionOf(key storage.Key, version string) (object, error) {
 	return object{}, storage.ErrNotFound
 }
 
+func validate(key storage.Key, version string) error {
+	if version == "" {
+		return storage.ErrNoVersion
+	}
+	return key.Validate()
+}
+
 // GetVersion implements storage.Versioner.
 func (s *Store) GetVersion(ctx context.Context, key storage.Key, version string, span storage.Span) (io.ReadCloser, error) {
-	if err := key.Validate(); err != nil {
+	if err := validate(key, version); err != nil {
 		return nil, fault(Get, key, err)
 	}
 	var body []byte
@@ -147,7 +154,7 @@ func (s *Store) GetVersion(ctx context.Context, key storage.Key, version string,
 
 // RenewVersion implements storage.Versioner.
 func (s *Store) RenewVersion(ctx context.Context, version storage.Info) error {
-	if err := version.Key.Validate(); err != nil {
+	if err := validate(version.Key, version.Version); err != nil {
 		return fault(Renew, version.Key, err)
 	}
 	return s.do(ctx, Call{Op: Renew, Key: version.Key}, func() error {
@@ -180,7 +187,7 @@ func (s *Store) RenewedFrom(ctx context.Context, key storage.Key) (version strin
 
 // RemoveVersion implements storage.Versioner.
 func (s *Store) RemoveVersion(ctx context.Context, key storage.Key, version string) error {
-	if err := key.Validate(); err != nil {
+	if err := validate(key, version); err != nil {
 		return fault(Remove, key, err)
 	}
 	return s.do(ctx, Call{Op: Remove, Key: key}, func() error {

@@ -145,7 +145,7 @@ func (c *call) timedOut(err error, timeout time.Duration) error {
 // final tells whether err is an answer of the store rather than the attempt's end.
 func final(err error) bool {
 	for _, answer := range []error{
-		storage.ErrNotFound, storage.ErrExists, storage.ErrDenied, storage.ErrNoStore, storage.ErrKey, storage.ErrSpan,
+		storage.ErrNotFound, storage.ErrExists, storage.ErrDenied, storage.ErrNoStore, storage.ErrKey, storage.ErrNoVersion, storage.ErrSpan,
 		storage.ErrClosed, storage.ErrUploadLost, storage.ErrNoVersions, storage.ErrArchived, storage.ErrNoLock, storage.ErrLocked,
 	} {
 		if errors.Is(err, answer) {

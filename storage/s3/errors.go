@@ -193,7 +193,7 @@ func classifyRole(err *credentialsError, code string) error {
 // classifyTransport judges an error without an answer of the store.
 func classifyTransport(err error) (detail string, kind error) {
 	for _, own := range []error{
-		storage.ErrKey, storage.ErrSpan, storage.ErrNotFound, storage.ErrExists, storage.ErrClosed, storage.ErrUnavailable,
+		storage.ErrKey, storage.ErrNoVersion, storage.ErrSpan, storage.ErrNotFound, storage.ErrExists, storage.ErrClosed, storage.ErrUnavailable,
 		storage.ErrNoVersions, storage.ErrArchived, storage.ErrNoLock, storage.ErrLocked, errParts, errOrder,
 	} {
 		if errors.Is(err, own) {

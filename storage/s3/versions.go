@@ -156,8 +156,20 @@ func made(id string, modified time.Time) time.Time {
 	return modified.UTC()
 }
 
+// readyFor is ready for calls that are for one version: without its id S3 takes a deletion for one that makes a marker, and a read for one of the current version.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html
+func readyFor(ctx context.Context, key storage.Key, version string) error {
+	if version == "" {
+		return storage.ErrNoVersion
+	}
+	return ready(ctx, key)
+}
+
 // GetVersion implements storage.Versioner. It needs s3:GetObjectVersion.
 func (s *Store) GetVersion(ctx context.Context, key storage.Key, version string, span storage.Span) (io.ReadCloser, error) {
+	if version == "" {
+		return nil, s.fault(ctx, "get", key, storage.ErrNoVersion)
+	}
 	return s.get(ctx, key, version, span)
 }
 
@@ -181,7 +193,7 @@ func (s *Store) RenewedFrom(ctx context.Context, key storage.Key) (string, error
 
 // RenewVersion implements storage.Versioner. It needs s3:GetObjectVersion and s3:PutObject without a condition on what is there already.
 func (s *Store) RenewVersion(ctx context.Context, version storage.Info) error {
-	if err := ready(ctx, version.Key); err != nil {
+	if err := readyFor(ctx, version.Key, version.Version); err != nil {
 		return s.fault(ctx, "renew", version.Key, err)
 	}
 	if version.Size > s.maxCopy {
@@ -278,10 +290,10 @@ func (s *Store) source(version storage.Info) *string {
 
 // RemoveVersion implements storage.Versioner. It needs s3:DeleteObjectVersion, and s3:GetObjectRetention to tell until when a version is under lock.
 func (s *Store) RemoveVersion(ctx context.Context, key storage.Key, version string) error {
-	if err := ready(ctx, key); err != nil {
+	if err := readyFor(ctx, key, version); err != nil {
 		return s.fault(ctx, "remove", key, err)
 	}
-	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: s.bucket(), Key: s.name(key), VersionId: optional(version)})
+	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: s.bucket(), Key: s.name(key), VersionId: aws.String(version)})
 	if err == nil || isNoVersion(err) || statusOf(err) == http.StatusBadRequest && s.isGone(ctx, key, version) {
 		return nil
 	}

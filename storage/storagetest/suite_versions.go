@@ -65,6 +65,7 @@ func testVersions(t *testing.T, s storage.Store) {
 	wantErr(t, "get a marker", err, storage.ErrNotFound)
 	wantBytes(t, "what was deleted", getVersion(t, s, gone, storage.All()), second)
 	testNoVersion(t, s, a[0].Info)
+	testNoneNamed(t, s, a)
 	testRenew(t, s, gone, a[2].Info)
 	testRemove(t, s)
 }
@@ -79,6 +80,17 @@ func testNoVersion(t *testing.T, s storage.Store, other storage.Info) {
 		t.Errorf("remove a version that is not there: got %v, want nil", err)
 	}
 	wantBytes(t, "v/b", get(t, s, "v/b"), Random(5000, 1))
+}
+
+// testNoneNamed names no version: that is neither the current one, nor is the object deleted.
+func testNoneNamed(t *testing.T, s storage.Store, before []storage.Version) {
+	_, err := storage.GetVersion(t.Context(), s, storage.Info{Key: "v/a"}, storage.All())
+	wantErr(t, "get no version", err, storage.ErrNoVersion)
+	wantErr(t, "renew no version", storage.RenewVersion(t.Context(), s, storage.Info{Key: "v/a", Size: 1}), storage.ErrNoVersion)
+	wantErr(t, "remove no version", storage.RemoveVersion(t.Context(), s, "v/a", ""), storage.ErrNoVersion)
+	if got, want := describe(versions(t, s, "v/a", "")), describe(before); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }
 
 // testRenew brings back what was deleted and what was put over.
