@@ -18,42 +18,11 @@ func (c *Cluster) Classify(size wal.SegmentSize, info storage.Info) (Object, boo
 	if !ours {
 		return Object{}, false
 	}
-	o := Object{Key: info.Key, Size: info.Size, Modified: info.Modified}
-	folder, name, _ := strings.Cut(rest, "/")
-	switch folder + "/" {
-	case walFolder:
-		tli, _, inTimeline := strings.Cut(name, "/")
-		id, err := wal.ParseTimelineID(tli)
-		if !inTimeline || err != nil {
-			break
-		}
-		if size == 0 {
-			return c.classifyWAL(o)
-		}
-		e, ours := entryOf(timelinePrefix(c.id, id), size, info)
-		return e.Object(), ours
-	case backupsFolder:
-		o.Backup, name, _ = strings.Cut(name, "/")
-		o.Class = backupClass(name)
-		_, err := parseStamp(o.Backup)
-		return o, err == nil && o.Class != ""
-	case beatsFolder:
-		o.Class = ClassBeat
-		_, ours := parseBeatName(name)
-		return o, ours
-	case expiryFolder:
-		o.Class = ClassExpiry
-		return o, isExpiryName(name)
-	case holdsFolder:
-		o.Class = ClassHold
-		_, ours := parseHoldName(name)
-		return o, ours
-	case readingsFolder:
-		o.Class = ClassReading
-		_, ours := parseReadingName(name)
-		return o, ours
+	o, ours := c.objectOf(size, info)
+	if !ours && size == 0 && strings.HasPrefix(rest, walFolder) {
+		return c.classifyWAL(o)
 	}
-	return c.recordOf(info)
+	return o, ours
 }
 
 // classifyWAL is Classify for WAL where the segment size is not known: it leaves the range empty.
@@ -69,24 +38,6 @@ func (c *Cluster) classifyWAL(o Object) (Object, bool) {
 		}
 	}
 	return Object{}, false
-}
-
-// backupClass says what an object in the folder of a backup is, by its name; empty if it is none of a backup's.
-func backupClass(name string) Class {
-	bare := strings.TrimSuffix(name, sealSuffix)
-	switch bare {
-	case recordName:
-		return ClassRecord
-	case indexName:
-		return ClassIndex
-	case manifestName:
-		return ClassManifest
-	}
-	archive, _, _ := strings.Cut(bare, "-")
-	if strings.Contains(path.Base(bare), packSuffix+".") && validArchive(archive) {
-		return ClassPack
-	}
-	return ""
 }
 
 // SegmentOf returns what the keys of a segment of WAL and of its pieces have in common, of the key of any of them; the key itself if it is of none.

@@ -387,3 +387,27 @@ func TestHold(t *testing.T) {
 		}
 	}
 }
+
+// TestExpiryOfEach: each repository lets go by itself. That the others have no record of it is no damage in them.
+func TestExpiryOfEach(t *testing.T) {
+	whole, _ := archive(t)
+	stores := []*memory.Store{whole.Clone(), whole.Clone()}
+	for i, store := range stores {
+		r, err := repository.Open(t.Context(), store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		more := repository.Expiry{Time: time.Date(2026, 11, 21, 5, i, 0, 0, time.UTC), Drills: []string{[]string{"20261101T030000Z", "20261102T030000Z"}[i]}}
+		if err := r.Cluster(system).PutExpiry(t.Context(), repository.Expiry{}, more); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, s := sources(t, stores[0], stores[1])
+	e, err := c.Expiry(t.Context())
+	if err != nil || len(e.Drills) != 2 {
+		t.Errorf("got %+v, %v, want what both let go", e, err)
+	}
+	if list, all := s.Substitutes(); all != 0 {
+		t.Errorf("named as damaged or missing: %v", list)
+	}
+}

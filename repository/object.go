@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,6 +38,13 @@ const (
 	ClassExpiry  Class = "expiry record"
 	ClassHold    Class = "hold"
 )
+
+// ofOneRepository reports whether the key is of a record that its copies do not have.
+func ofOneRepository(key storage.Key) bool {
+	_, rest, _ := strings.Cut(string(key), "/")
+	folder, _, _ := strings.Cut(rest, "/")
+	return slices.Contains([]string{readingsFolder, expiryFolder, holdsFolder}, folder+"/")
+}
 
 // Object is one object of a cluster. What it says comes from the key alone.
 type Object struct {

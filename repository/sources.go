@@ -359,13 +359,13 @@ func (s *Sources) others(ctx context.Context, look func(ctx context.Context, one
 }
 
 // note remembers where an object came from, if other sources hold it damaged or not at all. That a copy lacks what one before it gives is no
-// fault: it may be behind, and was asked first because it is near.
+// fault: it may be behind, and was asked first because it is near. Nor is that each lacks what the others say of themselves alone.
 func (s *Sources) note(key storage.Key, from string, faults []Fault) {
 	place := func(name string) int {
 		return slices.IndexFunc(s.all, func(one *source) bool { return one.Name == name })
 	}
 	faults = slices.DeleteFunc(slices.Clone(faults), func(f Fault) bool {
-		return !answered(f.Err) || !damaged(f.Err) && place(f.Source) > place(from)
+		return !answered(f.Err) || !damaged(f.Err) && (place(f.Source) > place(from) || ofOneRepository(key))
 	})
 	if key == "" || len(faults) == 0 {
 		return
