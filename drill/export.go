@@ -128,8 +128,7 @@ const dumpName = "pg_dump"
 
 // dump runs pg_dump into a file, and returns what it warned of.
 func (s *Sandbox) dump(ctx context.Context, into *os.File, o ExportOptions) (string, error) {
-	quoted := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(o.Database)
-	arguments := []string{"--no-password", "--dbname=dbname='" + quoted + "'"}
+	arguments := []string{"--no-password", "--dbname=" + onlyName(o.Database)}
 	for _, table := range o.Tables {
 		arguments = append(arguments, "--table="+table)
 	}

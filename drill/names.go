@@ -21,7 +21,7 @@ const relationsSQL = `select c.oid, coalesce(pg_relation_filenode(c.oid), 0), co
 
 // gatherNames reads what the relations of all databases of the running server are called.
 func gatherNames(ctx context.Context, s *Sandbox) (*repository.Names, error) {
-	rows, err := postgres.LongQuery(ctx, s.ConnString(s.database), databasesSQL)
+	rows, err := postgres.LongQuery(ctx, s.opened().connString(s.database), databasesSQL)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +31,7 @@ func gatherNames(ctx context.Context, s *Sandbox) (*repository.Names, error) {
 		if err != nil {
 			return nil, fmt.Errorf("OID of database %s: %w", row[1], err)
 		}
-		relations, err := postgres.LongQuery(ctx, s.ConnString(row[1]), relationsSQL)
+		relations, err := postgres.LongQuery(ctx, s.opened().connString(row[1]), relationsSQL)
 		if err != nil {
 			return nil, fmt.Errorf("database %s: %w", row[1], err)
 		}

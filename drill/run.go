@@ -249,6 +249,9 @@ func (d *running) recover(ctx context.Context) error {
 		return err
 	}
 	d.restored = got
+	if !got.Server.Confined {
+		d.report.Notes = append(d.report.Notes, "the restored server was not held within its sandbox: this kernel has no Landlock (Linux 5.19)")
+	}
 	for _, name := range got.Invalid {
 		d.report.Notes = append(d.report.Notes, repository.DrillText(fmt.Sprintf("database %s is invalid: DROP DATABASE was at work on it at this instant", name)))
 	}

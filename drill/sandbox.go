@@ -181,6 +181,7 @@ func (s *Sandbox) Recover(ctx context.Context, cluster *repository.Cluster, plan
 	s.settings = sandboxSettings(plan.Backup.PGVersionNum / 10000)
 	got, err := restore.Recover(ctx, cluster, plan, s.DataDir(), restore.RecoverOptions{
 		BinDir: s.bin, SocketDir: s.socketDir(), Owner: s.place.Owner, Progress: s.place.Recovering, Settings: s.settings, RestoreCommand: command,
+		Within: s.Dir,
 	})
 	if err != nil {
 		return nil, err
@@ -200,6 +201,9 @@ func sandboxSettings(major int) []postgres.Setting {
 		{Name: "autovacuum", Value: "off"},
 		{Name: "shared_buffers", Value: "256MB"},
 		{Name: "huge_pages", Value: "off"},
+		{Name: "ignore_invalid_pages", Value: "off"}, // what would hide damage
+		{Name: "zero_damaged_pages", Value: "off"},
+		{Name: "ignore_checksum_failure", Value: "off"},
 		{Name: "default_transaction_read_only", Value: "off"},
 		{Name: "wal_level", Value: "replica"}, // these two for Opened.pages
 		{Name: "max_wal_senders", Value: "2"},

@@ -21,7 +21,7 @@ const amcheckFound = 2
 // amcheck checks tables and B-tree indexes of all databases, or only the tables of these patterns with their indexes. It installs the extension where it is
 // missing: the cluster is thrown away.
 func (o *Opened) amcheck(ctx context.Context, only []string) (repository.DrillCheck, error) {
-	arguments := []string{"--maintenance-db=" + o.Database, "--install-missing", "--no-password", "--progress"}
+	arguments := []string{"--maintenance-db=" + onlyName(o.Database), "--install-missing", "--no-password", "--progress"}
 	by := ""
 	if only == nil {
 		arguments = append(arguments, "--all")
@@ -56,6 +56,11 @@ func (o *Opened) amcheck(ctx context.Context, only []string) (repository.DrillCh
 		c.Result, c.Detail = repository.CheckSkipped, repository.DrillText("pg_amcheck could not check: "+lastLine(progress.String(), err))
 	}
 	return c, nil
+}
+
+// onlyName returns the name of a database for an option that also takes a connection string, which a name may look like: it would lead to another server.
+func onlyName(database string) string {
+	return "dbname='" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(database) + "'"
 }
 
 // relationsDone is what pg_amcheck --progress prints: "12/345 relations (3%), …".

@@ -72,12 +72,15 @@ func (r *BackupReader) readTop(ctx context.Context) error {
 	if HeaderSize+int64(h.Stored) != size {
 		return &CorruptError{Key: key, Reason: fmt.Sprintf("%d bytes, record says %d", HeaderSize+h.Stored, size)}
 	}
-	limit := int(min(topLimit, h.Plain))
+	limit := int(min(topLimit, h.Plain, uint64(unfolded(top.Size, topRatio))))
 	text, err := compression.Zstd().NewDecoder().DecodeFrame(nil, stored[HeaderSize:], limit)
 	if err != nil {
 		return &CorruptError{Key: key, Reason: "top", Err: err}
 	}
 	if r.packs, err = parseTop(text, top.Size, r.codec); err != nil {
+		return &CorruptError{Key: key, Reason: "top", Err: err}
+	}
+	if err := r.backup.agrees(r.packs); err != nil {
 		return &CorruptError{Key: key, Reason: "top", Err: err}
 	}
 	for i := range r.packs {
@@ -90,6 +93,27 @@ func (r *BackupReader) readTop(ctx context.Context) error {
 	}
 	if r.backup.Sealed() {
 		return r.matchRecord(key)
+	}
+	return nil
+}
+
+// memberOverhead is more than any member takes in a tar file beside its content: its header, that of its extended attributes with a path and a link in it, padding.
+const memberOverhead = 32 << 10
+
+// agrees checks that packs unfold to no more than the record says: whoever reads the record knows what a restore writes.
+func (b *Backup) agrees(packs []Pack) error {
+	var plain, stored, overhead int64
+	for _, p := range packs { // each of them is below 2^45, so that the sum is seen to be too large before it overflows
+		plain, stored, overhead = plain+p.Plain, stored+p.Stored, overhead+int64(p.Files+1)*memberOverhead
+		if stored > b.Stored {
+			return fmt.Errorf("%w: packs of more than the %d bytes that the record says are stored", errPackField, b.Stored)
+		}
+		if plain > 1<<60 {
+			break
+		}
+	}
+	if plain-overhead > b.Plain {
+		return fmt.Errorf("%w: tar files of %d plain bytes, where the record says %d bytes of files", errPackField, plain, b.Plain)
 	}
 	return nil
 }

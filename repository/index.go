@@ -33,6 +33,8 @@ const (
 	maxFrames = 1 << 24 // 16 TiB in one pack
 	// maxLine bounds one line of the index in plain bytes.
 	maxLine = 1 << 30
+	// maxFolders is the most folders in a path, and maxName the most bytes of a name in it, NAME_MAX.
+	maxFolders, maxName = 128, 255
 
 	tablespaceFolder = "pg_tblspc/"
 )
@@ -160,11 +162,11 @@ func localPath(p string) bool {
 		return false
 	}
 	for name := range strings.SplitSeq(p, "/") {
-		if name == "" || name == "." || name == ".." || len(name) > 255 {
+		if name == "" || name == "." || name == ".." || len(name) > maxName {
 			return false
 		}
 	}
-	return true
+	return strings.Count(p, "/") <= maxFolders
 }
 
 // tablespaceOf returns the OID of the tablespace whose link p is.
@@ -201,7 +203,7 @@ type lineRef struct {
 
 // topJSON and packJSON are line 1 of the index.
 type topJSON struct {
-	Packs []packJSON `json:"packs"`
+	Packs atMost[packJSON] `json:"packs"`
 }
 
 type packJSON struct {
@@ -216,24 +218,21 @@ type packJSON struct {
 
 // encodeTop returns line 1.
 func encodeTop(packs []Pack) ([]byte, error) {
-	top := topJSON{Packs: make([]packJSON, 0, len(packs))}
+	top := topJSON{Packs: atMost[packJSON]{list: make([]packJSON, 0, len(packs))}}
 	for _, p := range packs {
-		top.Packs = append(top.Packs, packJSON{p.Name, p.Archive, p.Plain, p.Stored, p.Frames, p.Files, p.line})
+		top.Packs.list = append(top.Packs.list, packJSON{p.Name, p.Archive, p.Plain, p.Stored, p.Frames, p.Files, p.line})
 	}
 	return json.Marshal(top)
 }
 
 // parseTop reads line 1, whose stored end in the index is at end, and validates it.
 func parseTop(text []byte, end int64, codec compression.Codec) ([]Pack, error) {
-	var top topJSON
+	top := topJSON{Packs: atMost[packJSON]{limit: maxPacks}}
 	if err := json.Unmarshal(text, &top); err != nil {
 		return nil, err
 	}
-	if len(top.Packs) > maxPacks {
-		return nil, fmt.Errorf("%w: %d packs", errPackField, len(top.Packs))
-	}
-	packs := make([]Pack, 0, len(top.Packs))
-	for i, j := range top.Packs {
+	packs := make([]Pack, 0, len(top.Packs.list))
+	for i, j := range top.Packs.list {
 		p := Pack{
 			Number: i + 1, Name: j.Name, Archive: j.Archive, Plain: j.Plain, Stored: j.Stored,
 			Frames: j.Frames, Files: j.Files, line: j.Line,
@@ -257,13 +256,36 @@ func (p *Pack) validate(codec compression.Codec) error {
 		return fmt.Errorf("%w: pack %d of archive %q has the name %q", errPackField, p.Number, p.Archive, p.Name)
 	case p.Frames < 1 || p.Frames > maxFrames || p.Plain < 1 || p.Plain > int64(p.Frames)*frameSize,
 		p.Stored <= HeaderSize || p.Stored > HeaderSize+int64(p.Frames)*maxStored(frameSize),
-		p.Files < 0 || int64(p.Files) > p.Plain/tarBlock:
+		p.Files < 0 || p.Files > PackFiles || int64(p.Files) > p.Plain/tarBlock:
 		return fmt.Errorf("%w: %s has %d frames, %d files, %d plain bytes, %d stored bytes", errPackField,
 			p.Name, p.Frames, p.Files, p.Plain, p.Stored)
-	case l.Plain < 1 || l.Plain > maxLine || l.Stored < 1 || l.Stored > maxStored(l.Plain):
+	case l.Plain < 1 || l.Plain > p.mostLine() || l.Stored < 1 || l.Stored > maxStored(l.Plain) || l.Plain > unfolded(l.Stored, lineRatio):
 		return fmt.Errorf("%w: line of %s of %d plain bytes, %d stored bytes", errPackField, p.Name, l.Plain, l.Stored)
 	}
 	return nil
+}
+
+// What a few stored bytes of an index may unfold to. Each pack in the top has a hash, which does not shrink, and each member in a line has a path of its own: the
+// rest repeats itself, so that of an index that was written honestly the top shrinks to no less than a tenth, and a line to no less than a hundredth.
+const (
+	topRatio  = 32
+	lineRatio = 1024
+)
+
+// unfolded returns the most plain bytes that stored ones may stand for; ratio times as many, once it is more than a little.
+func unfolded(stored int64, ratio int64) int64 { return 64<<10 + ratio*stored }
+
+// Most bytes of what a line of the index holds, as JSON.
+const (
+	frameText  = 32
+	runText    = 72
+	memberText = 512 + 2*6*maxPath // a path and a link of letters that JSON escapes
+)
+
+// mostLine bounds the plain bytes of the pack's line.
+func (p *Pack) mostLine() int64 {
+	frames := int64(p.Frames)
+	return min(maxLine, 1024+frames*frameText+(frames+runFrames-1)/runFrames*runText+int64(p.Files)*memberText)
 }
 
 // tarBlock is the size of a tar header, and what file content is padded to (POSIX.1-2017, pax, ustar).

@@ -30,10 +30,10 @@ type PackTable struct {
 
 // tableJSON is the line of a pack in the index.
 type tableJSON struct {
-	Pack   string   `json:"pack"`
-	Frames [][2]int `json:"frames"`
-	Runs   []Sum    `json:"runs,omitempty"`
-	Files  []File   `json:"files"`
+	Pack   string         `json:"pack"`
+	Frames atMost[[2]int] `json:"frames"`
+	Runs   atMost[Sum]    `json:"runs,omitzero"`
+	Files  atMost[File]   `json:"files"`
 }
 
 // RunCount returns the number of runs.
@@ -67,27 +67,24 @@ func (t *PackTable) FileFrames(f *File) (first, end int) {
 
 // encode returns the pack's line.
 func (t *PackTable) encode() ([]byte, error) {
-	j := tableJSON{Pack: t.Pack.Name, Frames: make([][2]int, 0, len(t.Frames)), Runs: t.Runs, Files: t.Files}
+	j := tableJSON{Pack: t.Pack.Name, Runs: atMost[Sum]{list: t.Runs}, Files: atMost[File]{list: t.Files}}
 	for _, f := range t.Frames {
-		j.Frames = append(j.Frames, [2]int{f.Stored, f.Plain})
-	}
-	if j.Files == nil {
-		j.Files = []File{}
+		j.Frames.list = append(j.Frames.list, [2]int{f.Stored, f.Plain})
 	}
 	return json.Marshal(j)
 }
 
 // parseTable reads the line of pack p and validates it.
 func parseTable(text []byte, p Pack, tablespaces []Tablespace) (*PackTable, error) {
-	var j tableJSON
+	j := tableJSON{Frames: atMost[[2]int]{limit: p.Frames}, Runs: atMost[Sum]{limit: p.Frames}, Files: atMost[File]{limit: p.Files}}
 	if err := json.Unmarshal(text, &j); err != nil {
 		return nil, err
 	}
 	if j.Pack != p.Name {
 		return nil, fmt.Errorf("%w: line of %q where that of %q belongs", errPackField, j.Pack, p.Name)
 	}
-	t := &PackTable{Pack: p, Runs: j.Runs, Files: j.Files, Frames: make([]Frame, 0, len(j.Frames))}
-	for _, f := range j.Frames {
+	t := &PackTable{Pack: p, Runs: j.Runs.list, Files: j.Files.list, Frames: make([]Frame, 0, len(j.Frames.list))}
+	for _, f := range j.Frames.list {
 		if err := t.addFrame(f[0], f[1]); err != nil {
 			return nil, err
 		}

@@ -79,6 +79,7 @@ func TestPackAtPartBorders(t *testing.T) {
 				}
 				want = append(want, stored...)
 			}
+			p.File(repository.File{Path: "1", Type: repository.TypeFile, Size: int64(frames) * mib, ModTime: modTime})
 			if err := p.Close(t.Context()); err != nil {
 				t.Fatal(err)
 			}

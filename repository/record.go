@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -117,9 +118,9 @@ func (b *Backup) validateEncryption() error {
 	codec, err := compression.ByName(b.Codec)
 	switch {
 	case err != nil:
-		return bad("codec", b.Codec)
+		return bad("codec", strconv.Quote(b.Codec))
 	case b.Encryption.Scheme != schemeAge:
-		return bad("scheme", b.Encryption.Scheme)
+		return bad("scheme", strconv.Quote(b.Encryption.Scheme))
 	case len(b.Encryption.Packs) > maxPacks:
 		return bad("number of packs", len(b.Encryption.Packs))
 	}
@@ -299,7 +300,7 @@ func (b *Backup) Validate() error {
 	case errID != nil:
 		return bad("id", errID)
 	case b.Type != backupFull:
-		return bad("type", b.Type)
+		return bad("type", strconv.Quote(b.Type))
 	case b.SystemID == 0 || b.Timeline == 0:
 		return bad("system identifier or timeline", 0)
 	case b.SegmentSize.Validate() != nil:
@@ -307,11 +308,11 @@ func (b *Backup) Validate() error {
 	case b.StartLSN == 0 || b.StopLSN < b.StartLSN:
 		return bad("WAL range", wal.Range{Start: b.StartLSN, End: b.StopLSN})
 	case errCodec != nil || codec == nil:
-		return bad("codec", b.Codec)
+		return bad("codec", strconv.Quote(b.Codec))
 	case b.Files < 0 || b.Plain < 0 || b.Stored < 0 || b.ChecksumFailures < 0:
 		return bad("count below", 0)
 	case b.Checksums != ChecksumsVerified && b.Checksums != ChecksumsFailed && b.Checksums != ChecksumsOff:
-		return bad("checksums", b.Checksums)
+		return bad("checksums", strconv.Quote(string(b.Checksums)))
 	case !b.Index.valid() || !b.Index.Top.valid() || b.Index.Top.Size >= b.Index.Size || !b.Manifest.valid():
 		return bad("size of index or manifest", b.Index.Size)
 	}

@@ -64,7 +64,7 @@ func knockOnce(ctx context.Context, s *Server, users, databases []string) (acces
 	var first error
 	for _, name := range users {
 		for _, database := range databases {
-			rows, err := postgres.Query(ctx, s.ConnString(name, database), proofSQL)
+			rows, err := postgres.Query(ctx, s.CatalogConnString(name, database), proofSQL)
 			if err == nil {
 				found, super, err := parseAnswer(rows)
 				if err != nil || super {

@@ -164,6 +164,9 @@ func (l *layer) mkdirs(p *place, name string) error {
 	if l.dirs[key] {
 		return nil
 	}
+	if most := l.members + spareFolders; len(l.dirs) >= most {
+		return &CorruptFileError{Path: name, Reason: fmt.Sprintf("more than %d folders: a backup has a member for each of its own", most)}
+	}
 	root := p.root
 	if rest, ok := strings.CutPrefix(name, walFolder); ok && p.wal != nil {
 		root, name = p.wal, "."+rest
@@ -184,6 +187,9 @@ func (l *layer) mkdirs(p *place, name string) error {
 	}
 	return nil
 }
+
+// spareFolders is how many folders may be made beside those that are members of the backup: emptyFolders, and those above a tablespace.
+const spareFolders = 1000
 
 // fileMode returns the mode that a file is laid down with.
 func fileMode(f *repository.File) fs.FileMode { return fs.FileMode(ownerFile | f.Mode&groupFile) }

@@ -74,6 +74,9 @@ type layer struct {
 
 	dirsMu sync.Mutex
 	dirs   map[string]bool
+	// members is how many the packs that were opened have, and claimed the files among them: they are opened one after the other.
+	members int
+	claimed struct{ files, bytes int64 }
 
 	files   atomic.Int64
 	written atomic.Int64
@@ -220,11 +223,29 @@ func (l *layer) openPack(ctx context.Context, p repository.Pack) (*packJob, erro
 	if err != nil {
 		return nil, err
 	}
+	if err := l.claim(table); err != nil {
+		return nil, err
+	}
 	place, err := l.placeOf(p)
 	if err != nil {
 		return nil, err
 	}
 	return l.newPackJob(place, table)
+}
+
+// claim counts what a pack holds, and refuses a backup that holds more than its record says: what a restore writes is known before it begins.
+func (l *layer) claim(t *repository.PackTable) error {
+	l.members += len(t.Files)
+	for i := range t.Files {
+		if f := &t.Files[i]; f.Type == repository.TypeFile {
+			l.claimed.files, l.claimed.bytes = l.claimed.files+1, l.claimed.bytes+f.Size
+		}
+	}
+	if rec := l.plan.Backup; l.claimed.files > rec.Files || l.claimed.bytes > rec.Plain {
+		return &CorruptFileError{Path: t.Pack.Name, Reason: fmt.Sprintf("%d files of %d bytes up to here, the record says %d of %d",
+			l.claimed.files, l.claimed.bytes, rec.Files, rec.Plain)}
+	}
+	return nil
 }
 
 // placeOf returns the place that a pack is laid into.

@@ -67,7 +67,7 @@ func prove(ctx context.Context, s *Server, plan *Plan, o RecoverOptions) (*Recov
 	if a.inRecovery != (o.Action == ActionPause) {
 		return nil, &ProofError{What: "in recovery", Got: strconv.FormatBool(a.inRecovery), Want: strconv.FormatBool(!a.inRecovery)}
 	}
-	conn := s.ConnString(r.User, r.Database)
+	conn := s.CatalogConnString(r.User, r.Database)
 	if r.Invalid, err = invalidDatabases(ctx, conn); err != nil || a.inRecovery {
 		return r, err
 	}

@@ -32,6 +32,9 @@ type RecoverOptions struct {
 	Owner *Owner
 	// Settings are given to the server on its command line, after what every restored server gets.
 	Settings []postgres.Setting
+	// Within is the folder in which the server, and all that it starts, may change files, whatever its configuration and WAL say; empty: wherever its user may. It
+	// is held where the kernel knows Landlock, Linux 5.19 or later: see Server.Confined.
+	Within string
 	// Progress is called about ten times a second, from one goroutine.
 	Progress func(Progress)
 
@@ -208,6 +211,9 @@ func supervise(ctx context.Context, s *Server, plan *Plan, o RecoverOptions) (*R
 		return nil, err
 	}
 	defer log.close()
+	if err := checkLibraries(ctx, s, o.Owner); err != nil {
+		return nil, err
+	}
 	if err := launch(ctx, s, o); err != nil {
 		return nil, err
 	}

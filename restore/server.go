@@ -24,6 +24,8 @@ type Server struct {
 	Port      int
 	Log       string // path of the file it logs to
 	BinDir    string
+	// Confined says that RecoverOptions.Within is held.
+	Confined bool
 
 	status *int // exit status, once it has ended
 }
@@ -107,6 +109,12 @@ func majorOf(version string) int {
 	return atoi(digits)
 }
 
+// CatalogConnString is ConnString for questions of our own: names are those of PostgreSQL's catalogs, whatever schemas a database or a role puts before them.
+// Else the owner of a database would have a superuser call functions of his.
+func (s *Server) CatalogConnString(user, database string) string {
+	return s.ConnString(user, database) + " options='-c search_path=pg_catalog'"
+}
+
 // launch starts the server. Its own configuration counts but for what would
 // let it listen, archive or log elsewhere, or open other files than the
 // restored ones.
@@ -144,6 +152,7 @@ func launch(ctx context.Context, s *Server, o RecoverOptions) error {
 		{"port", strconv.Itoa(s.Port)},
 		{"unix_socket_directories", s.SocketDir},
 		{"unix_socket_permissions", "0700"},
+		{"unix_socket_group", ""},
 		{"ssl", "off"},
 		{"archive_mode", "off"},
 		{"hot_standby", hot},
@@ -159,8 +168,13 @@ func launch(ctx context.Context, s *Server, o RecoverOptions) error {
 	if o.major >= 15 {
 		args = append(args, "-c", "log_startup_progress_interval=1s")
 	}
+	if o.major < 15 {
+		args = append(args, "-c", "stats_temp_directory=pg_stat_tmp") // not where another server has its own
+	}
 	if o.major < 17 {
 		args = append(args, "-c", "db_user_namespace=off") // a role is who it says
+	} else {
+		args = append(args, "-c", "sync_replication_slots=off") // which connects to a primary
 	}
 	if o.RestoreCommand != "" {
 		args = append(args, "-c", "restore_command="+o.RestoreCommand)
@@ -179,7 +193,12 @@ func launch(ctx context.Context, s *Server, o RecoverOptions) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := cmd.Start(); err != nil {
+	if o.Within == "" {
+		err = cmd.Start()
+	} else {
+		s.Confined, err = confined([]string{o.Within}, cmd.Start)
+	}
+	if err != nil {
 		return fmt.Errorf("start server: %w", err)
 	}
 	s.PID = cmd.Process.Pid
@@ -235,10 +254,11 @@ func (s *Server) Stop(ctx context.Context) error {
 
 // serverEnvironment returns env without the variables that a server takes for settings of its own before it reads its command line
 // (InitializeGUCOptionsFromEnvironment, src/backend/utils/misc/guc.c). They are meant for clients: PGPORT may list the ports of several hosts, and then the
-// server would not start.
+// server would not start. Nor does it get what opens the server that was backed up; its restore_command needs what opens the repository.
 func serverEnvironment(env []string) []string {
+	without := []string{"PGPORT", "PGDATESTYLE", "PGCLIENTENCODING", "PGPASSWORD", "PGPASSFILE", "PGSSLPASSWORD", "PGSSLKEY", "PGSSLCERT", "PGSERVICE", "PGSERVICEFILE"}
 	return slices.DeleteFunc(slices.Clone(env), func(pair string) bool {
 		name, _, _ := strings.Cut(pair, "=")
-		return name == "PGPORT" || name == "PGDATESTYLE" || name == "PGCLIENTENCODING"
+		return slices.Contains(without, name)
 	})
 }

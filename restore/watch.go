@@ -189,8 +189,16 @@ func (w *watch) end() *ServerError {
 	if strings.Contains(strings.ToLower(e.Words), "no space left on device") {
 		e.Err = syscall.ENOSPC
 	}
+	if w.server.Confined && strings.Contains(e.Words, "pg_tblspc/") &&
+		(strings.Contains(e.Words, "Permission denied") || strings.Contains(e.Words, "File exists")) { // of making a file where one is (mdcreate, md.c)
+		e.Words += lateTablespace
+	}
 	return e
 }
+
+// lateTablespace explains what stops a server that is held within its folder. Replay makes a tablespace that the base backup lacks where its first server had it,
+// and takes over what lies there: the files of that server, where it still runs on this host (create_tablespace_directories, src/backend/commands/tablespace.c).
+const lateTablespace = "; a tablespace was made after the base backup, and this server may not touch the folder that it lay in: take a base backup, after which it gets one of its own"
 
 // report calls Progress.
 func (w *watch) report() {

@@ -80,6 +80,9 @@ func (s *session) table(rows [][]string) {
 func columns(rows [][]string) []string {
 	var widths []int
 	for _, row := range rows {
+		for i := range row {
+			row[i] = visible(strings.ReplaceAll(row[i], "\n", `\n`)) // a row is one line, whatever a name holds
+		}
 		for i, cell := range row {
 			if i == len(widths) {
 				widths = append(widths, 0)

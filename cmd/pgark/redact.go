@@ -1,9 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"regexp"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 const redacted = "***"
@@ -59,7 +62,7 @@ func (r *redactor) redact(s string) string {
 	return s
 }
 
-// redactingWriter redacts each piece that is written; callers write whole lines.
+// redactingWriter redacts each piece that is written, and keeps from the terminal what would steer it; callers write whole lines.
 type redactingWriter struct {
 	to       io.Writer
 	redactor *redactor
@@ -67,8 +70,63 @@ type redactingWriter struct {
 
 // Write implements io.Writer.
 func (w *redactingWriter) Write(p []byte) (int, error) {
-	if _, err := io.WriteString(w.to, w.redactor.redact(string(p))); err != nil {
+	text := string(p)
+	if !steers(text) {
+		rest, cleared := strings.CutPrefix(text, clearLine)
+		text = visible(w.redactor.redact(rest))
+		if cleared {
+			text = clearLine + text
+		}
+	}
+	if _, err := io.WriteString(w.to, text); err != nil {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// Sequences of our own that move the cursor or clear the screen (ECMA-48). They are written alone, so that none can come from a repository.
+const (
+	clearScreen = "\x1b[2J"
+	cursorHome  = "\x1b[H"
+	clearBelow  = "\x1b[J"
+	clearRight  = "\x1b[K" // at the end of a line, which is harmless
+)
+
+func steers(text string) bool {
+	return text == clearScreen || text == cursorHome || text == clearBelow
+}
+
+// harmless are line breaks, tabs, and the colours of paint.
+var harmless = regexp.MustCompile(`^(?:[\n\t]|\x1b\[(?:[012]|3[1-6]|1;31)m|\x1b\[K\n)`)
+
+// visible returns text with every character that steers a terminal, or turns the direction of what is read, as JSON escapes it: names and notes in a repository
+// are whatever somebody wrote there.
+func visible(text string) string {
+	if !strings.ContainsFunc(text, unruly) {
+		return text
+	}
+	var b strings.Builder
+	for len(text) > 0 {
+		if kept := harmless.FindString(text); kept != "" {
+			b.WriteString(kept)
+			text = text[len(kept):]
+			continue
+		}
+		r, n := utf8.DecodeRuneInString(text)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			fmt.Fprintf(&b, `\x%02x`, text[0])
+		case unruly(r):
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			b.WriteRune(r)
+		}
+		text = text[n:]
+	}
+	return b.String()
+}
+
+// unruly reports whether a character is a control character, one that changes the direction of text, or no character.
+func unruly(r rune) bool {
+	return r != '\n' && r != '\t' && unicode.IsControl(r) || r >= 0x202A && r <= 0x202E || r >= 0x2066 && r <= 0x2069 || r == utf8.RuneError
 }

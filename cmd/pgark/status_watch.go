@@ -66,9 +66,11 @@ func (s *session) watchStatus(every time.Duration) error {
 			return err
 		case redraw:
 			if first {
-				s.printf("\x1b[2J")
+				s.printf(clearScreen)
 			}
+			s.printf(cursorHome)
 			s.printf("%s", s.replacing(frame))
+			s.printf(clearBelow)
 		case first || s.json:
 			s.printf("%s", frame)
 		default:
@@ -118,14 +120,14 @@ func (s *session) frame(every time.Duration) (string, error) {
 	return picture.String(), nil
 }
 
-// replacing returns a frame that overwrites the one before it, line by line so that nothing flickers. What
+// replacing returns a frame that overwrites, from the first line on, the one before it, line by line so that nothing flickers. What
 // does not fit below the last line of the screen is left out: the verdict on the first must stay.
 func (s *session) replacing(frame string) string {
 	lines := strings.Split(strings.TrimSuffix(frame, "\n"), "\n")
 	if width, height, ok := s.screenSize(); ok {
 		lines = fitting(lines, width, height-1)
 	}
-	return "\x1b[H" + strings.Join(lines, "\x1b[K\n") + "\x1b[K\n\x1b[J"
+	return strings.Join(lines, clearRight+"\n") + clearRight + "\n"
 }
 
 // fitting returns the first lines that fill at most height rows of the screen, and says what is missing.
