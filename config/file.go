@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -22,12 +24,16 @@ type reader struct {
 	file   string
 	lines  []string
 	env    map[string]string
+	open   bool // others than its owner and group may read it
 	faults faults
 }
 
 // readFile reads a file's bytes into c and returns what is wrong in them.
 func readFile(c *Config, file string, source []byte, env map[string]string) faults {
 	r := &reader{config: c, file: file, lines: strings.Split(string(source), "\n"), env: env}
+	if info, err := os.Stat(file); err == nil {
+		r.open = info.Mode().Perm()&0o007 != 0
+	}
 	tree, err := parser.ParseBytes(source, 0)
 	if err != nil {
 		return r.syntax(err)
@@ -196,6 +202,9 @@ func (r *reader) leaf(e entry, k Key, s scope) {
 	if err == nil {
 		err = k.set(r.config, s.cluster, value)
 	}
+	if _, tag := e.value.(*ast.TagNode); err == nil && k.Path == "postgres" && !tag && r.open && holdsPassword(value) {
+		err = errors.New("it holds a password, and others may read this file: chmod o= FILE, or have libpq's password file hold it")
+	}
 	if err == nil {
 		return
 	}
@@ -205,6 +214,11 @@ func (r *reader) leaf(e entry, k Key, s scope) {
 	}
 	r.fault(at, s.label(k.Path), err.Error())
 }
+
+// passwords are the forms of a connection string with a password in it: keywords, or a URL's user or parameter.
+var passwords = regexp.MustCompile(`(?i)password\s*=\s*[^\s&]|^postgres(?:ql)?://[^/@]*:[^/@]+@`)
+
+func holdsPassword(conn string) bool { return passwords.MatchString(conn) }
 
 // scalar returns the text of a plain value, as written: a unit decides what it means.
 // The tag !env takes the text from a variable of the environment, and !credential is the path of a file that systemd provides.

@@ -22,7 +22,9 @@ type Opened struct {
 	Owner    *restore.Owner // that runs its programs, which takes root; nil is ours
 }
 
-func (o *Opened) connString(database string) string { return o.Server.CatalogConnString(o.User, database) }
+func (o *Opened) connString(database string) string {
+	return o.Server.CatalogConnString(o.User, database)
+}
 
 // program returns a command that runs one of PostgreSQL's programs against the server.
 func (o *Opened) program(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {

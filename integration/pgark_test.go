@@ -64,7 +64,7 @@ func newTool(t testing.TB, env ...string) tool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	base := []string{"PATH=/usr/bin:/bin", "HOME=/nonexistent", "LC_ALL=C.UTF-8", "TZ=UTC"}
+	base := append([]string{"PATH=/usr/bin:/bin", "HOME=/nonexistent", "LC_ALL=C.UTF-8", "TZ=UTC"}, planted().environment()...)
 	if encrypting() {
 		k := sharedKeys(t)
 		base = append(base, "PGARK_ENCRYPTION_RECIPIENTS_FILE="+k.recipients, "PGARK_ENCRYPTION_PROOF_KEY_FILE="+k.proof)
@@ -88,6 +88,7 @@ func serverUser() (uid, gid uint32, ok bool) {
 }
 
 func (p tool) command(ctx context.Context, args ...string) *exec.Cmd {
+	planted().watchEnvironment(p.env)
 	archives := len(args) > 0 && args[0] == "run"
 	uid, gid, ok := serverUser()
 	if p.network != "" { // root's to enter, so that the user changes behind it
@@ -132,6 +133,7 @@ func (p tool) run(ctx context.Context, args ...string) outcome {
 		code = -2
 		stderr.WriteString(err.Error())
 	}
+	planted().look(fmt.Sprintf("the output of pgark %v", args), append(stdout.Bytes(), stderr.Bytes()...))
 	return outcome{stdout: stdout.String(), stderr: stderr.String(), code: code}
 }
 
@@ -173,6 +175,9 @@ func (p tool) start(t testing.TB, args ...string) *process {
 	}()
 	t.Cleanup(func() {
 		proc.kill()
+		if printed, err := os.ReadFile(proc.log); err == nil {
+			planted().look(fmt.Sprintf("what pgark %v printed in %s", args, t.Name()), printed)
+		}
 		if t.Failed() {
 			t.Logf("pgark %v printed:\n%s", args, proc.output())
 		}

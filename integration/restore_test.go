@@ -132,7 +132,7 @@ func (s *site) recovers(t *testing.T, dir string, d time.Duration, query ...stri
 		"-c", "port=5433", "-c", "hot_standby=off", "-c", "logging_collector=off", "-c", "lc_messages=C", "-c", "fsync=off")
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) } // immediate shutdown: its children end too
 	cmd.WaitDelay = 10 * time.Second
-	cmd.Env = s.tool.env
+	cmd.Env = planted().without(s.tool.env)
 	var out lockedBuffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	postgrestest.AsServer(t, cmd)

@@ -41,9 +41,11 @@ func newRepository(t testing.TB, kind storeKind) (url, folder string, s3 *storag
 	t.Helper()
 	if kind == onFile && !hardened() {
 		dir := filepath.Join(postgrestest.TempDir(t), "repo")
+		t.Cleanup(func() { planted().lookIn(dir) })
 		return "file://" + dir, dir, nil, nil
 	}
 	s3 = storagetest.StartServer(t)
+	t.Cleanup(func() { planted().lookIn(s3.Dir()) })
 	url, env = newBucket(t, s3, "pgark", "main")
 	return url, filepath.Join(s3.Dir(), "pgark", "main"), s3, append(env, s3.Env()...)
 }
@@ -180,8 +182,16 @@ func (s *site) restore(ctx context.Context, t testing.TB, flags ...string) (rest
 	return r, o
 }
 
-// stop ends the restored server if it runs, and removes the cluster.
+// stop ends the restored server if it runs, looks for secrets in its logs and configuration, and removes the cluster.
 func (r restored) stop(t testing.TB) {
+	defer func() {
+		for _, name := range []string{"pgark-recovery.log", "postgresql.auto.conf", "postmaster.opts"} {
+			if text, err := os.ReadFile(filepath.Join(r.dir, name)); err == nil {
+				planted().look(name+" of a restored cluster", text)
+			}
+		}
+		_ = os.RemoveAll(r.dir)
+	}()
 	raw, err := os.ReadFile(filepath.Join(r.dir, "postmaster.pid"))
 	if err == nil {
 		pid := 0
@@ -194,7 +204,6 @@ func (r restored) stop(t testing.TB) {
 			})
 		}
 	}
-	_ = os.RemoveAll(r.dir)
 }
 
 // query returns the one value that sql gives.

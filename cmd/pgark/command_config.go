@@ -50,7 +50,7 @@ func showConfig(s *session) error {
 		return err
 	}
 	if s.json {
-		document := map[string]any{}
+		document, hide := map[string]any{}, newRedactor(s.program.environment)
 		for _, k := range config.GlobalKeys() {
 			document[k.Path] = k.Value(c, config.Cluster{})
 		}
@@ -58,7 +58,8 @@ func showConfig(s *session) error {
 		for _, cluster := range c.Clusters {
 			clusters[cluster.Name] = map[string]string{}
 			for _, k := range config.ClusterKeys() {
-				clusters[cluster.Name][k.Path] = k.Value(c, cluster)
+				// before JSON puts backslashes into what is quoted
+				clusters[cluster.Name][k.Path] = hide.redact(k.Value(c, cluster))
 			}
 		}
 		document["clusters"] = clusters

@@ -19,6 +19,7 @@ func main() { os.Exit(run()) }
 
 // run is main without the exit, so that deferred clean-up happens first.
 func run() (code int) {
+	closeMemory()
 	args := os.Args
 	if isPlumbing(args) {
 		guardPlumbing()

@@ -42,11 +42,14 @@ func newRedactor(environment []string) *redactor {
 	return &redactor{
 		values: strings.NewReplacer(pairs...),
 		forms: []form{
-			// postgres://user:password@host; a password may hold anything but / and a space.
+			// postgres://user:password@host; a password may hold anything but / and a space. Where it holds those too the URL is wrong, and all up to the last @ goes.
+			{regexp.MustCompile(`(postgres(?:ql)?://[^\s/@:]*):.*@`), "$1:" + redacted + "@"},
 			{regexp.MustCompile(`(\w+://[^\s/@:]*):[^\s/]*@`), "$1:" + redacted + "@"},
-			// Keywords: password=x, password = 'it''s', "password":"x".
-			{regexp.MustCompile(`(?i)((?:ssl)?password["']?\s*[=:]\s*)('(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.)*"|[^\s&"']+)`), "${1}" + redacted},
+			// Keywords: password=x, password = 'it''s', "password":"x"; or with a quote that is not closed.
+			{regexp.MustCompile(`(?i)((?:ssl)?password["']?\s*[=:]\s*)('(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.)*"|['"].*|[^\s&"']+)`), "${1}" + redacted},
 			{regexp.MustCompile(`(?i)((?:aws_)?(?:secret_access_key|session_token|secret_key)["']?\s*[=:]\s*["']?)[^\s&"']+`), "${1}" + redacted},
+			// What stands in a URL for what it does not take: ?token=x; & is \u0026 in JSON.
+			{regexp.MustCompile(`(?i)((?:[?&]|\\u0026)[^=&\s"'\\]*(?:secret|token|passw|credential|signature)[^=&\s"'\\]*=)[^&\s"'\\]+`), "${1}" + redacted},
 			// Pre-signed requests.
 			{regexp.MustCompile(`(?i)(X-Amz-(?:Signature|Security-Token|Credential)=)[^&\s"']+`), "${1}" + redacted},
 			{regexp.MustCompile(`\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b`), redacted},
