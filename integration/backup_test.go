@@ -242,7 +242,7 @@ func unpackByHand(t *testing.T, c *repository.Cluster, store storage.Store, b re
 		moved = append(moved, postgres.TablespaceLink{OID: s.OID, Path: dir})
 	}
 	for _, p := range r.Packs() {
-		body, err := store.Get(t.Context(), storage.Key(fmt.Sprintf("%s/backups/%s/%s", b.SystemID, b.ID, stored(string(p.Name)))), storage.All())
+		body, err := store.Get(t.Context(), storage.Key(fmt.Sprintf("%s/backups/%s/%s", b.SystemID, b.ID, stored(p.Name))), storage.All())
 		if err != nil {
 			t.Fatal(err)
 		}

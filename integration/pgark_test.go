@@ -55,6 +55,7 @@ type tool struct {
 	bin     string
 	env     []string
 	network string // name of the network namespace it runs in; "" for this host's
+	private bool   // where all tests archive encrypted, its agent holds the private key too: it holds drills, or compares what no proof can
 }
 
 // newTool gives pgark; env are further variables, later ones win. With PGARK_TEST_ENCRYPT=1 every test archives to public keys alone and restores with a recovery key.
@@ -101,7 +102,7 @@ func (p tool) command(ctx context.Context, args ...string) *exec.Cmd {
 	}
 	cmd := exec.CommandContext(ctx, p.bin, args...)
 	cmd.Env = p.env
-	if encrypting() && archives { // who archives has no private key
+	if encrypting() && archives && !p.private { // who archives has no private key
 		cmd.Env = slices.DeleteFunc(slices.Clone(p.env), func(v string) bool { return strings.HasPrefix(v, "PGARK_ENCRYPTION_IDENTITY_FILE=") })
 	}
 	cmd.Dir = "/"
