@@ -34,7 +34,7 @@ func (k *check) stores(ctx context.Context, stores *places) {
 		k.bad(SectionStorage, err)
 	}
 	k.versions(ctx)
-	k.encryption()
+	k.encryption(ctx)
 	k.limits(ctx)
 	k.replication(ctx, stores)
 }
@@ -60,6 +60,7 @@ func (k *check) storage(ctx context.Context, p *checkedPlace) {
 		k.good(SectionStorage, "%sthis credential may not delete: whoever steals it cannot destroy the archive", p.label)
 	}
 	k.lock(ctx, p)
+	k.powers(ctx, p)
 	if conditional == storage.ConditionalIgnored {
 		k.report(Finding{
 			Section: SectionStorage, Verdict: Warning,
@@ -87,20 +88,6 @@ func (k *check) storage(ctx context.Context, p *checkedPlace) {
 	}
 	if err == nil {
 		k.lifecycle(ctx, p, r)
-	}
-}
-
-// encryption tells to how many keys contents are encrypted: with one alone the archive is lost with it.
-func (k *check) encryption() {
-	switch n := k.keys.Recipients.Count(); n {
-	case 0:
-	case 1:
-		k.report(Finding{
-			Section: SectionStorage, Verdict: Warning, Text: "contents are encrypted to one public key: who loses its private key loses the archive",
-			Fix: "add the public key of a recovery key, kept offline, to " + k.cluster.Repo.Encryption.RecipientsFile,
-		})
-	default:
-		k.good(SectionStorage, "contents are encrypted to %d public keys", n)
 	}
 }
 

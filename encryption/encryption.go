@@ -249,6 +249,12 @@ func CheckHeader(header []byte, e Envelope) error {
 	return nil
 }
 
+// Stanzas returns to how many public keys the whole was sealed that has this header, which CheckHeader found right: age's own kinds of keys have a
+// stanza each (c2sp.org/age, header).
+func Stanzas(header []byte) int {
+	return bytes.Count(header[PrefixSize-1:len(header)-macLine], []byte("\n-> "))
+}
+
 // FileKey opens one sealed whole.
 type FileKey struct{ key []byte }
 

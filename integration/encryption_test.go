@@ -151,6 +151,12 @@ func TestEncrypted(t *testing.T) {
 	s.server.Exec(t, "select pg_switch_wal()")
 	load(500 * time.Millisecond)
 	s.waitArchived(t)
+	if o := s.tool.run(t.Context(), "list", s.url); !strings.Contains(o.stdout, "KEYS age, to 2 public keys\n") {
+		t.Errorf("list does not tell of the keys: exit %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
+	if o := archiving.run(t.Context(), "check", "--only", "storage", s.url); o.code != 0 || !strings.Contains(o.stdout, "whoever takes it cannot read the archive") || strings.Contains(o.stdout, "in clear") {
+		t.Errorf("check of what is encrypted: exit %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
 	if o := archiving.run(t.Context(), "check", "--only", "e2e", s.url); o.code != 0 || !strings.Contains(o.stdout, "no private key to read it back") {
 		t.Errorf("check beside the agent: exit %d\n%s%s", o.code, o.stdout, o.stderr)
 	}

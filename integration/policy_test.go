@@ -27,8 +27,11 @@ func TestLeastPrivilege(t *testing.T) {
 	url := func(role string) string { return wires[role].URL("pgark", "main") }
 
 	writer := s.tool.with("PGUSER=ark", "PGDATABASE=postgres")
-	if o := writer.run(t.Context(), "check", "--only", "postgres,storage", url("writer")); o.code != 0 || !strings.Contains(o.stdout, "may not delete") {
+	if o := writer.run(t.Context(), "check", "--only", "postgres,storage", url("writer")); o.code != 0 || !strings.Contains(o.stdout, "may not delete") || strings.Contains(o.stdout, "this credential may delete") {
 		t.Errorf("check: exit %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
+	if o := writer.run(t.Context(), "check", "--only", "storage", s.url); o.code != 0 || !strings.Contains(o.stdout, "this credential may delete and overwrite objects, and delete their versions for good") {
+		t.Errorf("check with all rights: exit %d\n%s%s", o.code, o.stdout, o.stderr)
 	}
 	agent := writer.start(t, "run", url("writer"))
 	s.waitBackup(t)
@@ -99,8 +102,8 @@ func TestLeastPrivilege(t *testing.T) {
 			}
 		}
 	}
-	if w := refused["writer"]; w[storagetest.Delete] == 0 || len(w) != 1 {
-		t.Errorf("the writer was refused %v, want deletions alone", w)
+	if w := refused["writer"]; w[storagetest.Delete] == 0 || w[storagetest.Put] != 1 || len(w) != 2 { // the put is the check's trial to overwrite
+		t.Errorf("the writer was refused %v, want deletions and one put alone", w)
 	}
 	delete(refused["reader"], storagetest.Put) // the mark that something is read
 	if r := refused["reader"]; len(r) != 0 {

@@ -478,3 +478,53 @@ func putSegmentRaw(t testing.TB, store *memory.Store, n wal.SegmentNumber) {
 	e := encode(t, compression.Zstd(), object(repository.KindSegment, 1, segSize, span), walBytes(span))
 	store.Replace(e.Key, e.Body)
 }
+
+// TestRecipients: to how many public keys something is encrypted is told without a private key.
+func TestRecipients(t *testing.T) {
+	k := newTestKeys(t)
+	c := openCluster(t, sealedArchive(t, k))
+	for e, err := range c.ListWAL(t.Context(), 1, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := c.Recipients(t.Context(), e); err != nil || n != 2 {
+			t.Errorf("%s: %d public keys, %v, want 2", e.Key, n, err)
+		}
+	}
+	backups, err := c.Backups(t.Context())
+	if err != nil || len(backups) != 1 {
+		t.Fatalf("%d backups, %v", len(backups), err)
+	}
+	if n, err := c.BackupRecipients(t.Context(), backups[0]); err != nil || n != 2 {
+		t.Errorf("backup: %d public keys, %v, want 2", n, err)
+	}
+
+	many := make([]*age.X25519Identity, 40) // more than the first read holds
+	for i := range many {
+		many[i] = newTestKeys(t).first
+	}
+	c = c.With(encryption.Keys{Recipients: toKeys(t, many...), Identities: withKeys(t, k.first)})
+	span := segSize.Range(9)
+	if err := c.PutWAL(t.Context(), encodeFor(t, c, object(repository.KindSegment, 1, segSize, span), walBytes(span))); err != nil {
+		t.Fatal(err)
+	}
+	for e, err := range c.ListWAL(t.Context(), 1, span.Start) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := c.Recipients(t.Context(), e); err != nil || n != len(many) {
+			t.Errorf("%s: %d public keys, %v, want %d", e.Key, n, err, len(many))
+		}
+	}
+
+	plain, _ := cluster(t)
+	put := object(repository.KindSegment, 1, segSize, span)
+	if err := plain.PutWAL(t.Context(), encodeFor(t, plain, put, walBytes(span))); err != nil {
+		t.Fatal(err)
+	}
+	for e, err := range plain.ListWAL(t.Context(), 1, 0) {
+		if n, counted := plain.Recipients(t.Context(), e); n != 0 || counted != nil || err != nil {
+			t.Errorf("in clear: %d public keys, %v, %v", n, counted, err)
+		}
+	}
+}

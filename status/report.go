@@ -75,6 +75,9 @@ type Report struct {
 
 	Stored Stored `json:"stored"`
 
+	// Encryption is which contents are encrypted; absent where none are.
+	Encryption *Encryption `json:"encryption,omitempty"`
+
 	// Lock is that of objects in the repository; absent if none is configured.
 	Lock *Lock `json:"lock,omitempty"`
 
@@ -160,6 +163,9 @@ type Backup struct {
 	Plain     int64  `json:"plain_bytes"`
 	Stored    int64  `json:"stored_bytes"`
 	Checksums string `json:"checksums"`
+	// Encrypted says that its contents are; Recipients to how many public keys, absent where that could not be read.
+	Encrypted  bool `json:"encrypted,omitempty"`
+	Recipients int  `json:"recipients,omitempty"`
 	// Restorable is false when WAL that makes the backup consistent is missing.
 	Restorable bool `json:"restorable"`
 	// Drill is the newest drill that passed with it; absent where there is none among the newest.
@@ -232,6 +238,8 @@ type Facts struct {
 	// Drills are the reports of the newest, oldest first.
 	Drills  []repository.Drill
 	Orphans []Orphan
+	// Sealed is which contents are encrypted.
+	Sealed Sealed
 	// Unreadable says which records are damaged or of a newer format. What they tell is not in the other facts.
 	Unreadable []string
 }

@@ -38,7 +38,7 @@ func Survey(ctx context.Context, c *repository.Cluster) (Facts, error) {
 		return f, fmt.Errorf("list timelines: %w", err)
 	}
 	for _, tli := range timelines {
-		spans, err := surveyTimeline(ctx, c, tli)
+		spans, err := surveyTimeline(ctx, c, tli, &f.Sealed)
 		if err != nil {
 			return f, fmt.Errorf("list WAL of timeline %s: %w", tli, err)
 		}
@@ -70,6 +70,9 @@ func Survey(ctx context.Context, c *repository.Cluster) (Facts, error) {
 	if f.Drills, err = c.Drills(ctx, drillsRead); err != nil && !unreadable(err) {
 		return f, fmt.Errorf("read the newest drills: %w", err)
 	}
+	if err = f.Sealed.count(ctx, c, f.Backups); err != nil {
+		return f, fmt.Errorf("read to how many keys contents are encrypted: %w", err)
+	}
 	f.Orphans, err = surveyOrphans(ctx, c, f)
 	return f, err
 }
@@ -80,12 +83,13 @@ type openSpan struct {
 	tail []repository.Entry
 }
 
-func surveyTimeline(ctx context.Context, c *repository.Cluster, tli wal.TimelineID) ([]Span, error) {
+func surveyTimeline(ctx context.Context, c *repository.Cluster, tli wal.TimelineID, sealed *Sealed) ([]Span, error) {
 	var spans []openSpan
 	for e, err := range c.ListWAL(ctx, tli, 0) {
 		if err != nil {
 			return nil, err
 		}
+		sealed.add(e)
 		n := len(spans) - 1
 		if n < 0 || e.Range.Start > spans[n].End {
 			spans = append(spans, openSpan{Span: Span{Timeline: tli, Start: e.Range.Start, End: e.Range.End}})

@@ -29,6 +29,7 @@ func Make(f Facts, now time.Time) Report {
 	for _, b := range f.Backups {
 		reached, restorable := f.follow(b)
 		described := describe(b, restorable)
+		described.Encrypted, described.Recipients = b.Sealed(), f.Sealed.Recipients[b.ID]
 		if pin, pinned := f.Pins[b.ID]; pinned && pin.Holds(now) {
 			described.pin(pin)
 		} else if now.Before(b.KeptUntil) {
@@ -44,6 +45,7 @@ func Make(f Facts, now time.Time) Report {
 	r.Durable, r.DurableUntil = f.durable()
 	r.OpenGap = r.openGap(f)
 	r.setDrills(f.Drills)
+	r.Encryption = f.encryption()
 	return r
 }
 

@@ -42,6 +42,9 @@ func list(s *session) error {
 	}
 	s.printBackups(r)
 	s.printArchive(r)
+	if r.Encryption != nil {
+		s.printf("KEYS %s\n", encryptionText(*r.Encryption))
+	}
 	s.printOrphans(r)
 	return nil
 }
@@ -71,14 +74,47 @@ func (s *session) printBackups(r status.Report) {
 		s.printf("no base backups\n")
 		return
 	}
-	rows := [][]string{{"BACKUP", "TYPE", "STARTED (UTC)", "TOOK", "SIZE", "STORED", "LSN", "TL", "STATUS"}}
+	head := []string{"BACKUP", "TYPE", "STARTED (UTC)", "TOOK", "SIZE", "STORED", "LSN", "TL"}
+	if r.Encryption != nil {
+		head = append(head, "KEYS")
+	}
+	rows := [][]string{append(head, "STATUS")}
 	for _, b := range r.Backups {
-		rows = append(rows, []string{
+		row := []string{
 			b.ID, b.Type, b.Started.Format("2006-01-02 15:04"), elapsed(b.Stopped.Sub(b.Started)), size(b.Plain), size(b.Stored),
-			b.StartLSN.String(), fmt.Sprint(uint32(b.Timeline)), s.backupState(b),
-		})
+			b.StartLSN.String(), fmt.Sprint(uint32(b.Timeline)),
+		}
+		if r.Encryption != nil {
+			row = append(row, backupKeys(b))
+		}
+		rows = append(rows, append(row, s.backupState(b)))
 	}
 	s.table(rows)
+}
+
+// backupKeys says to how many public keys a backup is encrypted.
+func backupKeys(b status.Backup) string {
+	switch {
+	case !b.Encrypted:
+		return "in clear"
+	case b.Recipients == 0:
+		return "?"
+	}
+	return fmt.Sprint(b.Recipients)
+}
+
+// encryptionText says what is encrypted, and what is not.
+func encryptionText(e status.Encryption) string {
+	text := e.Scheme
+	if e.Recipients > 0 {
+		text += ", to " + count(e.Recipients, "public key")
+	}
+	if e.LateTotal > 0 {
+		text += fmt.Sprintf("   %s put in clear after it began: pgark check", count(e.LateTotal, "object"))
+	} else if e.PlainBackups+e.PlainWAL > 0 {
+		text += fmt.Sprintf("   in clear from before: %s, %s, %s", count(e.PlainBackups, "base backup"), count(e.PlainWAL, "WAL object"), size(e.PlainBytes))
+	}
+	return text
 }
 
 // backupState says in a few words what a backup is worth.

@@ -170,10 +170,14 @@ func explainTyped(err error, f *failure) bool {
 	var key *repository.KeyError
 	var keyFile *agent.KeyFileError
 	var early *agent.ArchiveError
+	var plain *agent.PlainError
 	switch {
 	case errors.As(err, &early):
 		f.Code, f.Cause = exitUsage, "who restores within the window expects to begin at once; the base backup of its oldest instant is that much older"
 		f.Fix = fmt.Sprintf("repo.archive.after: %dd or more, or 0", early.Least)
+	case errors.As(err, &plain):
+		f.Cause = "somebody puts contents there without the public keys, or took away pgark-encryption.json, by which a pgark without them is refused"
+		f.Fix = "find out who writes there without repo.encryption.recipients_file; what lies in clear stays so until retention lets it go"
 	case errors.As(err, &keyFile):
 		explainKeyFile(keyFile, f)
 	case errors.As(err, &key):

@@ -54,6 +54,9 @@ func (s *session) printStatus(r status.Report) {
 	s.printSync(r)
 	s.row("stored", "%s   %s of base backups, %s of WAL in %s", size(r.Stored.Backups+r.Stored.WAL), size(r.Stored.Backups), size(r.Stored.WAL), r.Repository)
 	s.printLock(r)
+	if r.Encryption != nil {
+		s.row("encrypted", "%s", encryptionText(*r.Encryption))
+	}
 	s.printWindow(r)
 	if len(r.Orphans) > 0 {
 		s.printf("\n")

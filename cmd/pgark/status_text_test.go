@@ -394,3 +394,27 @@ TAIL timeline 5   0/6000000 → 0/F0000000   not in timeline 6: pgark restore --
 		}
 	}
 }
+
+// TestEncryptionIsShown: list and status say what is encrypted, to how many keys, and what lies in clear.
+func TestEncryptionIsShown(t *testing.T) {
+	facts := archivedTwoWeeks()
+	sealed := &facts.Backups[len(facts.Backups)-1]
+	sealed.Encryption = &repository.BackupEncryption{Scheme: "age"}
+	facts.Sealed = status.Sealed{Recipients: map[string]int{sealed.ID: 2}, PlainWAL: 7, PlainBytes: 1e9}
+	r := status.Make(facts, day(20, "10:41:07"))
+	s, out := shown(t)
+	s.printBackups(r)
+	s.printStatus(r)
+	fields := strings.Join(strings.Fields(out.String()), " ")
+	for _, want := range []string{
+		"LSN TL KEYS STATUS", " 4 in clear ", " 4 2 ", "encrypted age, to 2 public keys in clear from before: ", ", 7 WAL objects, ",
+	} {
+		if !strings.Contains(fields, want) {
+			t.Errorf("it lacks %q:\n%s", want, out)
+		}
+	}
+	r.Encryption.LateTotal = 1
+	if got := encryptionText(*r.Encryption); got != "age, to 2 public keys   1 object put in clear after it began: pgark check" {
+		t.Errorf("got %q", got)
+	}
+}

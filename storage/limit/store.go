@@ -209,3 +209,8 @@ var (
 	_ storage.Thawer     = (*Store)(nil)
 	_ storage.Versioner  = (*Store)(nil)
 )
+
+// Powers implements storage.PowerProber.
+func (s *Store) Powers(ctx context.Context, key storage.Key) (storage.Powers, error) {
+	return storage.ProbePowers(ctx, s.Store, key)
+}

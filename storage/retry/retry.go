@@ -350,3 +350,12 @@ func (s *Store) list(ctx context.Context, c *call, l list, yield func(storage.In
 	}
 	return last, nil
 }
+
+// Powers implements storage.PowerProber.
+func (s *Store) Powers(ctx context.Context, key storage.Key) (found storage.Powers, err error) {
+	err = s.run(ctx, s.begin("powers", key, 0), func(ctx context.Context) error {
+		found, err = storage.ProbePowers(ctx, s.store, key)
+		return err
+	})
+	return found, err
+}

@@ -73,6 +73,7 @@ func (s *Store) Put(ctx context.Context, key storage.Key, body []byte) error {
 type object struct {
 	body      []byte
 	condition *string // If-None-Match
+	match     *string // If-Match
 }
 
 func (s *Store) put(ctx context.Context, key storage.Key, o object) error {
@@ -88,6 +89,7 @@ func (s *Store) put(ctx context.Context, key storage.Key, o object) error {
 		ContentLength:             aws.Int64(int64(len(o.body))),
 		ContentMD5:                s.digest(o.body),
 		IfNoneMatch:               o.condition,
+		IfMatch:                   o.match,
 		ChecksumCRC64NVME:         s.checksum(sum),
 		ServerSideEncryption:      types.ServerSideEncryption(s.options.SSEType),
 		SSEKMSKeyId:               optional(s.options.KMSKeyID),
