@@ -108,7 +108,7 @@ hardened: parts ## the suite with versioned buckets, Object Lock and a writer wi
 histories: ## made-up histories for retention, each judged by an oracle: make histories HISTORIES=1000000 SEED=1
 	PGARK_TEST_HISTORIES=$(HISTORIES) PGARK_TEST_SEED=$(SEED) $(GO) test -count 1 -timeout 0 -v -run '^TestHistories$$' ./retention
 
-ENCRYPTED ?= TestEncrypted.*|TestRestore.*|TestAgentKilled|TestBaseBackup.*|TestArchiver.*|TestCrashWithinARecord|TestDroppedTable.*|TestDrill.*|TestExport|TestVerifyRepairs|TestCop.*|TestSync.*|TestBucket.*|TestSplitBrain|TestServerSetBack.*|TestLeastPrivilege
+ENCRYPTED     ?= TestRestore.*|TestAgentKilled|TestBaseBackup.*|TestArchiver.*|TestCrashWithinARecord|TestDroppedTable.*|TestDrill.*|TestExport|TestVerifyRepairs|TestCop.*|TestSync.*|TestBucket.*|TestSplitBrain|TestServerSetBack.*|TestLeastPrivilege
 
 encrypted: parts ## the tests of the main job, of copies and of commits that wait, with everything encrypted
 	integration/parts.sh age
