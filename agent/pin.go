@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
@@ -74,7 +73,7 @@ func Pin(ctx context.Context, c config.Cluster, p repository.Pin, so StoreOption
 		if p.Change == repository.Pinned {
 			for i := range done {
 				if done[i].Err == nil {
-					done[i].Locks = lockPinned(ctx, stores.all[held[i]], found[held[i]], holders[i], p.Backup)
+					done[i].Locks = lockPinned(ctx, stores.all[held[i]], holders[i], p.Backup)
 				}
 			}
 		}
@@ -83,7 +82,7 @@ func Pin(ctx context.Context, c config.Cluster, p repository.Pin, so StoreOption
 }
 
 // lockPinned makes the locks of what a pinned backup needs longer, where they end soon. Later runs of prune see to them again.
-func lockPinned(ctx context.Context, one place, r *repository.Repository, holder *repository.Cluster, id string) *retention.LocksReport {
+func lockPinned(ctx context.Context, one place, holder *repository.Cluster, id string) *retention.LocksReport {
 	if one.lock.IsZero() {
 		return nil
 	}
@@ -94,7 +93,7 @@ func lockPinned(ctx context.Context, one place, r *repository.Repository, holder
 		needs, err = holder.Needs(ctx, backup)
 	}
 	if err == nil {
-		extended, err = retention.Extend(ctx, r, needs, one.lock, time.Now())
+		extended, err = retention.Extend(ctx, one.store, needs, one.lock)
 	}
 	if err != nil {
 		extended.Err, extended.Failed = err, max(extended.Failed, 1)

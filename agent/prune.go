@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/pgark/pgark/backup"
@@ -37,7 +38,7 @@ var (
 )
 
 // Prune plans for each repository of a cluster, by what that one holds, what need not be kept, and removes it if o says so. One that fails keeps no other from
-// being pruned: its error is in the report; but no copy is while the primary does not answer, or was emptied. A copy that the primary's bucket makes is left out. The error is that of a configuration that cannot be used, or the end of ctx.
+// being pruned: its error is in the report; but no copy is while the primary does not answer, or was emptied. Then, whatever came of that, the locks of what is there are made longer. A copy that the primary's bucket makes is left out. The error is that of a configuration that cannot be used, or the end of ctx.
 func Prune(ctx context.Context, c config.Cluster, so StoreOptions, o PruneOptions) (retention.Report, error) {
 	report := retention.Report{
 		Cluster: c.Name, Removed: o.Remove, Window: int64(c.Retain.Window.Seconds()), Grace: int64(c.Retain.Grace.Seconds()), Repositories: []retention.RepositoryReport{},
@@ -71,6 +72,9 @@ func Prune(ctx context.Context, c config.Cluster, so StoreOptions, o PruneOption
 		} else {
 			err = opening(one.url, err)
 		}
+		if o.Remove && ctx.Err() == nil {
+			r.Locks = renew(ctx, c, one)
+		}
 		if ctx.Err() != nil {
 			return report, context.Cause(ctx)
 		}
@@ -96,14 +100,8 @@ func policyFor(c config.Cluster) (retention.Policy, error) {
 
 func pruneOne(ctx context.Context, one place, r *repository.Repository, policy retention.Policy, o PruneOptions) (retention.RepositoryReport, error) {
 	now := time.Now()
-	var locks *retention.LocksReport
 	plan, removed, err := retention.Prune(ctx, r, retention.Options{
-		Policy: policy, Place: retention.Place{Name: one.name, ID: identity(one.url)}, Now: now, Remove: o.Remove, Sparing: o.Sparing, Lock: one.lock,
-		Locked: func(e retention.Extended) {
-			if !e.Lock.IsZero() {
-				locks = retention.DescribeLocks(e)
-			}
-		},
+		Policy: policy, Place: retention.Place{Name: one.name, ID: identity(one.url)}, Now: now, Remove: o.Remove, Sparing: o.Sparing,
 		Show: func(p retention.Plan) {
 			if o.Show != nil {
 				o.Show(retention.Describe(one.name, one.url, p))
@@ -116,11 +114,28 @@ func pruneOne(ctx context.Context, one place, r *repository.Repository, policy r
 		},
 	})
 	report := retention.Describe(one.name, one.url, plan)
-	report.DeletedObjects, report.DeletedBytes, report.Locks = removed.Objects, removed.Bytes, locks
+	report.DeletedObjects, report.DeletedBytes = removed.Objects, removed.Bytes
 	if err != nil || policy.Window == 0 {
 		return report, err
 	}
 	return report, sweep(ctx, one.store, now, o, &report)
+}
+
+// renew makes the locks of all that is still there longer, whatever kept the repository from being pruned: a record that cannot be read, or a primary that is lost, must not
+// let the locks of the rest end. It returns nil where nothing is to be locked.
+func renew(ctx context.Context, c config.Cluster, one place) *retention.LocksReport {
+	if one.lock.IsZero() {
+		return nil
+	}
+	r := retention.Renewal{Lock: one.lock, Now: time.Now()}
+	if plan, err := parsePruning(c); err == nil && plan != nil {
+		r.Every = longestPause(*plan)
+	}
+	extended, err := retention.Renew(ctx, one.store, r)
+	if err != nil {
+		return nil // with the end of ctx
+	}
+	return retention.DescribeLocks(extended)
 }
 
 // abandonedUpload is how old an upload is that nobody ends any more: the parts of a pack come within minutes.
@@ -150,13 +165,19 @@ func sweep(ctx context.Context, store storage.Sweeper, now time.Time, o PruneOpt
 	return nil
 }
 
-// parsePruning returns the schedule at which a cluster's repositories are pruned, nil where the agent never does.
+// parsePruning returns the schedule at which a cluster's repositories are pruned, nil where the agent never does. Where everything is kept for ever there may be locks to be
+// made longer.
 func parsePruning(c config.Cluster) (*backup.Schedule, error) {
-	if c.Retain.Schedule == config.Off || c.Retain.Schedule == "" || c.Retain.Window == 0 {
+	if c.Retain.Schedule == config.Off || c.Retain.Schedule == "" || c.Retain.Window == 0 && !locks(c) {
 		return nil, nil //nolint:nilnil // nil is a schedule that names no time
 	}
 	plan, err := backup.ParseSchedule(c.Retain.Schedule, c.Backup.Timezone)
 	return &plan, err
+}
+
+// locks reports whether the objects of any repository of a cluster come under lock.
+func locks(c config.Cluster) bool {
+	return slices.ContainsFunc(c.Repositories(), func(p config.Copy) bool { return !p.Lock.IsZero() })
 }
 
 // pruning returns the schedule at which the repositories of a cluster that is archived are pruned.

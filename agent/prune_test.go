@@ -14,6 +14,7 @@ import (
 	"github.com/pgark/pgark/retention"
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/storage/memory"
+	"github.com/pgark/pgark/storage/storagetest"
 	"github.com/pgark/pgark/wal"
 )
 
@@ -46,6 +47,54 @@ func TestPruneNeedsThePrimary(t *testing.T) {
 				t.Errorf("got %+v, %v", report.Repositories, err)
 			}
 		})
+	}
+}
+
+// TestRenewWithoutThePrimary: where the primary is lost, or everything is kept for ever, or a record is forged, what is there comes under lock all the same, also what was stored before.
+func TestRenewWithoutThePrimary(t *testing.T) {
+	server := storagetest.StartServer(t)
+	server.Setenv(t)
+	for _, bucket := range []string{"lost", "copy"} {
+		server.CreateBucket(t, bucket)
+	}
+	server.LockBucket(t, "copy", "", 0)
+	c := config.Cluster{Name: "main", Required: config.Primary, Backup: config.Backup{Timezone: "UTC"}, Retain: config.Retain{Schedule: "0 5 * * *"}}
+	c.Repo.URL = server.URL("lost", "main")
+	c.Copies = []config.Copy{{Name: "dr", URL: server.URL("copy", "main")}}
+	store, err := OpenStore(t.Context(), c.Copies[0].URL, StoreOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := repository.Create(t.Context(), store)
+	if err == nil {
+		err = r.Cluster(7).PutPin(t.Context(), repository.Pin{Backup: "20261121T024000Z", Number: 1, Change: repository.Pinned, Time: time.Now()})
+	}
+	if err == nil {
+		err = store.Put(t.Context(), "7/pins/20261121T024000Z-00002.json", []byte("forged"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plan, err := parsePruning(c); err != nil || plan != nil {
+		t.Errorf("nothing to remove and no locks: %v, %v", plan, err)
+	}
+	c.Copies[0].Lock = storage.Lock{Mode: storage.Governance, For: time.Hour}
+	if plan, err := parsePruning(c); err != nil || plan == nil {
+		t.Errorf("locks with everything kept for ever: no run, %v", err)
+	}
+	for run, extended := range []int{3, 0} {
+		report, err := Prune(t.Context(), c, StoreOptions{Patience: Brief}, PruneOptions{Remove: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dr := report.Repositories[1]
+		if !errors.Is(dr.Err, errNoPrimary) || dr.Locks == nil || dr.Locks.Asked != 3 || dr.Locks.Extended != extended || dr.Locks.Failed > 0 {
+			t.Errorf("run %d: %+v, locks %+v", run, dr, dr.Locks)
+		}
+	}
+	report, err := Prune(t.Context(), c, StoreOptions{Patience: Brief}, PruneOptions{})
+	if err != nil || report.Repositories[1].Locks != nil {
+		t.Errorf("a run that only shows: %+v, %v", report.Repositories[1].Locks, err)
 	}
 }
 

@@ -3,20 +3,38 @@ package repository
 import (
 	"context"
 	"fmt"
-	"time"
+	"iter"
+	"strings"
 
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/wal"
 )
 
-// Extend sees to it that an object of the repository stays under lock for least from now, by making its lock end l.For from now if need be. It returns whether it
-// did that, and the errors of storage.Locker.
-func (r *Repository) Extend(ctx context.Context, key storage.Key, l storage.Lock, least time.Duration) (bool, error) {
-	extended, err := storage.Extend(ctx, r.store, key, l, least)
-	if err != nil {
-		return extended, fmt.Errorf("make a lock longer: %w", err)
+// ListAll yields all that a repository holds, in the order of the keys, by the names alone: it reads no object, so that none that is damaged or forged keeps it from going on. What is
+// none of a repository's, and what Probe leaves, is left out. The ranges of WAL are empty. It ends after the first error.
+func ListAll(ctx context.Context, store storage.Store) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
+		var c Cluster
+		for info, err := range store.List(ctx, "", "") {
+			if err != nil {
+				yield(Object{}, fmt.Errorf("list the repository: %w", err))
+				return
+			}
+			o, ours := Object{Key: info.Key, Class: ClassMarker, Size: info.Size, Modified: info.Modified}, true
+			if info.Key != MarkerKey && info.Key != EncryptionMarkerKey {
+				folder, _, _ := strings.Cut(string(info.Key), "/")
+				id, err := wal.ParseSystemID(folder)
+				if err != nil {
+					continue
+				}
+				c.id = id
+				o, ours = c.Classify(0, info)
+			}
+			if ours && !yield(o, nil) {
+				return
+			}
+		}
 	}
-	return extended, nil
 }
 
 // Needs lists all that a base backup is restored from, up to where it is consistent: its own objects, the WAL from the segment of its start on, pieces among it, the history

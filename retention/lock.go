@@ -1,8 +1,11 @@
 package retention
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"hash/fnv"
 	"slices"
 	"sync"
 	"time"
@@ -14,20 +17,22 @@ import (
 )
 
 const (
-	// MostLocks is how many objects one run asks for the end of their lock. Those beyond it are asked by the next runs: each begins elsewhere.
+	// MostLocks is how many objects one run asks for the end of their lock, if the runs that come before a lock ends then ask for all; it asks for more otherwise.
 	MostLocks = 50_000
 	// mostAhead is how long before its end a lock is made longer: by then the next run has come, also if some were missed.
 	mostAhead = 7 * 24 * time.Hour
 	// locking is how many requests are under way at a time.
 	locking = 16
+	// mostDenied is how many objects are tried if not one may be asked: one alone may be under a lock that no policy lets anybody touch.
+	mostDenied = 32
 )
 
 // Extended is what became of the locks of objects that stay.
 type Extended struct {
 	Lock     storage.Lock
 	Asked    int // objects whose lock was asked for
-	Extended int // of these, whose lock ended too soon and is longer now
-	Failed   int // of these, whose lock could not be seen or made longer
+	Extended int // of these, whose lock ended too soon, or which had none, and is longer now
+	Failed   int // whose lock could not be seen or made longer
 	Left     int // that the next runs ask for
 	// Err is the first error; nil if there was none. It keeps nothing else from being done.
 	Err error
@@ -36,71 +41,141 @@ type Extended struct {
 // ahead is for how long from now an object that stays must be under lock.
 func ahead(l storage.Lock) time.Duration { return min(l.For/2, mostAhead) }
 
-// Extend makes the locks of objects that stay longer, to end l.For from now, where they end sooner than the next run can be expected. Young objects are under lock since they
-// were made, and are not asked. Broken off and called again it goes on. now is the clock's time. The error is the end of ctx.
-func Extend(ctx context.Context, r *repository.Repository, objects []repository.Object, l storage.Lock, now time.Time) (Extended, error) {
-	return extend(ctx, r, objects, locks{Lock: l, now: now, most: MostLocks})
+// MostApart is how far apart runs may be at most that make locks longer, so that none ends before.
+func MostApart(l storage.Lock) time.Duration { return ahead(l) }
+
+// Renewal says how the locks of a repository are made longer.
+type Renewal struct {
+	Lock storage.Lock
+	// Now is the time that the clock shows.
+	Now time.Time
+	// Every is how far apart runs are at most; 0 is a day.
+	Every time.Duration
+
+	most int // that are asked in a run; 0 is MostLocks
 }
 
-// locks say how locks are made longer.
-type locks struct {
-	storage.Lock
-
-	now  time.Time // by the host's clock
-	most int       // objects that are asked
-}
-
-func extend(ctx context.Context, r *repository.Repository, objects []repository.Object, l locks) (Extended, error) {
-	e := extender{repository: r, sum: Extended{Lock: l.Lock}}
-	if l.IsZero() {
-		return e.sum, nil
+// Renew makes the locks of all that a repository holds longer, to end r.Lock.For from now, where they end sooner than the next run can be expected. It goes by the names
+// alone and reads nothing, so that neither damage nor a forged record keeps it from its work; and it goes by no age, since nothing tells that an object was made under
+// this lock, or under any. A large repository is asked in shares, one in each run: all records, and what belongs to backups with pins, in each of them. Broken off and called
+// again it goes on. The error is the end of ctx.
+func Renew(ctx context.Context, store storage.Store, r Renewal) (Extended, error) {
+	sum := Extended{Lock: r.Lock}
+	if r.Lock.IsZero() {
+		return sum, nil
 	}
-	var old []storage.Key
-	for _, o := range objects {
-		if o.Modified.Before(l.now.Add(ahead(l.Lock) - l.For)) {
-			old = append(old, o.Key)
+	many := []repository.Class{ // of these a repository may hold very many objects
+		repository.ClassSegment, repository.ClassPiece, repository.ClassPack, repository.ClassBeat, repository.ClassReading, repository.ClassSync,
+	}
+	var first, rest []repository.Object
+	pinned := map[string]bool{}
+	for o, err := range repository.ListAll(ctx, store) {
+		if ctx.Err() != nil {
+			return sum, context.Cause(ctx)
+		}
+		if err != nil {
+			sum.Failed, sum.Err = 1, err
+			break // what was listed is made longer
+		}
+		if o.Class == repository.ClassPin {
+			pinned[o.Backup] = true
+		}
+		if slices.Contains(many, o.Class) {
+			rest = append(rest, o)
+		} else {
+			first = append(first, o)
 		}
 	}
-	e.sum.Left = max(0, len(old)-l.most)
+	turn, shares := r.turn(len(rest))
+	var then []keyHash
+	for _, o := range rest {
+		switch h := hash(o.Key); {
+		case pinned[o.Backup]:
+			first = append(first, o)
+		case h%shares == turn:
+			then = append(then, keyHash{o.Key, h})
+		default:
+			sum.Left++
+		}
+	}
+	// In no order of age or kind: what cannot be asked may lie together, and must not stand for all.
+	slices.SortFunc(then, func(a, b keyHash) int { return cmp.Compare(a.hash, b.hash) })
+	keys := make([]storage.Key, 0, len(first)+len(then))
+	for _, o := range first {
+		keys = append(keys, o.Key)
+	}
+	for _, k := range then {
+		keys = append(keys, k.key)
+	}
+	return extend(ctx, store, keys, sum)
+}
+
+// turn is the share of n objects that the run of this time asks for, of so many. Another run comes in each stretch of Every, so that each share has its turn; and all have had theirs
+// twice before a lock ends.
+func (r Renewal) turn(n int) (turn, of uint32) {
+	every := cmp.Or(r.Every, 24*time.Hour)
+	most := cmp.Or(r.most, MostLocks)
+	shares := max(1, min((n+most-1)/most, int(ahead(r.Lock)/2/every)))
+	return uint32(r.Now.UnixNano() / int64(every) % int64(shares)), uint32(shares) //nolint:gosec // a share is small and positive
+}
+
+type keyHash struct {
+	key  storage.Key
+	hash uint32
+}
+
+// hash chooses the share of an object, which stays the same whatever else comes or goes.
+func hash(key storage.Key) uint32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(key)) // it never fails
+	return h.Sum32()
+}
+
+// Extend makes the locks of some objects longer, as Renew does.
+func Extend(ctx context.Context, store storage.Store, objects []repository.Object, l storage.Lock) (Extended, error) {
+	keys := make([]storage.Key, 0, len(objects))
+	for _, o := range objects {
+		keys = append(keys, o.Key)
+	}
+	return extend(ctx, store, keys, Extended{Lock: l})
+}
+
+func extend(ctx context.Context, store storage.Store, keys []storage.Key, sum Extended) (Extended, error) {
+	if sum.Lock.IsZero() {
+		return sum, nil
+	}
+	e := extender{store: store, sum: sum}
 	group, asking := errgroup.WithContext(ctx)
 	group.SetLimit(locking)
-	for i := range min(len(old), l.most) {
+	for _, key := range keys {
 		if asking.Err() != nil {
 			break
 		}
-		key := old[(i+l.begin(len(old)))%len(old)]
 		group.Go(func() error { return e.extend(asking, key) })
 	}
 	err := group.Wait()
 	if ctx.Err() != nil {
 		return e.sum, context.Cause(ctx)
 	}
-	if hopeless(err) {
-		e.sum.Failed += len(old) - e.sum.Left - e.sum.Asked
+	if err != nil {
+		e.sum.Failed += len(keys) - e.sum.Asked
 	}
 	return e.sum, nil
 }
 
-// begin is where the run of a day begins among n objects: runs of consecutive days ask for all of them.
-func (l locks) begin(n int) int {
-	const day = 24 * 60 * 60
-	return int(l.now.Unix()/day%int64(n)) * l.most % n
-}
-
 // extender makes locks longer.
 type extender struct {
-	repository *repository.Repository
+	store storage.Store
 
-	mu  sync.Mutex
-	sum Extended
+	mu     sync.Mutex
+	sum    Extended
+	denied int
+	fine   bool // at least one lock was seen to be long enough, or made longer
 }
 
 // extend returns an error if there is no use in asking for others.
 func (e *extender) extend(ctx context.Context, key storage.Key) error {
-	extended, err := e.repository.Extend(ctx, key, e.sum.Lock, ahead(e.sum.Lock))
-	if errors.Is(err, storage.ErrNotFound) {
-		err = nil // somebody removed it meanwhile
-	}
+	extended, err := storage.Extend(ctx, e.store, key, e.sum.Lock, ahead(e.sum.Lock))
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -108,64 +183,23 @@ func (e *extender) extend(ctx context.Context, key storage.Key) error {
 	defer e.mu.Unlock()
 	e.sum.Asked++
 	switch {
+	case errors.Is(err, storage.ErrNotFound): // somebody removed it meanwhile
+		return nil
 	case err != nil:
+		err = fmt.Errorf("make a lock longer: %w", err)
 		e.sum.Failed++
-		if e.sum.Err == nil {
-			e.sum.Err = err
-		}
-	case extended:
+		e.sum.Err = cmp.Or(e.sum.Err, err)
+	default:
+		e.fine = true
+	}
+	if extended {
 		e.sum.Extended++
 	}
-	if hopeless(err) {
+	if errors.Is(err, storage.ErrDenied) {
+		e.denied++
+	}
+	if errors.Is(err, storage.ErrNoLock) || !e.fine && e.denied >= mostDenied {
 		return err
 	}
 	return nil
-}
-
-// hopeless reports whether the next object would fare no better.
-func hopeless(err error) bool {
-	return errors.Is(err, storage.ErrDenied) || errors.Is(err, storage.ErrNoLock)
-}
-
-// stays returns the objects of a catalog that a plan does not let go, and the repository's own.
-func (p *Plan) stays(c *Catalog) []repository.Object {
-	goes := map[storage.Key]bool{}
-	for i := range p.Clusters {
-		for _, key := range p.Clusters[i].keys() {
-			goes[key] = true
-		}
-	}
-	stays := []repository.Object{{Key: repository.MarkerKey, Class: repository.ClassMarker}}
-	for i := range c.Clusters {
-		for _, o := range c.Clusters[i].objects() {
-			if !goes[o.Key] {
-				stays = append(stays, o)
-			}
-		}
-	}
-	return stays
-}
-
-// objects are all of a cluster.
-func (c *Cluster) objects() []repository.Object {
-	var all []repository.Object
-	for _, b := range c.Backups {
-		all = append(all, b.Objects...)
-	}
-	for _, u := range c.Unfinished {
-		all = append(all, u.Objects...)
-	}
-	for _, e := range c.WAL {
-		all = append(all, e.Object())
-	}
-	for _, d := range c.Drills {
-		all = append(all, d.Objects...)
-	}
-	for _, h := range c.Holds {
-		all = append(all, h.Object)
-	}
-	for _, r := range c.Readings {
-		all = append(all, r.Object)
-	}
-	return slices.Concat(all, c.Beats, c.Others)
 }

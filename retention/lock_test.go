@@ -3,7 +3,8 @@ package retention_test
 import (
 	"context"
 	"errors"
-	"slices"
+	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -59,121 +60,163 @@ func (s *lockable) Extend(_ context.Context, key storage.Key, l storage.Lock, le
 	return true, nil
 }
 
-// TestPruneExtendsLocks: what stays, of old pins too, stays under lock until the next run, and what goes does not; young objects are not asked; and a run that is made again changes nothing.
-func TestPruneExtendsLocks(t *testing.T) {
-	for _, lock := range []storage.Lock{
-		{Mode: storage.Governance, For: 4 * day}, {Mode: storage.Compliance, For: 6 * day}, {Mode: storage.Governance, For: 30 * day},
-	} {
-		s := locked(t, lock)
-		c := open(t, s).Cluster(system)
-		if err := c.PutPin(t.Context(), repository.Pin{Backup: backupID(0), Number: 1, Change: repository.Pinned, Time: s.now}); err != nil {
-			t.Fatal(err)
-		}
-		before := s.Keys()
-		var told retention.Extended
-		o := threeDays(s.now)
-		o.Lock, o.Locked = lock, func(e retention.Extended) { told = e }
-		prune(t, s, o)
+// foreign is what others keep in the same place.
+const foreign storage.Key = "notes/others.txt"
 
-		least := min(lock.For/2, 7*day)
-		stays := s.Keys()
-		extended := 0
-		for info, err := range s.List(t.Context(), "", "") {
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !slices.Contains(before, info.Key) {
-				continue // the expiry record is new
-			}
-			old := info.Modified.Before(s.now.Add(least-lock.For)) || info.Key == repository.MarkerKey // which has no age there
-			if asked := slices.Contains(s.asked, info.Key); asked != old {
-				t.Errorf("%s: %s, of %s: asked %v", lock, info.Key, info.Modified, asked)
-			}
-			if info.Modified.Before(s.now.Add(least - lock.For)) {
-				extended++
-			}
-			if until, has := s.until[info.Key]; has && until.Sub(s.now) < least {
-				t.Errorf("%s: %s stays, and its lock ends %s", lock, info.Key, until)
-			}
-		}
-		for _, key := range s.asked {
-			if !slices.Contains(stays, key) {
-				t.Errorf("%s: %s goes, and its lock was asked for", lock, key)
-			}
-		}
-		want := retention.Extended{Lock: lock, Asked: len(s.asked), Extended: extended}
-		if told != want || lock.For < 10*day && extended == 0 || lock.For > 10*day && extended > 0 {
-			t.Errorf("%s: told %+v, want %+v", lock, told, want)
-		}
-		prune(t, s, o)
-		if told.Extended != 0 || told.Asked != want.Asked {
-			t.Errorf("%s: a second run: %+v", lock, told)
+// records are those that no cluster has, or that name what is gone.
+func (s *lockable) records(t *testing.T) {
+	t.Helper()
+	for _, key := range []storage.Key{repository.EncryptionMarkerKey, foreign} {
+		if err := s.Put(t.Context(), key, []byte("{}")); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
 
-// TestLocksThatFail: a lock that cannot be made longer is told, and keeps neither the others nor the run from going on; a credential that may not is not tried object by object.
+func renew(t *testing.T, s *lockable, r retention.Renewal) retention.Extended {
+	t.Helper()
+	s.asked = nil
+	e, err := retention.Renew(t.Context(), s, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// TestRenew: all that is there after a run of prune is under lock until the next run, also what was made before locks were configured, or under a shorter one; the repository's own
+// records too; and nothing of others is. A run that is made again changes nothing.
+func TestRenew(t *testing.T) {
+	governance := func(n time.Duration) storage.Lock { return storage.Lock{Mode: storage.Governance, For: n * day} }
+	for name, test := range map[string]struct{ was, now storage.Lock }{
+		"as ever, for less than what is there": {governance(4), governance(4)},
+		"as ever, for longer":                  {governance(30), governance(30)},
+		"turned on":                            {storage.Lock{}, governance(30)},
+		"made longer":                          {governance(3), governance(90)},
+		"the other mode":                       {governance(6), storage.Lock{Mode: storage.Compliance, For: 6 * day}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := locked(t, test.was)
+			s.records(t)
+			c := open(t, s).Cluster(system)
+			if err := c.PutPin(t.Context(), repository.Pin{Backup: backupID(0), Number: 1, Change: repository.Pinned, Time: s.now}); err != nil {
+				t.Fatal(err)
+			}
+			prune(t, s, threeDays(s.now))
+			least := min(test.now.For/2, 7*day)
+			short := 0
+			for _, key := range s.Keys() {
+				if key != foreign && s.until[key].Sub(s.now) < least {
+					short++
+				}
+			}
+			all := len(s.Keys()) - 1
+			e := renew(t, s, retention.Renewal{Lock: test.now, Now: s.now})
+			if want := (retention.Extended{Lock: test.now, Asked: all, Extended: short}); e != want || short == 0 {
+				t.Errorf("told %+v, want %+v", e, want)
+			}
+			for _, key := range s.Keys() {
+				if until, has := s.until[key]; has == (key == foreign) || has && until.Sub(s.now) < least {
+					t.Errorf("%s stays, and its lock ends %s", key, until)
+				}
+			}
+			if e := renew(t, s, retention.Renewal{Lock: test.now, Now: s.now}); e.Extended != 0 || e.Asked != all {
+				t.Errorf("a second run: %+v", e)
+			}
+		})
+	}
+}
+
+// TestLocksThatFail: a lock that cannot be made longer is told, and keeps no other from being so; a credential that may not is not tried object by object.
 func TestLocksThatFail(t *testing.T) {
 	lock := storage.Lock{Mode: storage.Governance, For: 4 * day}
-	var told retention.Extended
-	options := func(s *lockable) retention.Options {
-		o := threeDays(s.now)
-		o.Lock, o.Locked = lock, func(e retention.Extended) { told = e }
-		return o
-	}
-	s := locked(t, lock)
-	prune(t, s, options(s))
-	all, broken, gone := told.Asked, s.asked[0], s.asked[1]
+	s := locked(t, storage.Lock{})
+	r := retention.Renewal{Lock: lock, Now: s.now}
+	all := renew(t, s, r).Asked
+	broken, denied, gone := s.asked[0], s.asked[1:7], s.asked[7]
 
-	s = locked(t, lock)
+	s = locked(t, storage.Lock{})
 	s.refuses = storage.ErrDenied
-	before := len(s.Keys())
-	prune(t, s, options(s))
-	if !errors.Is(told.Err, storage.ErrDenied) || told.Failed != all || len(s.asked) > 20 {
-		t.Errorf("without the right: %+v, %d requests for %d objects", told, len(s.asked), all)
-	}
-	if len(s.Keys()) >= before {
-		t.Error("nothing was let go because of locks")
+	if e := renew(t, s, r); !errors.Is(e.Err, storage.ErrDenied) || e.Failed != all || len(s.asked) >= min(all, 64) {
+		t.Errorf("without the right: %+v, %d requests for %d objects", e, len(s.asked), all)
 	}
 
-	s = locked(t, lock)
+	s = locked(t, storage.Lock{})
 	s.broken = map[storage.Key]error{broken: storage.ErrUnavailable, gone: storage.ErrNotFound}
-	prune(t, s, options(s))
-	if !errors.Is(told.Err, storage.ErrUnavailable) || told.Failed != 1 || told.Asked != all || told.Extended != all-2 {
-		t.Errorf("one that fails, and one that is gone: %+v of %d", told, all)
+	for _, key := range denied {
+		s.broken[key] = storage.ErrDenied
+	}
+	if e := renew(t, s, r); e.Err == nil || e.Failed != 1+len(denied) || e.Asked != all || e.Extended != all-2-len(denied) {
+		t.Errorf("one that fails, some that are denied, and one that is gone: %+v of %d", e, all)
 	}
 
 	s = locked(t, lock)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := retention.Extend(ctx, open(t, s), []repository.Object{{Key: "a"}}, lock, s.now); !errors.Is(err, context.Canceled) {
+	if _, err := retention.Renew(ctx, s, r); !errors.Is(err, context.Canceled) {
 		t.Errorf("broken off: %v", err)
 	}
 }
 
-// TestManyLocks: one run asks for a bounded number of locks, and the runs of a few days for all of them.
+// TestForgedRecordsAndLocks: what cannot be read keeps retention from removing anything, and no lock from being made longer.
+func TestForgedRecordsAndLocks(t *testing.T) {
+	s := locked(t, storage.Lock{})
+	forged := 0
+	for _, key := range s.Keys() {
+		if strings.HasSuffix(string(key), ".json") {
+			s.Replace(key, []byte("forged"))
+			forged++
+		}
+	}
+	lock := storage.Lock{Mode: storage.Governance, For: 30 * day}
+	if e := renew(t, s, retention.Renewal{Lock: lock, Now: s.now}); e.Extended != len(s.Keys()) || e.Err != nil || forged < 5 {
+		t.Errorf("%d forged records: %+v of %d objects", forged, e, len(s.Keys()))
+	}
+}
+
+// TestManyLocks: runs ask for a bounded number of locks and those that come before a lock ends ask for all, whatever comes and goes in between; and where the bound would
+// let locks end it gives way.
 func TestManyLocks(t *testing.T) {
-	lock := storage.Lock{Mode: storage.Governance, For: 4 * day}
-	s := locked(t, lock)
-	r := open(t, s)
-	const most, n = 500, 700
-	objects := make([]repository.Object, n)
-	for i := range objects {
-		objects[i].Key = storage.Key(string(rune('a'+i%26)) + "/" + time.Duration(i).String())
-	}
-	asked := map[storage.Key]bool{}
-	for d := range 2 {
-		s.asked = nil
-		e, err := retention.ExtendSome(t.Context(), r, objects, retention.LocksOf(lock, s.now.Add(time.Duration(d)*day), most))
-		if err != nil || e.Asked != most || e.Left != n-most {
-			t.Errorf("day %d: %+v, %v", d, e, err)
-		}
-		for _, key := range s.asked {
-			asked[key] = true
-		}
-	}
-	if len(asked) != n {
-		t.Errorf("two runs asked for %d of %d", len(asked), n)
+	const n = 700
+	for name, test := range map[string]struct {
+		span, every time.Duration
+		most        int
+		runs        int // that ask for all
+	}{
+		"all at once":               {14 * day, day, n, 1},
+		"in two":                    {14 * day, day, n/2 + 50, 2},
+		"more than the bound":       {14 * day, day, 10, 3},
+		"runs that are far apart":   {14 * day, 7 * day, 10, 1},
+		"runs every second day":     {28 * day, 2 * day, 300, 1},
+		"runs every twelve hours":   {28 * day, day / 2, 150, 5},
+		"a lock of hours":           {6 * time.Hour, day, 10, 1},
+		"runs more often than days": {2 * day, time.Hour, 101, 7},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &lockable{Store: memory.New(), now: time.Date(2026, 11, 21, 5, 0, 3, 0, time.UTC), until: map[storage.Key]time.Time{}}
+			put := func(from, to int) {
+				for i := from; i < to; i++ {
+					if err := s.Put(t.Context(), storage.Key(fmt.Sprintf("%s/wal/00000001/00000001%08X%08X.lz4", system, i/256, i%256)), nil); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			put(0, n)
+			asked := map[storage.Key]bool{}
+			for run := range test.runs {
+				r := retention.Renewal{Lock: storage.Lock{Mode: storage.Governance, For: test.span}, Now: s.now.Add(time.Duration(run) * test.every), Every: test.every}
+				e := renew(t, s, r.AtMost(test.most))
+				if e.Asked+e.Left != n+run || e.Asked == 0 || test.runs > 1 && e.Left == 0 {
+					t.Errorf("run %d: %+v", run, e)
+				}
+				for _, key := range s.asked {
+					asked[key] = true
+				}
+				put(n+run, n+run+1)
+			}
+			if len(asked) < n {
+				t.Errorf("%d runs asked for %d of %d", test.runs, len(asked), n)
+			}
+		})
 	}
 }
 

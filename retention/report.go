@@ -50,7 +50,7 @@ type RepositoryReport struct {
 type LocksReport struct {
 	Mode     storage.LockMode `json:"mode"`
 	For      int64            `json:"seconds"`
-	Asked    int              `json:"asked"`    // objects old enough for their lock to end soon
+	Asked    int              `json:"asked"`    // objects that are still there, in this run's share
 	Extended int              `json:"extended"` // of these
 	Failed   int              `json:"failed"`
 	Left     int              `json:"left"` // to the next runs

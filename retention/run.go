@@ -45,12 +45,8 @@ type Options struct {
 	Remove bool
 	// Sparing refuses a plan by which more than half of the base backups of a cluster go, and more than two.
 	Sparing bool
-	// Lock is that of new objects. With Remove the locks of what stays are made longer by it, before anything is deleted.
-	Lock storage.Lock
 	// Show, if not nil, is given the plan before anything is deleted.
 	Show func(Plan)
-	// Locked, if not nil, is told what became of the locks.
-	Locked func(Extended)
 	// Progress, if not nil, is called after each deletion.
 	Progress func(Removed)
 }
@@ -70,13 +66,6 @@ func Prune(ctx context.Context, r *repository.Repository, o Options) (Plan, Remo
 	}
 	if !o.Remove {
 		return plan, Removed{}, nil
-	}
-	extended, err := Extend(ctx, r, plan.stays(first), o.Lock, o.Now)
-	if err != nil {
-		return plan, Removed{}, err
-	}
-	if o.Locked != nil {
-		o.Locked(extended)
 	}
 	if !slices.ContainsFunc(plan.Clusters, func(c ClusterPlan) bool { return c.changes() }) {
 		return plan, Removed{}, nil
