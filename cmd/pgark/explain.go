@@ -160,13 +160,42 @@ func explainKey(e *repository.KeyError, f *failure) {
 func explainTyped(err error, f *failure) bool {
 	var format *repository.FormatError
 	var corrupt *repository.CorruptError
-	var connection *agent.ConnectionError
-	var policy *agent.PolicyError
-	var several *agent.AmbiguousError
 	var foreign *archiver.ForeignError
 	var other *agent.OtherRepositoryError
 	var emptied *agent.EmptiedError
 	var lacking *agent.LackingError
+	switch {
+	case explainAsked(err, f), explainRestore(err, f), explainFence(err, f):
+	case errors.As(err, &lacking):
+		f.Code, f.Cause = exitNotRecoverable, "objects are missing or cut: they were deleted, or the copy is not complete yet"
+	case errors.As(err, &other):
+		f.Code = exitRefused
+		f.Cause = "two archives in one configuration: what one holds cannot be completed from the other"
+		f.Fix = "give the copy an empty place; pgark repo copy --to " + other.Copy + " fills it"
+	case errors.As(err, &emptied):
+		f.Code = exitRefused
+		f.Cause = "a new repository there would have nothing to do with the copy, and the copy would stop"
+		f.Fix = "pgark repo copy --from " + emptied.Copy + " --to primary   brings it back; or correct the URL"
+	case errors.As(err, &foreign):
+		f.Code = exitRefused
+		f.Cause = "this repository belongs to another cluster; mixing two would make both hard to restore"
+		f.Fix = fmt.Sprintf("give this cluster a repository of its own, or, after pg_upgrade: pgark run --adopt %s", foreign.Server)
+	case errors.As(err, &format):
+		f.Code, f.Fix = exitRefused, "install a pgark that knows this format"
+	case errors.As(err, &corrupt):
+		f.Cause = "the object is not what was written"
+		f.Fix = "a versioned bucket may still hold the right one; restore to a target that does not need it"
+	default:
+		return false
+	}
+	return true
+}
+
+// explainAsked explains what is wrong with a configuration, a command line or the keys.
+func explainAsked(err error, f *failure) bool {
+	var connection *agent.ConnectionError
+	var policy *agent.PolicyError
+	var several *agent.AmbiguousError
 	var key *repository.KeyError
 	var keyFile *agent.KeyFileError
 	var early *agent.ArchiveError
@@ -182,32 +211,12 @@ func explainTyped(err error, f *failure) bool {
 		explainKeyFile(keyFile, f)
 	case errors.As(err, &key):
 		explainKey(key, f)
-	case explainRestore(err, f), explainFence(err, f):
-	case errors.As(err, &lacking):
-		f.Code, f.Cause = exitNotRecoverable, "objects are missing or cut: they were deleted, or the copy is not complete yet"
-	case errors.As(err, &other):
-		f.Code = exitRefused
-		f.Cause = "two archives in one configuration: what one holds cannot be completed from the other"
-		f.Fix = "give the copy an empty place; pgark repo copy --to " + other.Copy + " fills it"
-	case errors.As(err, &emptied):
-		f.Code = exitRefused
-		f.Cause = "a new repository there would have nothing to do with the copy, and the copy would stop"
-		f.Fix = "pgark repo copy --from " + emptied.Copy + " --to primary   brings it back; or correct the URL"
 	case errors.As(err, &connection):
 		f.Code, f.Fix = exitUsage, "docs/CONFIGURATION.md says what it may be"
 	case errors.As(err, &policy):
 		f.Code, f.Fix = exitUsage, "docs/CONFIGURATION.md, synchronous mode"
 	case errors.As(err, &several):
 		f.Code, f.Fix = exitUsage, "name one with --system-id"
-	case errors.As(err, &foreign):
-		f.Code = exitRefused
-		f.Cause = "this repository belongs to another cluster; mixing two would make both hard to restore"
-		f.Fix = fmt.Sprintf("give this cluster a repository of its own, or, after pg_upgrade: pgark run --adopt %s", foreign.Server)
-	case errors.As(err, &format):
-		f.Code, f.Fix = exitRefused, "install a pgark that knows this format"
-	case errors.As(err, &corrupt):
-		f.Cause = "the object is not what was written"
-		f.Fix = "a versioned bucket may still hold the right one; restore to a target that does not need it"
 	default:
 		return false
 	}
