@@ -96,6 +96,8 @@ func TestBadServerInput(t *testing.T) {
 func TestBadStoreInput(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, postgrestest.Need(t, 15), onS3, postgrestest.Options{})
+	s.s3.CreateBucket(t, "plain")
+	plain := s.s3.URL("plain", "main")
 	for _, r := range []refusal{
 		{"list, empty bucket", nil, []string{"list", s.url}, 10, "no repository here"},
 		{"restore, empty bucket", nil, []string{"restore", "--into", filepath.Join(s.folder, "x"), "--yes", s.url}, 10, "no repository here"},
@@ -105,6 +107,8 @@ func TestBadStoreInput(t *testing.T) {
 		{"run, wrong key", []string{"AWS_SECRET_ACCESS_KEY=hunter22hunter22"}, []string{"run", s.url}, 13, "access denied"},
 		{"check, wrong key", []string{"AWS_SECRET_ACCESS_KEY=hunter22hunter22"}, []string{"check", "--only", "storage", s.url}, 13, "access denied"},
 		{"list, wrong key", []string{"AWS_SECRET_ACCESS_KEY=hunter22hunter22"}, []string{"list", s.url}, 13, "access denied"},
+		{"run, no Object Lock", hardLock(), []string{"run", plain}, 2, "has no Object Lock"},
+		{"check, no Object Lock", hardLock(), []string{"check", "--only", "storage", plain}, 2, "put-object-lock-configuration --bucket plain"},
 	} {
 		r.check(t, s.tool, s.folder)
 	}
