@@ -6,6 +6,7 @@ import (
 
 	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/wal"
 )
 
@@ -155,5 +156,5 @@ func fence(err error) bool {
 	return errors.As(err, &foreign) || errors.As(err, &size) || errors.As(err, &timeline) || errors.As(err, &ahead) ||
 		errors.As(err, &history) || errors.As(err, &restored) ||
 		errors.As(err, &conflict) || errors.As(err, &stored) || errors.As(err, &format) || errors.As(err, &key) ||
-		errors.Is(err, repository.ErrPlain) || errors.Is(err, postgres.ErrAheadOfServer)
+		errors.Is(err, repository.ErrPlain) || errors.Is(err, storage.ErrNoLock) || errors.Is(err, postgres.ErrAheadOfServer)
 }
