@@ -91,11 +91,14 @@ variable "noncurrent_days" {
 }
 
 variable "archive" {
-  description = "Moves objects of the copy into a cheaper class: class, and after how many days, which must be more than window_days, so that a restore within the window waits for no thaw. null moves nothing."
+  description = "Moves what is large in old base backups of the copy into a cheaper class, by the system identifiers of their clusters (pgark status -o json). A window of retention begins with a base backup from before it, beside which stays the one before: after_days must be more than window_days, twice pause_days, the longest time between two base backups, and grace_days (retain.grace) together, so that a restore within the window waits for no thaw. null moves nothing."
   type = object({
     class       = string
     after_days  = number
     window_days = number
+    pause_days  = number
+    grace_days  = optional(number, 1)
+    system_ids  = list(string)
   })
   default = null
 
@@ -105,8 +108,18 @@ variable "archive" {
   }
 
   validation {
-    condition     = var.archive == null ? true : var.archive.after_days > var.archive.window_days && var.archive.after_days >= 30
-    error_message = "archive.after_days: more than archive.window_days, and 30 at least."
+    condition     = var.archive == null ? true : var.archive.after_days > var.archive.window_days + 2 * var.archive.pause_days + var.archive.grace_days && var.archive.after_days >= 30
+    error_message = "archive.after_days: more than window_days + 2 * pause_days + grace_days, and 30 at least."
+  }
+
+  validation {
+    condition     = var.archive == null ? true : alltrue([for days in [var.archive.window_days, var.archive.pause_days, var.archive.grace_days] : days >= 0])
+    error_message = "archive.window_days, pause_days and grace_days: 0 or more."
+  }
+
+  validation {
+    condition     = var.archive == null ? true : length(var.archive.system_ids) > 0 && alltrue([for id in var.archive.system_ids : can(regex("^[1-9][0-9]{0,19}$", id))])
+    error_message = "archive.system_ids: at least one system identifier, in digits."
   }
 }
 

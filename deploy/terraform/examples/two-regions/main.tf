@@ -22,6 +22,12 @@ variable "copy_bucket" {
   type        = string
 }
 
+variable "system_ids" {
+  description = "System identifiers of the clusters whose old base backups are moved into a cheaper class: none before the first is archived."
+  type        = list(string)
+  default     = []
+}
+
 provider "aws" {
   region = "eu-west-1"
 }
@@ -45,10 +51,12 @@ module "pgark" {
   lock_mode      = "governance"
   lock_days      = 21
 
-  archive = {
+  archive = length(var.system_ids) == 0 ? null : {
     class       = "GLACIER_IR"
     after_days  = 60
     window_days = 14
+    pause_days  = 1
+    system_ids  = var.system_ids
   }
 }
 

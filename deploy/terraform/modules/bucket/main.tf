@@ -92,19 +92,23 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
   }
 
   dynamic "rule" {
-    for_each = var.archive == null ? [] : [var.archive]
+    for_each = var.archive == null ? [] : var.archive.system_ids
 
     content {
-      id     = "archive"
+      id     = "archive-${rule.value}"
       status = "Enabled"
 
+      # What is large in base backups. Without WAL, history files and the repository's own objects no restore can be planned, and every look reads the records.
       filter {
-        prefix = "${var.prefix}/"
+        and {
+          prefix                   = "${var.prefix}/${rule.value}/backups/"
+          object_size_greater_than = 1048576
+        }
       }
 
       transition {
-        storage_class = rule.value.class
-        days          = rule.value.after_days
+        storage_class = var.archive.class
+        days          = var.archive.after_days
       }
     }
   }

@@ -29,10 +29,11 @@ variable "noncurrent_days" {
 }
 
 variable "archive" {
-  description = "Class that objects are moved into, and after how many days; null moves nothing."
+  description = "Class that old base backups of which clusters are moved into, and after how many days; null moves nothing."
   type = object({
     class      = string
     after_days = number
+    system_ids = list(string)
   })
   default = null
 }
