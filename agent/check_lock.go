@@ -63,11 +63,16 @@ func lockNeeded(c config.Cluster) time.Duration {
 	if c.Retain.Window == 0 {
 		return 0
 	}
+	return c.Retain.Window + pauseBetween(c)
+}
+
+// pauseBetween is how far base backups are apart at most, by the schedule; 0 where there is none.
+func pauseBetween(c config.Cluster) time.Duration {
 	plan, err := parsePlan(c, 0)
 	if err != nil || plan == nil {
-		return c.Retain.Window
+		return 0
 	}
-	return c.Retain.Window + longestPause(*plan)
+	return longestPause(*plan)
 }
 
 // longestPause is the longest time between two runs of a schedule, by the runs of two years or the first thousand.

@@ -14,7 +14,8 @@ import (
 // lifecycleNeed is what a bucket's rules must leave alone. Ages are in days since an object was created; a rule knows prefix, size and age of
 // objects and nothing of what needs them.
 type lifecycleNeed struct {
-	// window is up to which age an object may be needed at once, because the window or its base backup is in it; 0 for any.
+	// window is up to which age an object may be needed at once; 0 for any. The window begins with a base backup that is up to one pause between two
+	// older than it, and where that is damaged with the one before.
 	window int
 	// keep is up to which age base backups of the calendar are kept.
 	keep int
@@ -41,9 +42,10 @@ func days(d time.Duration) int { return int((d + day - 1) / day) }
 
 func needOf(c config.Cluster) lifecycleNeed {
 	n := lifecycleNeed{older: olderDays, archive: days(c.Repo.Archive.After), class: c.Repo.Archive.Class}
-	if need := lockNeeded(c); need > 0 {
-		n.window = days(need+c.Retain.Grace) + 1
-		n.older = max(n.window, days(c.Repo.Lock.For))
+	if c.Retain.Window > 0 {
+		pause := pauseBetween(c)
+		n.window = days(c.Retain.Window+2*pause+c.Retain.Grace) + 1
+		n.older = max(days(c.Retain.Window+pause+c.Retain.Grace)+1, days(c.Repo.Lock.For))
 	}
 	const week, month, year = 7, 31, 366
 	n.keep = max(c.Retain.Daily, c.Retain.Weekly*week, c.Retain.Monthly*month, c.Retain.Yearly*year)
@@ -92,6 +94,7 @@ func (n lifecycleNeed) judge(rules []storage.LifecycleRule, clusters []wal.Syste
 	for _, r := range rules {
 		n.judgeExpiry(r, add)
 		n.judgeMoves(r, add)
+		n.judgeOlderMoves(r, add)
 		if r.OlderDays > 0 && r.OlderDays < n.older {
 			add(Warning, print, "lifecycle rule %q removes what was deleted or put over after %d days: what a thief does is found out later, and the window is %d days long", r.ID, r.OlderDays, n.older)
 		}
@@ -118,11 +121,11 @@ type adding func(v Verdict, fix, format string, args ...any)
 
 // judgeExpiry judges that a rule removes objects that are current.
 func (n lifecycleNeed) judgeExpiry(r storage.LifecycleRule, add adding) {
-	if r.Expires.IsZero() {
+	if r.Expires == nil {
 		return
 	}
 	fix := fmt.Sprintf("take the Expiration out of rule %q: pgark prune removes what need not be kept", r.ID)
-	when := ageText(r.Expires)
+	when := ageText(*r.Expires)
 	switch {
 	case n.window == 0:
 		add(Bad, fix, "lifecycle rule %q removes objects %s, and all is to be kept: retain.window is not set", r.ID, when)
@@ -155,15 +158,29 @@ func (n lifecycleNeed) judgeMoves(r storage.LifecycleRule, add adding) {
 		}
 		if !strings.Contains(string(r.Prefix), "/backups/") {
 			add(Warning, fix, "lifecycle rule %q archives WAL too: no plan of a restore that needs it can be made before that is thawed", r.ID)
-		} else if r.Larger < archiveLarger {
+		} else if max(r.Larger, m.Larger) < archiveLarger {
 			add(Warning, fix, "lifecycle rule %q archives objects of %d bytes and less too: records of base backups among them, which every look reads", r.ID, int64(archiveLarger))
 		}
 	}
 }
 
+// judgeOlderMoves judges where a rule moves what was deleted or put over.
+func (n lifecycleNeed) judgeOlderMoves(r storage.LifecycleRule, add adding) {
+	for _, m := range r.OlderMoves {
+		if !m.Archive || m.After.Days >= n.older {
+			continue
+		}
+		add(Warning, fmt.Sprintf("take the NoncurrentVersionTransition to %s out of rule %q", m.Class, r.ID),
+			"lifecycle rule %q archives what was deleted or put over %s: --as-of cannot read what a thief did that to before it is thawed, and the window is %d days long", r.ID, ageText(m.After), n.older)
+	}
+}
+
 func ageText(a storage.Age) string {
-	if !a.On.IsZero() {
+	switch {
+	case !a.On.IsZero():
 		return "on " + a.On.UTC().Format(time.DateOnly)
+	case a.Days == 0:
+		return "at once"
 	}
 	return fmt.Sprintf("after %d days", a.Days)
 }

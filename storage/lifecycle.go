@@ -19,10 +19,12 @@ type LifecycleRule struct {
 	Tagged bool
 	// Larger and Smaller bound the sizes of the objects, in bytes, both exclusive; 0 is no bound.
 	Larger, Smaller int64
-	// Expires is when current objects are removed, or hidden where the bucket keeps versions.
-	Expires Age
-	// Moves are to other storage classes.
+	// Expires is when current objects are removed, or hidden where the bucket keeps versions; nil for never.
+	Expires *Age
+	// Moves are those of current objects to other storage classes.
 	Moves []LifecycleMove
+	// OlderMoves are those of versions that were put over or deleted, by the time since.
+	OlderMoves []LifecycleMove
 	// OlderDays is how long after it was put over or deleted a version is removed; 0 for never.
 	OlderDays int
 	// Markers says that delete markers are removed that hide nothing any more.
@@ -31,19 +33,18 @@ type LifecycleRule struct {
 	UploadDays int
 }
 
-// Age is when a rule acts on an object: after so many days, or on a day for all that is there then. The zero value is never.
+// Age is when a rule acts on an object: after so many days, or, if On is set, on that day for all that is there then. The zero value is at once.
 type Age struct {
 	Days int
 	On   time.Time
 }
 
-// IsZero reports whether it is never.
-func (a Age) IsZero() bool { return a.Days == 0 && a.On.IsZero() }
-
 // LifecycleMove is a move to another storage class.
 type LifecycleMove struct {
-	After Age // the zero value is at once
+	After Age
 	Class string
+	// Larger bounds the sizes of what is moved further than the rule itself does, in bytes, exclusive; 0 is no bound.
+	Larger int64
 	// Archive says that objects of the class must be thawed before they are read.
 	Archive bool
 }

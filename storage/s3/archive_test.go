@@ -96,22 +96,40 @@ func TestLifecycleRules(t *testing.T) {
 <Rule><ID>packs</ID><Filter><And><Prefix>main/7/backups/</Prefix><ObjectSizeGreaterThan>1048576</ObjectSizeGreaterThan></And></Filter><Status>Enabled</Status>
 <Transition><Days>60</Days><StorageClass>GLACIER</StorageClass></Transition><Transition><Days>180</Days><StorageClass>DEEP_ARCHIVE</StorageClass></Transition></Rule>
 <Rule><ID>old</ID><Prefix>ma</Prefix><Status>Disabled</Status><Transition><Date>2027-01-01T00:00:00.000Z</Date><StorageClass>STANDARD_IA</StorageClass></Transition><Expiration><Days>90</Days></Expiration></Rule>
+<Rule><ID>both</ID><Filter><Prefix>main/</Prefix></Filter><Status>Enabled</Status><Transition><Days>0</Days><StorageClass>GLACIER</StorageClass></Transition>
+<NoncurrentVersionTransition><NoncurrentDays>1</NoncurrentDays><StorageClass>DEEP_ARCHIVE</StorageClass></NoncurrentVersionTransition><Expiration><Days>31</Days></Expiration></Rule>
+<Rule><ID>small</ID><Filter><And><Prefix>main/</Prefix><ObjectSizeLessThan>1000</ObjectSizeLessThan></And></Filter><Status>Enabled</Status><Transition><Days>5</Days><StorageClass>GLACIER</StorageClass></Transition></Rule>
 <Rule><ID>tag</ID><Filter><Tag><Key>k</Key><Value>v</Value></Tag></Filter><Status>Enabled</Status><Expiration><Days>1</Days></Expiration></Rule>
 <Rule><ID>other</ID><Filter><Prefix>other/</Prefix></Filter><Status>Enabled</Status><Expiration><Days>1</Days></Expiration></Rule>`)
 	days := func(n int) storage.Age { return storage.Age{Days: n} }
+	until := func(n int) *storage.Age { return &storage.Age{Days: n} }
+	const floor = 128<<10 - 1 // of what Amazon moves; a rule that removes as well removes what is smaller too
 	want := []storage.LifecycleRule{
 		{ID: "all", Enabled: true, UploadDays: 7, OlderDays: 30, Markers: true},
 		{ID: "packs", Enabled: true, Prefix: "7/backups/", Larger: 1 << 20, Moves: []storage.LifecycleMove{
 			{After: days(60), Class: "GLACIER", Archive: true}, {After: days(180), Class: "DEEP_ARCHIVE", Archive: true},
 		}},
-		{ID: "old", Larger: 128<<10 - 1, Expires: days(90), Markers: true, Moves: []storage.LifecycleMove{
-			{After: storage.Age{On: time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)}, Class: "STANDARD_IA"},
+		{ID: "old", Expires: until(90), Markers: true, Moves: []storage.LifecycleMove{
+			{After: storage.Age{On: time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)}, Class: "STANDARD_IA", Larger: floor},
 		}},
-		{ID: "tag", Enabled: true, Tagged: true, Expires: days(1), Markers: true},
+		{
+			ID: "both", Enabled: true, Expires: until(31), Markers: true, Moves: []storage.LifecycleMove{{Class: "GLACIER", Archive: true, Larger: floor}},
+			OlderMoves: []storage.LifecycleMove{{After: days(1), Class: "DEEP_ARCHIVE", Archive: true, Larger: floor}},
+		},
+		{ID: "small", Enabled: true, Smaller: 1000, Moves: []storage.LifecycleMove{{After: days(5), Class: "GLACIER", Archive: true}}},
+		{ID: "tag", Enabled: true, Tagged: true, Expires: until(1), Markers: true},
 	}
 	got, err := storage.BucketLifecycle(t.Context(), s)
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v\nwant %+v", got, err, want)
+	}
+	// By the older default of Amazon small objects go to the archives, and to no other class; other stores have no such thing.
+	for least, want := range map[string][2]int64{"varies_by_storage_class": {0, floor}, "": {0, 0}} {
+		glacier.SetLeastMoved(least)
+		got, err := storage.BucketLifecycle(t.Context(), s)
+		if err != nil || len(got) != 6 || got[3].Moves[0].Larger != want[0] || got[2].Moves[0].Larger != want[1] {
+			t.Errorf("least size %q: got %+v, %v", least, got, err)
+		}
 	}
 }
 

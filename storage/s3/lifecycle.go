@@ -10,9 +10,23 @@ import (
 	"github.com/pgark/pgark/storage"
 )
 
-// leastMoved is the size below which S3 moves no object by itself, unless the configuration or the rule says otherwise.
+// leastMoved is the size below which Amazon moves no object by itself, unless the configuration or the rule's own filter of sizes says otherwise.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/lifecycle-transition-general-considerations.html
 const leastMoved = 128 << 10
+
+// movedAbove returns the size in bytes above which objects are moved to a class, whatever else the rule says. Stores that do not tell of a least size
+// have none.
+func movedAbove(least types.TransitionDefaultMinimumObjectSize, f *types.LifecycleRuleFilter, class string) int64 {
+	bounded := f != nil && (f.ObjectSizeGreaterThan != nil || f.ObjectSizeLessThan != nil ||
+		f.And != nil && (f.And.ObjectSizeGreaterThan != nil || f.And.ObjectSizeLessThan != nil))
+	switch {
+	case bounded:
+	case least == types.TransitionDefaultMinimumObjectSizeAllStorageClasses128k,
+		least == types.TransitionDefaultMinimumObjectSizeVariesByStorageClass && !isArchive(class):
+		return leastMoved - 1
+	}
+	return 0
+}
 
 // Lifecycle implements storage.Lifecycler. It needs s3:GetLifecycleConfiguration.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketLifecycleConfiguration.html
@@ -26,18 +40,15 @@ func (s *Store) Lifecycle(ctx context.Context) ([]storage.LifecycleRule, error) 
 	}
 	var rules []storage.LifecycleRule
 	for _, r := range out.Rules {
-		if rule, ours := s.lifecycleRule(r); ours {
-			if len(rule.Moves) > 0 && rule.Larger == 0 && out.TransitionDefaultMinimumObjectSize != types.TransitionDefaultMinimumObjectSizeVariesByStorageClass {
-				rule.Larger = leastMoved - 1
-			}
+		if rule, ours := s.lifecycleRule(r, out.TransitionDefaultMinimumObjectSize); ours {
 			rules = append(rules, rule)
 		}
 	}
 	return rules, nil
 }
 
-// lifecycleRule reads one rule; false if it concerns no object of the store.
-func (s *Store) lifecycleRule(r types.LifecycleRule) (storage.LifecycleRule, bool) {
+// lifecycleRule reads one rule, of a configuration that says from which size on objects are moved; false if it concerns no object of the store.
+func (s *Store) lifecycleRule(r types.LifecycleRule, least types.TransitionDefaultMinimumObjectSize) (storage.LifecycleRule, bool) {
 	rule := storage.LifecycleRule{ID: aws.ToString(r.ID), Enabled: r.Status == types.ExpirationStatusEnabled}
 	prefix := aws.ToString(r.Prefix) //nolint:staticcheck // old configurations have no other
 	if f := r.Filter; f != nil {
@@ -54,14 +65,20 @@ func (s *Store) lifecycleRule(r types.LifecycleRule) (storage.LifecycleRule, boo
 	}
 	rule.Prefix = within
 	if e := r.Expiration; e != nil {
-		rule.Expires = storage.Age{Days: int(aws.ToInt32(e.Days)), On: aws.ToTime(e.Date)}
-		rule.Markers = aws.ToBool(e.ExpiredObjectDeleteMarker) || aws.ToInt32(e.Days) > 0 // days remove such markers too
+		if e.Days != nil || e.Date != nil {
+			rule.Expires = &storage.Age{Days: int(aws.ToInt32(e.Days)), On: aws.ToTime(e.Date)}
+		}
+		rule.Markers = aws.ToBool(e.ExpiredObjectDeleteMarker) || e.Days != nil // days remove such markers too
+	}
+	move := func(after storage.Age, to types.TransitionStorageClass) storage.LifecycleMove {
+		class := string(to)
+		return storage.LifecycleMove{After: after, Class: class, Larger: movedAbove(least, r.Filter, class), Archive: isArchive(class)}
 	}
 	for _, t := range r.Transitions {
-		class := string(t.StorageClass)
-		rule.Moves = append(rule.Moves, storage.LifecycleMove{
-			After: storage.Age{Days: int(aws.ToInt32(t.Days)), On: aws.ToTime(t.Date)}, Class: class, Archive: isArchive(class),
-		})
+		rule.Moves = append(rule.Moves, move(storage.Age{Days: int(aws.ToInt32(t.Days)), On: aws.ToTime(t.Date)}, t.StorageClass))
+	}
+	for _, t := range r.NoncurrentVersionTransitions {
+		rule.OlderMoves = append(rule.OlderMoves, move(storage.Age{Days: int(aws.ToInt32(t.NoncurrentDays))}, t.StorageClass))
 	}
 	if n := r.NoncurrentVersionExpiration; n != nil {
 		rule.OlderDays = int(aws.ToInt32(n.NoncurrentDays))

@@ -20,12 +20,15 @@ type Glacier struct {
 	asked     map[string]string // what was sent to thaw an object, by its path
 	thawed    map[string]bool
 	lifecycle string // the document; "" for none
+	least     string // from which size on objects are moved, as the answer's header says; "" for no header
 }
 
 type frozen struct{ pattern, class string }
 
 // NewGlacier returns one that holds no object and has no lifecycle.
-func NewGlacier() *Glacier { return &Glacier{asked: map[string]string{}, thawed: map[string]bool{}} }
+func NewGlacier() *Glacier {
+	return &Glacier{asked: map[string]string{}, thawed: map[string]bool{}, least: "all_storage_classes_128K"}
+}
 
 // Freeze moves all objects, those to come as well, whose /bucket/key matches the pattern to a class.
 func (g *Glacier) Freeze(pattern, class string) {
@@ -61,6 +64,14 @@ func (g *Glacier) SetLifecycle(rules string) {
 	g.lifecycle = rules
 }
 
+// SetLeastMoved sets what the bucket says of the size from which on it moves objects: all_storage_classes_128K, which is the default,
+// varies_by_storage_class, or, as stores that are not Amazon's, nothing.
+func (g *Glacier) SetLeastMoved(least string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.least = least
+}
+
 // class returns the archive class that an object is in, "" if in none.
 func (g *Glacier) class(path string) string {
 	for _, f := range g.frozen {
@@ -75,7 +86,7 @@ func (g *Glacier) class(path string) string {
 func (g *Glacier) Fault() Fault {
 	return func(x *exchange) error {
 		g.mu.Lock()
-		class, body, lifecycle := g.class(x.path), g.asked[x.path], g.lifecycle
+		class, body, lifecycle, least := g.class(x.path), g.asked[x.path], g.lifecycle, g.least
 		asked, thawed := body != "", g.thawed[x.path]
 		g.mu.Unlock()
 		query := x.r.URL.Query()
@@ -83,7 +94,7 @@ func (g *Glacier) Fault() Fault {
 		case x.op == List:
 			return x.pass(func(resp *http.Response) { g.tell(resp, x.r.URL.Path) })
 		case x.op == Other && x.r.Method == http.MethodGet && query.Has("lifecycle"):
-			return describeLifecycle(x, lifecycle)
+			return describeLifecycle(x, lifecycle, least)
 		case x.op == Get && class != "" && !thawed:
 			return Answer(http.StatusForbidden, "InvalidObjectState")(x)
 		case x.op == Head && class != "":
@@ -149,12 +160,14 @@ func (g *Glacier) tell(resp *http.Response, path string) {
 
 // describeLifecycle answers GetBucketLifecycleConfiguration.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketLifecycleConfiguration.html
-func describeLifecycle(x *exchange, rules string) error {
+func describeLifecycle(x *exchange, rules, least string) error {
 	if rules == "" {
 		return Answer(http.StatusNotFound, "NoSuchLifecycleConfiguration")(x)
 	}
 	x.w.Header().Set("Content-Type", "application/xml")
-	x.w.Header().Set("X-Amz-Transition-Default-Minimum-Object-Size", "all_storage_classes_128K")
+	if least != "" {
+		x.w.Header().Set("X-Amz-Transition-Default-Minimum-Object-Size", least)
+	}
 	_, err := fmt.Fprintf(x.w, `<LifecycleConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">%s</LifecycleConfiguration>`, rules)
 	return err
 }
