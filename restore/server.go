@@ -60,7 +60,7 @@ func FindBinaries(ctx context.Context, major int, hint string) (string, error) {
 			fmt.Sprintf("/usr/lib/postgresql/%d/bin", major), fmt.Sprintf("/usr/pgsql-%d/bin", major),
 			fmt.Sprintf("/usr/local/pgsql-%d/bin", major), "/usr/local/pgsql/bin",
 		}
-		if out, err := exec.CommandContext(ctx, "pg_config", "--bindir").Output(); err == nil {
+		if out, err := program(ctx, "pg_config", "--bindir").Output(); err == nil {
 			folders = append(folders, strings.TrimSpace(string(out)))
 		}
 		if path, err := exec.LookPath("postgres"); err == nil {
@@ -69,7 +69,7 @@ func FindBinaries(ctx context.Context, major int, hint string) (string, error) {
 	}
 	e := &BinariesError{Major: major}
 	for _, folder := range folders {
-		out, err := exec.CommandContext(ctx, filepath.Join(folder, "postgres"), "--version").Output()
+		out, err := program(ctx, filepath.Join(folder, "postgres"), "--version").Output()
 		if ctx.Err() != nil {
 			return "", fmt.Errorf("look for server programs: %w", ctx.Err())
 		}
@@ -86,11 +86,18 @@ func FindBinaries(ctx context.Context, major int, hint string) (string, error) {
 	return "", e
 }
 
+// program is one of PostgreSQL's that tells of itself, and needs to know nothing.
+func program(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = serverEnvironment(cmd.Environ())
+	return cmd
+}
+
 // ServerVersion returns the version of the server programs in a folder, such as "17.6".
 func ServerVersion(ctx context.Context, folder string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, filepath.Join(folder, "postgres"), "--version").Output()
+	out, err := program(ctx, filepath.Join(folder, "postgres"), "--version").Output()
 	if err != nil {
 		return "", fmt.Errorf("ask %s/postgres for its version: %w", folder, err)
 	}
