@@ -396,12 +396,19 @@ func (s *Sources) Get(ctx context.Context, key storage.Key, span storage.Span) (
 	return io.NopCloser(bytes.NewReader(body)), err
 }
 
-// Stat implements storage.Store.
+// Stat implements storage.Store. What is archived in one source and can be read in another can be read.
 func (s *Sources) Stat(ctx context.Context, key storage.Key) (info storage.Info, err error) {
+	var frozen storage.Info
 	err = s.try(ctx, "", func(ctx context.Context, store storage.Store) error {
-		info, err = store.Stat(ctx, key)
+		if info, err = store.Stat(ctx, key); err == nil && info.Archive.Readability(time.Now()) == storage.Frozen {
+			frozen = info
+			return storage.ErrArchived
+		}
 		return err
 	})
+	if err != nil && frozen.Key != "" && ctx.Err() == nil {
+		return frozen, nil // in all that answer
+	}
 	return info, err
 }
 
@@ -517,7 +524,7 @@ func (m *merge) run(ctx context.Context, s *Sources, yield func(storage.Info) bo
 		if least == nil {
 			return true
 		}
-		info := least.info
+		info, now := least.info, time.Now()
 		for _, h := range m.heads {
 			if !h.more || h.info.Key != info.Key {
 				continue
@@ -525,7 +532,7 @@ func (m *merge) run(ctx context.Context, s *Sources, yield func(storage.Info) bo
 			if h.info.Size != info.Size {
 				info.Size = 0
 			}
-			if h.info.Archive.Readable() {
+			if h.info.Archive.Readability(now) < info.Archive.Readability(now) {
 				info.Archive = h.info.Archive
 			}
 			h.pull()

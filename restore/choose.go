@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/pgark/pgark/repository"
 )
@@ -27,7 +28,7 @@ func Choose(ctx context.Context, cluster *repository.Cluster, inv *Inventory, ta
 		if plan.Archived, err = cluster.Archived(ctx, plan.Backup, plan.legsOf()); err != nil {
 			return nil, fmt.Errorf("resolve target %s: %w", target, err)
 		}
-		if plan.Frozen() != nil {
+		if plan.Frozen(time.Now()) != nil {
 			return plan, nil // its index may be among them, so that no more can be said
 		}
 		held, err := cluster.DataInventory(ctx, plan.Backup)

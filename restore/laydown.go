@@ -102,7 +102,7 @@ type layer struct {
 func LayDown(ctx context.Context, cluster *repository.Cluster, plan *Plan, options LayOptions) (*Laid, error) {
 	started := time.Now()
 	l := &layer{options: options, plan: plan, dirs: map[string]bool{}}
-	if err := plan.Frozen(); err != nil {
+	if err := plan.Frozen(started); err != nil {
 		return nil, fmt.Errorf("restore backup %s: %w", plan.Backup.ID, err)
 	}
 	var err error

@@ -59,6 +59,12 @@ type Versioner interface {
 	RemoveVersion(ctx context.Context, key Key, version string) error
 }
 
+// VersionStater is the ability of a Versioner to tell of one version what a list of them does not: whether it is thawed.
+type VersionStater interface {
+	// StatVersion is Stat of one version. It returns ErrNotFound if there is no such version, or if it is a marker.
+	StatVersion(ctx context.Context, key Key, version string) (Info, error)
+}
+
 // BucketVersioning calls store's Versioning if it has one; errors.ErrUnsupported otherwise.
 func BucketVersioning(ctx context.Context, store Store) (Versioning, error) {
 	if v, ok := store.(Versioner); ok {
@@ -81,6 +87,14 @@ func GetVersion(ctx context.Context, store Store, version Info, span Span) (io.R
 		return v.GetVersion(ctx, version.Key, version.Version, span)
 	}
 	return nil, errNoVersioning
+}
+
+// StatVersion calls store's StatVersion if it has one; errors.ErrUnsupported otherwise.
+func StatVersion(ctx context.Context, store Store, version Info) (Info, error) {
+	if v, ok := store.(VersionStater); ok {
+		return v.StatVersion(ctx, version.Key, version.Version)
+	}
+	return Info{}, errNoVersioning
 }
 
 // RenewVersion calls store's RenewVersion if it has one; errors.ErrUnsupported otherwise.

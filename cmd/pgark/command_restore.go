@@ -264,7 +264,7 @@ func (r *restoring) look() error {
 	if b.dir, b.err = restore.FindBinaries(r.ctx, r.plan.Backup.PGVersionNum/10000, r.cli.String("bin-dir")); b.err == nil {
 		b.version, b.err = restore.ServerVersion(r.ctx, b.dir)
 	}
-	refused := r.plan.Frozen()
+	refused := r.plan.Frozen(r.done())
 	if refused != nil {
 		return refused
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -23,7 +24,7 @@ func thawCommand(p *program) *cli.Command {
 		Flags: append(targetFlags(),
 			&cli.IntFlag{Name: "days", Usage: "how long it stays readable: `N`", Value: 7},
 			&cli.StringFlag{Name: "tier", Usage: "bulk, standard or expedited, the soonest and dearest, which DEEP_ARCHIVE has not: `TIER`", Value: string(storage.ThawStandard)},
-			systemFlag(), fromFlag(),
+			systemFlag(), fromFlag(), asOfFlag(),
 		),
 	}, atMostOne, thaw)
 }
@@ -74,12 +75,15 @@ func thaw(s *session) error {
 	if err != nil {
 		return err
 	}
-	found := tally(plan.Archived)
+	drills, _ := cluster.Drills(s.ctx, restore.EstimateDrills) // without one it goes by the sizes
+	host, _ := os.Hostname()
+	until := plan.Done(s.program.now(), restore.MakeEstimate(plan, drills, host))
+	found := tally(plan.Archived, until)
 	if s.yes && found.Frozen > found.Asked {
-		if err := s.askFor(store, plan.Archived, how); err != nil {
+		if err := s.askFor(store, plan.Archived, until, how); err != nil {
 			return err
 		}
-		found.Asked = found.Frozen
+		found = tally(plan.Archived, until)
 	}
 	return s.printThaw(c.Repo.URL, plan, found)
 }
@@ -96,14 +100,26 @@ func (s *session) choose(cluster *repository.Cluster, target restore.Target) (*r
 // thawJobs is how many objects are asked for at a time.
 const thawJobs = 16
 
-// askFor has all objects thawed that are not, and are not asked for yet.
-func (s *session) askFor(store storage.Store, objects []storage.Info, how storage.Thaw) error {
+// askFor has all objects thawed that are not, or not until an instant, and are not asked for yet, and notes that with each.
+func (s *session) askFor(store storage.Store, objects []storage.Info, until time.Time, how storage.Thaw) error {
 	group, ctx := errgroup.WithContext(s.ctx)
 	group.SetLimit(thawJobs)
-	for _, o := range objects {
-		if !o.Archive.Readable() && !o.Archive.Asked {
-			group.Go(func() error { return storage.ThawObject(ctx, store, o, how) })
+	for i := range objects {
+		o := &objects[i]
+		if o.Archive.Readability(until) == storage.Readable || o.Archive.Asked {
+			continue
 		}
+		group.Go(func() error {
+			err := storage.ThawObject(ctx, store, *o, how)
+			switch {
+			case err != nil:
+			case o.Archive.Until.IsZero():
+				o.Archive.Asked = true
+			default: // it is thawed: the time alone is set
+				o.Archive.Until = s.program.now().AddDate(0, 0, how.Days)
+			}
+			return err
+		})
 	}
 	return group.Wait()
 }
@@ -113,13 +129,15 @@ type archived struct {
 	Objects int      `json:"objects"`
 	Bytes   int64    `json:"bytes"`
 	Classes []string `json:"classes"`
-	Frozen  int      `json:"frozen"` // that cannot be read yet
+	Frozen  int      `json:"frozen"` // that cannot be read yet, or not for long enough
 	Asked   int      `json:"asked"`  // of these, that are being thawed
-	// Until is when the first freezes again of those that can be read; absent if none can.
+	Brief   int      `json:"brief"`  // of these, that can be read now, and freeze again before a restore is done
+	// Until is when the first freezes again of those that are thawed; absent if none is.
 	Until *time.Time `json:"until,omitempty"`
 }
 
-func tally(objects []storage.Info) archived {
+// tally sums up for a restore that reads until an instant.
+func tally(objects []storage.Info, until time.Time) archived {
 	sum := archived{Classes: []string{}}
 	for _, o := range objects {
 		sum.Objects++
@@ -127,27 +145,30 @@ func tally(objects []storage.Info) archived {
 		if !slices.Contains(sum.Classes, o.Archive.Class) {
 			sum.Classes = append(sum.Classes, o.Archive.Class)
 		}
-		switch until := o.Archive.Until; {
-		case o.Archive.Readable():
-			if sum.Until == nil || until.Before(*sum.Until) {
-				sum.Until = &until
-			}
+		thawed := o.Archive.Until
+		if !thawed.IsZero() && (sum.Until == nil || thawed.Before(*sum.Until)) {
+			sum.Until = &thawed
+		}
+		if o.Archive.Readability(until) == storage.Readable {
+			continue
+		}
+		sum.Frozen++
+		switch {
 		case o.Archive.Asked:
 			sum.Asked++
-			sum.Frozen++
-		default:
-			sum.Frozen++
+		case !thawed.IsZero():
+			sum.Brief++
 		}
 	}
 	return sum
 }
 
 // archivedJSON is the sum for scripts, null if nothing lies in an archive.
-func archivedJSON(objects []storage.Info) any {
+func archivedJSON(objects []storage.Info, until time.Time) any {
 	if len(objects) == 0 {
 		return nil
 	}
-	return tally(objects)
+	return tally(objects, until)
 }
 
 func (a archived) String() string {
@@ -155,10 +176,14 @@ func (a archived) String() string {
 	switch {
 	case a.Frozen == 0:
 		return text + "; all are thawed until " + moment(*a.Until)
-	case a.Asked == 0 && a.Frozen == a.Objects:
+	case a.Asked == 0 && a.Brief == 0 && a.Frozen == a.Objects:
 		return text
 	}
-	return fmt.Sprintf("%s; %d thawed, %d being thawed, %d not asked for", text, a.Objects-a.Frozen, a.Asked, a.Frozen-a.Asked)
+	text = fmt.Sprintf("%s; %d thawed, %d being thawed, %d not asked for", text, a.Objects-a.Frozen, a.Asked, a.Frozen-a.Asked-a.Brief)
+	if a.Brief > 0 {
+		text += fmt.Sprintf(", %d thawed for too short a time, until %s", a.Brief, moment(*a.Until))
+	}
+	return text
 }
 
 // printArchived says, in a plan, what must be thawed first.
@@ -166,12 +191,15 @@ func (r *restoring) printArchived() {
 	if len(r.plan.Archived) == 0 {
 		return
 	}
-	sum := tally(r.plan.Archived)
+	sum := tally(r.plan.Archived, r.done())
 	r.wrapped("archived", sum.String())
 	if sum.Frozen > 0 {
 		r.row("fix", "%s", r.thawLine())
 	}
 }
+
+// done is when the restore is done that is planned.
+func (r *restoring) done() time.Time { return r.plan.Done(r.program.now(), r.estimate) }
 
 // thawLine is the command that thaws what a plan needs, to be pasted.
 func (s *session) thawLine() string {

@@ -13,6 +13,7 @@ import (
 func TestThaw(t *testing.T) {
 	r, out := planned(t)
 	store := memory.New()
+	store.SetClock(r.program.now)
 	for _, key := range []storage.Key{"a", "b", "c", "d"} {
 		if err := store.Put(t.Context(), key, []byte("1000 bytes")); err != nil {
 			t.Fatal(err)
@@ -44,26 +45,39 @@ func TestThaw(t *testing.T) {
 			t.Errorf("the plan does not say %q:\n%s", want, out)
 		}
 	}
-	if got, want := tally(r.plan.Archived), 2; got.Frozen != want || got.Asked != 1 || got.Bytes != 30 || got.Until == nil {
+	if got, want := tally(r.plan.Archived, r.done()), 2; got.Frozen != want || got.Asked != 1 || got.Bytes != 30 || got.Until == nil {
 		t.Errorf("got %+v", got)
 	}
 	before := len(store.Calls())
-	if err := r.askFor(store, r.plan.Archived, storage.Thaw{Days: 7, Tier: storage.ThawBulk}); err != nil {
+	if err := r.askFor(store, r.plan.Archived, r.done(), storage.Thaw{Days: 7, Tier: storage.ThawBulk}); err != nil {
 		t.Fatal(err)
 	}
 	if calls := store.Calls()[before:]; len(calls) != 1 || calls[0].Op != memory.Thaw || calls[0].Key != "b" {
 		t.Errorf("asked for %+v, want b alone", calls)
 	}
 	look()
-	if err := r.plan.Frozen(); err == nil {
+	if err := r.plan.Frozen(r.done()); err == nil {
 		t.Error("what is being thawed counts as thawed")
 	}
 	for _, key := range []storage.Key{"a", "b"} {
 		store.Thawed(key, time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC))
 	}
 	look()
-	if got := tally(r.plan.Archived).String(); r.plan.Frozen() != nil || !strings.Contains(got, "all are thawed until 2026-11-27") {
-		t.Errorf("got %s, %v", got, r.plan.Frozen())
+	if got := tally(r.plan.Archived, r.done()).String(); r.plan.Frozen(r.done()) != nil || !strings.Contains(got, "all are thawed until 2026-11-27") {
+		t.Errorf("got %s, %v", got, r.plan.Frozen(r.done()))
+	}
+
+	// One that freezes while the restore reads it is asked for again.
+	store.Thawed("b", r.done().Add(-time.Second))
+	look()
+	if got := tally(r.plan.Archived, r.done()); got.Frozen != 1 || got.Brief != 1 || got.Asked != 0 || !strings.Contains(got.String(), "2 thawed, 0 being thawed, 0 not asked for, 1 thawed for too short a time, until ") {
+		t.Errorf("got %+v, %s", got, got)
+	}
+	if err := r.askFor(store, r.plan.Archived, r.done(), storage.Thaw{Days: 7, Tier: storage.ThawBulk}); err != nil {
+		t.Fatal(err)
+	}
+	if got := tally(r.plan.Archived, r.done()); got.Frozen != 0 {
+		t.Errorf("thawed for longer: got %+v", got)
 	}
 }
 

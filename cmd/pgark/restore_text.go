@@ -331,7 +331,7 @@ func (r *restoring) planJSON() map[string]any {
 	if r.site != nil {
 		r.siteJSON(document)
 	}
-	document["archived"] = archivedJSON(p.Archived)
+	document["archived"] = archivedJSON(p.Archived, r.done())
 	return document
 }
 

@@ -73,6 +73,11 @@ func (s *Store) GetVersion(context.Context, storage.Key, string, storage.Span) (
 	return nil, errPast
 }
 
+// StatVersion implements storage.VersionStater as Versioning does.
+func (s *Store) StatVersion(context.Context, storage.Key, string) (storage.Info, error) {
+	return storage.Info{}, errPast
+}
+
 // RenewVersion implements storage.Versioner by refusing.
 func (s *Store) RenewVersion(_ context.Context, version storage.Info) error {
 	return s.refuse("renew", version.Key)

@@ -95,8 +95,32 @@ func (s *Store) List(ctx context.Context, prefix, after storage.Key) iter.Seq2[s
 	}
 }
 
-// Stat implements storage.Store.
+// Stat implements storage.Store. Of a version that may be archived it asks the store whether it is.
 func (s *Store) Stat(ctx context.Context, key storage.Key) (storage.Info, error) {
+	found, err := s.find(ctx, key)
+	if err != nil || !found.Archive.Listed {
+		return found, err
+	}
+	now, err := storage.StatVersion(ctx, s.store, found)
+	if err != nil {
+		return storage.Info{}, err
+	}
+	found.Archive = now.Archive
+	return found, nil
+}
+
+// Thaw implements storage.Thawer, of the version that is seen. It changes no object.
+func (s *Store) Thaw(ctx context.Context, object storage.Info, how storage.Thaw) error {
+	found, err := s.find(ctx, object.Key)
+	if err != nil {
+		return err
+	}
+	object.Version = found.Version
+	return storage.ThawObject(ctx, s.store, object, how)
+}
+
+// find returns what a list says of the version that is seen.
+func (s *Store) find(ctx context.Context, key storage.Key) (storage.Info, error) {
 	if err := key.Validate(); err != nil {
 		return storage.Info{}, &storage.Error{Op: "stat", Key: key, Err: err}
 	}
@@ -137,7 +161,7 @@ func (s *Store) remember(v storage.Info) {
 
 // Get implements storage.Store.
 func (s *Store) Get(ctx context.Context, key storage.Key, span storage.Span) (io.ReadCloser, error) {
-	found, err := s.Stat(ctx, key)
+	found, err := s.find(ctx, key)
 	if err != nil {
 		return nil, err
 	}

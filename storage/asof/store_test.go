@@ -177,3 +177,35 @@ func TestNoPast(t *testing.T) {
 		t.Errorf("not allowed to ask: got %v", err)
 	}
 }
+
+// TestArchivedVersion: a version of then that lies in an archive is not taken for one that can be read, and can be thawed.
+func TestArchivedVersion(t *testing.T) {
+	m := past(t)
+	m.Archive("a/segment", "GLACIER")
+	s := asof.New(m, asof.Options{At: began.Add(45 * time.Second)})
+	for info, err := range s.List(t.Context(), "a/segment", "") {
+		if err != nil || info.Archive.Readability(began) == storage.Readable {
+			t.Errorf("listed: got %+v, %v", info, err)
+		}
+	}
+	stat := func(want storage.Archive) {
+		t.Helper()
+		if got, err := s.Stat(t.Context(), "a/segment"); err != nil || got.Archive != want {
+			t.Errorf("got %+v, %v, want %+v", got.Archive, err, want)
+		}
+	}
+	stat(storage.Archive{Class: "GLACIER"})
+	if _, err := storage.ReadAll(t.Context(), s, "a/segment", 100); !errors.Is(err, storage.ErrArchived) {
+		t.Errorf("read: got %v, want ErrArchived", err)
+	}
+	if err := storage.ThawObject(t.Context(), s, storage.Info{Key: "a/segment", Archive: storage.Archive{Class: "GLACIER"}}, storage.Thaw{Days: 1}); err != nil {
+		t.Fatal(err)
+	}
+	stat(storage.Archive{Class: "GLACIER", Asked: true})
+	until := began.Add(time.Hour)
+	m.Thawed("a/segment", until)
+	stat(storage.Archive{Class: "GLACIER", Until: until})
+	if got, err := storage.ReadAll(t.Context(), s, "a/segment", 100); err != nil || string(got) != "segment" {
+		t.Errorf("thawed: got %q, %v", got, err)
+	}
+}

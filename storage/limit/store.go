@@ -164,6 +164,11 @@ func (s *Store) GetVersion(ctx context.Context, key storage.Key, version string,
 	return s.reader(ctx, key, body), nil
 }
 
+// StatVersion implements storage.VersionStater.
+func (s *Store) StatVersion(ctx context.Context, key storage.Key, version string) (storage.Info, error) {
+	return storage.StatVersion(ctx, s.Store, storage.Info{Key: key, Version: version})
+}
+
 // RenewVersion implements storage.Versioner.
 func (s *Store) RenewVersion(ctx context.Context, version storage.Info) error {
 	return storage.RenewVersion(ctx, s.Store, version)

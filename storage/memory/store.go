@@ -97,7 +97,7 @@ func (s *Store) Get(ctx context.Context, key storage.Key, span storage.Span) (io
 		if !ok {
 			return storage.ErrNotFound
 		}
-		if !o.archive.Readable() {
+		if o.archive.Readability(s.clock()) != storage.Readable {
 			return storage.ErrArchived
 		}
 		n, err := span.Resolve(int64(len(o.body)))
@@ -168,7 +168,7 @@ func (s *Store) snapshot(prefix, after storage.Key) []storage.Info {
 	for key, o := range s.objects {
 		if strings.HasPrefix(string(key), string(prefix)) && key > after && !s.isHidden(key) {
 			info := o.info(key)
-			info.Archive = storage.Archive{Class: info.Archive.Class} // a listing knows no more
+			info.Archive = listed(info.Archive)
 			infos = append(infos, info)
 		}
 	}

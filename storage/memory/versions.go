@@ -95,7 +95,9 @@ func (s *Store) allVersions(prefix, after storage.Key) []storage.Version {
 	var found []storage.Version
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		for i, o := range s.history(key) {
-			found = append(found, storage.Version{Info: o.info(key), Marker: o.marker, Current: i == 0})
+			info := o.info(key)
+			info.Archive = listed(info.Archive)
+			found = append(found, storage.Version{Info: info, Marker: o.marker, Current: i == 0})
 		}
 	}
 	return found
@@ -139,6 +141,9 @@ func (s *Store) GetVersion(ctx context.Context, key storage.Key, version string,
 		if err != nil {
 			return err
 		}
+		if o.archive.Readability(s.clock()) != storage.Readable {
+			return storage.ErrArchived
+		}
 		n, err := span.Resolve(int64(len(o.body)))
 		if err != nil {
 			return err
@@ -150,6 +155,19 @@ func (s *Store) GetVersion(ctx context.Context, key storage.Key, version string,
 		return nil, err
 	}
 	return s.reader(ctx, key, body), nil
+}
+
+// StatVersion implements storage.VersionStater.
+func (s *Store) StatVersion(ctx context.Context, key storage.Key, version string) (info storage.Info, err error) {
+	if err := validate(key, version); err != nil {
+		return storage.Info{}, fault(Stat, key, err)
+	}
+	err = s.do(ctx, Call{Op: Stat, Key: key}, func() error {
+		o, err := s.versionOf(key, version)
+		info = o.info(key)
+		return err
+	})
+	return info, err
 }
 
 // RenewVersion implements storage.Versioner.

@@ -88,6 +88,15 @@ func (s *Store) GetVersion(ctx context.Context, key storage.Key, version string,
 	})
 }
 
+// StatVersion implements storage.VersionStater.
+func (s *Store) StatVersion(ctx context.Context, key storage.Key, version string) (info storage.Info, err error) {
+	err = s.run(ctx, s.begin("stat", key, 0), func(ctx context.Context) error {
+		info, err = storage.StatVersion(ctx, s.store, storage.Info{Key: key, Version: version})
+		return err
+	})
+	return info, err
+}
+
 // RenewVersion implements storage.Versioner. One whose answer was lost has made a version, and the next makes one more with the same bytes.
 func (s *Store) RenewVersion(ctx context.Context, version storage.Info) error {
 	return s.run(ctx, s.begin("renew", version.Key, version.Size/commitShare), func(ctx context.Context) error {

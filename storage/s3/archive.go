@@ -20,10 +20,10 @@ func isArchive(class string) bool {
 	return class == string(types.StorageClassGlacier) || class == string(types.StorageClassDeepArchive)
 }
 
-// listedArchive is what a listing tells: of an object that moves by itself that it may be archived.
-func listedArchive(class types.ObjectStorageClass) storage.Archive {
-	if isArchive(string(class)) || class == types.ObjectStorageClassIntelligentTiering {
-		return storage.Archive{Class: string(class)}
+// listedArchive is what a listing tells by the class of an object or of a version: of one that moves by itself that it may be archived.
+func listedArchive(class string) storage.Archive {
+	if isArchive(class) || class == string(types.ObjectStorageClassIntelligentTiering) {
+		return storage.Archive{Class: class, Listed: true}
 	}
 	return storage.Archive{}
 }
@@ -65,7 +65,7 @@ func (s *Store) Thaw(ctx context.Context, object storage.Info, how storage.Thaw)
 	if object.Archive.Class != string(types.StorageClassIntelligentTiering) { // which stays where it is until it is not read for long again
 		request.Days = aws.Int32(int32(how.Days))
 	}
-	_, err := s.client.RestoreObject(ctx, &s3.RestoreObjectInput{Bucket: s.bucket(), Key: s.name(object.Key), RestoreRequest: request})
+	_, err := s.client.RestoreObject(ctx, &s3.RestoreObjectInput{Bucket: s.bucket(), Key: s.name(object.Key), VersionId: optional(object.Version), RestoreRequest: request})
 	if err == nil {
 		return nil
 	}

@@ -3,6 +3,7 @@ package s3_test
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"reflect"
 	"strings"
 	"testing"
@@ -28,21 +29,25 @@ func freezing(t *testing.T) (storage.Store, *storagetest.Glacier) {
 
 func TestArchivedObjects(t *testing.T) {
 	s, glacier := freezing(t)
-	for _, key := range []storage.Key{"cold", "deep", "instant", "warm"} {
+	for _, key := range []storage.Key{"cold", "deep", "instant", "moves", "warm"} {
 		if err := s.Put(t.Context(), key, []byte(key)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	glacier.Freeze("/bucket/main/cold", "GLACIER")
 	glacier.Freeze("/bucket/main/deep", "DEEP_ARCHIVE")
+	glacier.Freeze("/bucket/main/moves", "INTELLIGENT_TIERING")
 	listed := map[storage.Key]string{}
 	for info, err := range s.List(t.Context(), "", "") {
 		if err != nil {
 			t.Fatal(err)
 		}
 		listed[info.Key] = info.Archive.Class
+		if got, want := info.Archive.Readability(time.Now()), storage.Uncertain; info.Archive.Class != "" && got != want {
+			t.Errorf("%s is listed with %v, want %v: HEAD tells", info.Key, got, want)
+		}
 	}
-	if want := map[storage.Key]string{"cold": "GLACIER", "deep": "DEEP_ARCHIVE", "instant": "", "warm": ""}; !reflect.DeepEqual(listed, want) {
+	if want := map[storage.Key]string{"cold": "GLACIER", "deep": "DEEP_ARCHIVE", "instant": "", "moves": "INTELLIGENT_TIERING", "warm": ""}; !reflect.DeepEqual(listed, want) {
 		t.Errorf("listed: got %v, want %v", listed, want)
 	}
 	stat := func(key storage.Key) storage.Info {
@@ -53,8 +58,11 @@ func TestArchivedObjects(t *testing.T) {
 		}
 		return info
 	}
+	readable := func(info storage.Info, days int, want storage.Readability) bool {
+		return info.Archive.Readability(time.Now().AddDate(0, 0, days)) == want
+	}
 	cold := stat("cold")
-	if want := (storage.Archive{Class: "GLACIER"}); cold.Archive != want || cold.Archive.Readable() || !stat("warm").Archive.Readable() {
+	if want := (storage.Archive{Class: "GLACIER"}); cold.Archive != want || !readable(cold, 0, storage.Frozen) || !readable(stat("warm"), 0, storage.Readable) || !readable(stat("moves"), 0, storage.Readable) {
 		t.Errorf("archived: got %+v, want %+v", cold.Archive, want)
 	}
 	_, err := storage.ReadAll(t.Context(), s, "cold", 100)
@@ -69,18 +77,67 @@ func TestArchivedObjects(t *testing.T) {
 	if body := glacier.Asked()["/bucket/main/cold"]; !strings.Contains(body, "<Days>3</Days>") || !strings.Contains(body, "<Tier>Bulk</Tier>") {
 		t.Errorf("asked: got %s", body)
 	}
-	if a := stat("cold").Archive; !a.Asked || a.Readable() {
+	if a := stat("cold").Archive; !a.Asked || !readable(stat("cold"), 0, storage.Frozen) {
 		t.Errorf("under way: got %+v", a)
 	}
 	glacier.Finish()
-	if a := stat("cold").Archive; a.Asked || !a.Readable() || time.Until(a.Until) < 6*24*time.Hour {
-		t.Errorf("thawed: got %+v", a)
+	if got := stat("cold"); got.Archive.Asked || !readable(got, 3, storage.Readable) || !readable(got, 5, storage.Frozen) {
+		t.Errorf("thawed for three days: got %+v", got.Archive)
 	}
 	if b, err := storage.ReadAll(t.Context(), s, "cold", 100); err != nil || string(b) != "cold" {
 		t.Errorf("read thawed: got %q, %v", b, err)
 	}
+	if err := storage.ThawObject(t.Context(), s, stat("cold"), storage.Thaw{Days: 9, Tier: storage.ThawBulk}); err != nil || !readable(stat("cold"), 8, storage.Readable) {
+		t.Errorf("asked for nine days more: got %+v, %v", stat("cold").Archive, err)
+	}
 	if err := storage.ThawObject(t.Context(), s, stat("warm"), storage.Thaw{Days: 1, Tier: storage.ThawStandard}); err != nil {
 		t.Errorf("thaw what is not archived: %v", err)
+	}
+}
+
+// What was deleted lies where it lay: an archived version is not to be had before it is thawed.
+func TestArchivedVersions(t *testing.T) {
+	s, glacier := freezing(t)
+	if err := s.Put(t.Context(), "cold", []byte("cold")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Delete(t.Context(), "cold"); err != nil {
+		t.Fatal(err)
+	}
+	glacier.Freeze("/bucket/main/cold", "GLACIER")
+	var version storage.Info
+	for v, err := range storage.Versions(t.Context(), s, "cold", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !v.Marker {
+			version = v.Info
+		}
+	}
+	if version.Archive.Class != "GLACIER" || version.Archive.Readability(time.Now()) != storage.Uncertain {
+		t.Errorf("listed: got %+v", version)
+	}
+	stat := func(want storage.Readability) {
+		t.Helper()
+		if got, err := storage.StatVersion(t.Context(), s, version); err != nil || got.Size != 4 || got.Version != version.Version || got.Archive.Readability(time.Now()) != want {
+			t.Errorf("got %+v, %v, want %v", got, err, want)
+		}
+	}
+	stat(storage.Frozen)
+	if _, err := storage.GetVersion(t.Context(), s, version, storage.All()); !errors.Is(err, storage.ErrArchived) {
+		t.Errorf("read: got %v, want ErrArchived", err)
+	}
+	if err := storage.ThawObject(t.Context(), s, version, storage.Thaw{Days: 1, Tier: storage.ThawStandard}); err != nil {
+		t.Fatal(err)
+	}
+	glacier.Finish()
+	stat(storage.Readable)
+	body, err := storage.GetVersion(t.Context(), s, version, storage.All())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(body); err != nil || string(got) != "cold" || body.Close() != nil {
+		t.Errorf("read thawed: got %q, %v", got, err)
 	}
 }
 

@@ -22,6 +22,11 @@ func (s *Store) Stat(ctx context.Context, key storage.Key) (storage.Info, error)
 	if err != nil {
 		return s.explain(ctx, key, err)
 	}
+	return s.described(ctx, key, out)
+}
+
+// described reads the answer to HEAD.
+func (s *Store) described(ctx context.Context, key storage.Key, out *s3.HeadObjectOutput) (storage.Info, error) {
 	if out.ContentLength == nil || *out.ContentLength < 0 {
 		return storage.Info{}, s.fault(ctx, "stat", key, fmt.Errorf("%w: the answer has no length", storage.ErrUnavailable))
 	}
@@ -113,7 +118,7 @@ func (s *Store) page(ctx context.Context, p pageOf) (infos []storage.Info, next 
 		key := storage.Key(strings.TrimPrefix(name, s.root()))
 		if key.Validate() == nil {
 			infos = append(infos, storage.Info{
-				Key: key, Size: aws.ToInt64(o.Size), Modified: aws.ToTime(o.LastModified).UTC(), Archive: listedArchive(o.StorageClass),
+				Key: key, Size: aws.ToInt64(o.Size), Modified: aws.ToTime(o.LastModified).UTC(), Archive: listedArchive(string(o.StorageClass)),
 			})
 		}
 	}

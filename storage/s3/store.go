@@ -164,7 +164,7 @@ func (s *Store) hidden(ctx context.Context, key storage.Key, getErr error) bool 
 
 // getNothing gives a span of no bytes, for which HTTP has no range.
 func (s *Store) getNothing(ctx context.Context, key storage.Key, version string, span storage.Span) (io.ReadCloser, error) {
-	info, err := s.sizeOf(ctx, key, version)
+	info, err := s.sizeOf(ctx, "get", key, version)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +175,7 @@ func (s *Store) getNothing(ctx context.Context, key storage.Key, version string,
 }
 
 // sizeOf looks a version up in the list, which also proves that there is none.
-func (s *Store) sizeOf(ctx context.Context, key storage.Key, version string) (storage.Info, error) {
+func (s *Store) sizeOf(ctx context.Context, op string, key storage.Key, version string) (storage.Info, error) {
 	if version == "" {
 		return s.Stat(ctx, key)
 	}
@@ -186,10 +186,10 @@ func (s *Store) sizeOf(ctx context.Context, key storage.Key, version string) (st
 		case v.Key == key && v.Version == version && !v.Marker:
 			return v.Info, nil
 		case v.Key != key:
-			return storage.Info{}, s.fault(ctx, "get", key, storage.ErrNotFound)
+			return storage.Info{}, s.fault(ctx, op, key, storage.ErrNotFound)
 		}
 	}
-	return storage.Info{}, s.fault(ctx, "get", key, storage.ErrNotFound)
+	return storage.Info{}, s.fault(ctx, op, key, storage.ErrNotFound)
 }
 
 // header returns the Range header, nil for the whole object: an empty object has no range.

@@ -103,6 +103,7 @@ func (s *Store) merge(out *s3.ListObjectVersionsOutput) []storage.Version {
 	for _, v := range out.Versions {
 		versions = append(versions, storage.Version{Current: aws.ToBool(v.IsLatest), Info: storage.Info{
 			Key: key(v.Key), Size: aws.ToInt64(v.Size), Modified: made(version(v.VersionId), aws.ToTime(v.LastModified)), Version: version(v.VersionId),
+			Archive: listedArchive(string(v.StorageClass)),
 		}})
 	}
 	for _, m := range out.DeleteMarkers {
@@ -173,6 +174,28 @@ func (s *Store) GetVersion(ctx context.Context, key storage.Key, version string,
 		return nil, s.fault(ctx, "get", key, storage.ErrNoVersion)
 	}
 	return s.get(ctx, key, version, span)
+}
+
+// StatVersion implements storage.VersionStater. It needs s3:GetObjectVersion.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
+func (s *Store) StatVersion(ctx context.Context, key storage.Key, version string) (storage.Info, error) {
+	if err := readyFor(ctx, key, version); err != nil {
+		return storage.Info{}, s.fault(ctx, "stat", key, err)
+	}
+	out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: s.bucket(), Key: s.name(key), VersionId: aws.String(version)})
+	if err == nil {
+		info, err := s.described(ctx, key, out)
+		info.Version, info.Modified = version, made(version, info.Modified)
+		return info, err
+	}
+	// The answer to HEAD has no body that would say what is not there; a marker is 405.
+	switch statusOf(err) {
+	case http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed:
+		if _, listed := s.sizeOf(ctx, "stat", key, version); listed != nil {
+			return storage.Info{}, listed
+		}
+	}
+	return storage.Info{}, s.fault(ctx, "stat", key, err)
 }
 
 // renewedFrom names what is noted with an object that is a copy of one of its older versions: that version.

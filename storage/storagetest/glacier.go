@@ -2,6 +2,7 @@ package storagetest
 
 import (
 	"bytes"
+	"encoding/xml"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,20 +18,23 @@ import (
 type Glacier struct {
 	mu        sync.Mutex
 	frozen    []frozen
-	asked     map[string]string // what was sent to thaw an object, by its path
-	thawed    map[string]bool
-	lifecycle string // the document; "" for none
-	least     string // from which size on objects are moved, as the answer's header says; "" for no header
+	asked     map[string]string    // what was sent to thaw an object, by its path
+	thawed    map[string]time.Time // until when, by path
+	lifecycle string               // the document; "" for none
+	least     string               // from which size on objects are moved, as the answer's header says; "" for no header
 }
 
 type frozen struct{ pattern, class string }
 
 // NewGlacier returns one that holds no object and has no lifecycle.
 func NewGlacier() *Glacier {
-	return &Glacier{asked: map[string]string{}, thawed: map[string]bool{}, least: "all_storage_classes_128K"}
+	return &Glacier{asked: map[string]string{}, thawed: map[string]time.Time{}, least: "all_storage_classes_128K"}
 }
 
-// Freeze moves all objects, those to come as well, whose /bucket/key matches the pattern to a class.
+// tiering is the class of objects that move by themselves. Those that Freeze moves there are not archived, which HEAD alone tells.
+const tiering = "INTELLIGENT_TIERING"
+
+// Freeze moves all objects, those to come as well, whose /bucket/key matches the pattern to a class, with all their versions.
 func (g *Glacier) Freeze(pattern, class string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -41,9 +45,21 @@ func (g *Glacier) Freeze(pattern, class string) {
 func (g *Glacier) Finish() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for path := range g.asked {
-		g.thawed[path] = true
+	for path, body := range g.asked {
+		if g.thawed[path].IsZero() {
+			g.thawed[path] = expiry(body)
+		}
 	}
+}
+
+// expiry is until when an object stays readable whose thawing was asked for with body: midnight UTC, some days from now.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/restoring-objects.html
+func expiry(body string) time.Time {
+	var request struct{ Days int }
+	if xml.Unmarshal([]byte(body), &request) != nil {
+		return time.Time{}
+	}
+	return time.Now().UTC().AddDate(0, 0, request.Days+1).Truncate(24 * time.Hour)
 }
 
 // Asked returns what was asked for, by the paths of the objects: the body of each request.
@@ -87,53 +103,58 @@ func (g *Glacier) Fault() Fault {
 	return func(x *exchange) error {
 		g.mu.Lock()
 		class, body, lifecycle, least := g.class(x.path), g.asked[x.path], g.lifecycle, g.least
-		asked, thawed := body != "", g.thawed[x.path]
+		until := g.thawed[x.path]
+		asked, thawed := body != "", until.After(time.Now())
 		g.mu.Unlock()
 		query := x.r.URL.Query()
 		switch {
-		case x.op == List:
+		case x.op == List, x.op == Other && x.r.Method == http.MethodGet && query.Has("versions"):
 			return x.pass(func(resp *http.Response) { g.tell(resp, x.r.URL.Path) })
 		case x.op == Other && x.r.Method == http.MethodGet && query.Has("lifecycle"):
 			return describeLifecycle(x, lifecycle, least)
-		case x.op == Get && class != "" && !thawed:
+		case x.op == Get && class != "" && class != tiering && !thawed:
 			return Answer(http.StatusForbidden, "InvalidObjectState")(x)
 		case x.op == Head && class != "":
 			return x.pass(func(resp *http.Response) {
 				resp.Header.Set("X-Amz-Storage-Class", class)
 				switch {
 				case thawed:
-					until := time.Now().AddDate(0, 0, 7).UTC().Format(http.TimeFormat)
-					resp.Header.Set("X-Amz-Restore", `ongoing-request="false", expiry-date="`+until+`"`)
+					resp.Header.Set("X-Amz-Restore", `ongoing-request="false", expiry-date="`+until.Format(http.TimeFormat)+`"`)
 				case asked:
 					resp.Header.Set("X-Amz-Restore", `ongoing-request="true"`)
 				}
 			})
 		case x.r.Method == http.MethodPost && query.Has("restore"):
-			return g.restore(x, class, asked && !thawed)
+			return g.restore(x, class)
 		}
 		return Pass()(x)
 	}
 }
 
 // restore answers RestoreObject.
-func (g *Glacier) restore(x *exchange, class string, underway bool) error {
+func (g *Glacier) restore(x *exchange, class string) error {
 	body, err := io.ReadAll(x.r.Body)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	thawed := g.thawed[x.path].After(time.Now())
 	switch {
 	case err != nil:
 		return err
 	case class == "":
 		return Answer(http.StatusForbidden, "InvalidObjectState")(x)
-	case underway:
+	case g.asked[x.path] != "" && !thawed:
 		return Answer(http.StatusConflict, "RestoreAlreadyInProgress")(x)
 	}
-	g.mu.Lock()
 	g.asked[x.path] = string(body)
-	g.mu.Unlock()
-	x.w.WriteHeader(http.StatusAccepted)
+	status := http.StatusAccepted
+	if thawed { // the time alone is set anew
+		g.thawed[x.path], status = expiry(string(body)), http.StatusOK
+	}
+	x.w.WriteHeader(status)
 	return nil
 }
 
-// tell puts the classes into the answer to a List of a bucket.
+// tell puts the classes into the answer to a List of a bucket, or of its versions.
 func (g *Glacier) tell(resp *http.Response, path string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -142,7 +163,7 @@ func (g *Glacier) tell(resp *http.Response, path string) {
 		return // the connection is cut
 	}
 	key := regexp.MustCompile(`<Key>([^<]*)</Key>`)
-	body = regexp.MustCompile(`(?s)<Contents>.*?</Contents>`).ReplaceAllFunc(body, func(entry []byte) []byte {
+	body = regexp.MustCompile(`(?s)<Contents>.*?</Contents>|<Version>.*?</Version>`).ReplaceAllFunc(body, func(entry []byte) []byte {
 		name := key.FindSubmatch(entry)
 		if name == nil {
 			return entry
@@ -152,7 +173,7 @@ func (g *Glacier) tell(resp *http.Response, path string) {
 			return entry
 		}
 		entry = regexp.MustCompile(`<StorageClass>[^<]*</StorageClass>`).ReplaceAll(entry, nil)
-		return bytes.Replace(entry, []byte("</Contents>"), []byte("<StorageClass>"+class+"</StorageClass></Contents>"), 1)
+		return bytes.Replace(entry, []byte("</Key>"), []byte("</Key><StorageClass>"+class+"</StorageClass>"), 1)
 	})
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	resp.Header.Set("Content-Length", fmt.Sprint(len(body)))

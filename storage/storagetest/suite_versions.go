@@ -61,6 +61,11 @@ func testVersions(t *testing.T, s storage.Store) {
 		t.Fatalf("got %q", got)
 	}
 	marker, gone := all[2].Info, all[3].Info
+	if got, err := storage.StatVersion(t.Context(), s, gone); err != nil || got.Key != gone.Key || got.Size != 3000 || got.Version != gone.Version || got.Archive.Class != "" {
+		t.Errorf("stat of what was deleted: got %+v, %v", got, err)
+	}
+	_, err = storage.StatVersion(t.Context(), s, marker)
+	wantErr(t, "stat of a marker", err, storage.ErrNotFound)
 	_, err = storage.GetVersion(t.Context(), s, marker, storage.All())
 	wantErr(t, "get a marker", err, storage.ErrNotFound)
 	wantBytes(t, "what was deleted", getVersion(t, s, gone, storage.All()), second)
@@ -75,6 +80,8 @@ func testNoVersion(t *testing.T, s storage.Store, other storage.Info) {
 	other.Key = "v/b"
 	_, err := storage.GetVersion(t.Context(), s, other, storage.All())
 	wantErr(t, "get a version that is not there", err, storage.ErrNotFound)
+	_, err = storage.StatVersion(t.Context(), s, other)
+	wantErr(t, "stat of a version that is not there", err, storage.ErrNotFound)
 	wantErr(t, "renew a version that is not there", storage.RenewVersion(t.Context(), s, other), storage.ErrNotFound)
 	if err := storage.RemoveVersion(t.Context(), s, other.Key, other.Version); err != nil {
 		t.Errorf("remove a version that is not there: got %v, want nil", err)
@@ -86,6 +93,8 @@ func testNoVersion(t *testing.T, s storage.Store, other storage.Info) {
 func testNoneNamed(t *testing.T, s storage.Store, before []storage.Version) {
 	_, err := storage.GetVersion(t.Context(), s, storage.Info{Key: "v/a"}, storage.All())
 	wantErr(t, "get no version", err, storage.ErrNoVersion)
+	_, err = storage.StatVersion(t.Context(), s, storage.Info{Key: "v/a"})
+	wantErr(t, "stat of no version", err, storage.ErrNoVersion)
 	wantErr(t, "renew no version", storage.RenewVersion(t.Context(), s, storage.Info{Key: "v/a", Size: 1}), storage.ErrNoVersion)
 	wantErr(t, "remove no version", storage.RemoveVersion(t.Context(), s, "v/a", ""), storage.ErrNoVersion)
 	if got, want := describe(versions(t, s, "v/a", "")), describe(before); !slices.Equal(got, want) {
