@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -20,6 +21,8 @@ const (
 	holdAgain = 24 * time.Hour
 	// holdPatience is how long a repository may take for one: nobody waits longer for a restore to begin.
 	holdPatience = 3 * time.Second
+	// holdRetry is how often one that a repository did not take is tried again, and how long that may take, while others read already.
+	holdRetry = 30 * time.Second
 )
 
 // Holding tells the repositories of a cluster that somebody reads there. The zero value tells none.
@@ -33,10 +36,25 @@ type Holding struct {
 	of    wal.SystemID
 	reads repository.Reads // what is read of that cluster, once that is known
 
-	mu   sync.Mutex
-	made map[string][]madeHold // by the name of the repository
-	goes []string              // repositories that had begun to let go of what is read
-	left bool
+	mu     sync.Mutex
+	made   map[string][]madeHold // by the name of the repository
+	goes   []string              // repositories that had begun to let go of what is read
+	unheld map[string]error      // why a repository has not taken the last one, by its name
+	left   bool
+}
+
+// Held is what the repositories make of it that somebody reads there.
+type Held struct {
+	// Goes are those that had begun to let go of what is read: there it may vanish while it is read.
+	Goes []string
+	// Unheld are those that could not be told. What no rule of the retention keeps there may be let go after its grace.
+	Unheld []Unheld
+}
+
+// Unheld is a repository that could not be told that somebody reads there, and why. It is tried again for as long as reading lasts, unless it is denied.
+type Unheld struct {
+	Repository string // primary, or a copy's name
+	Err        error
 }
 
 type madeHold struct {
@@ -46,9 +64,9 @@ type madeHold struct {
 
 // Hold calls f while the repositories of a cluster are told that somebody reads there: what is kept now, of every PostgreSQL cluster in them, and once f has called
 // Holding.Name what that names, is not let go before f returns. Where the credential may not write, or the store does not answer, the grace of the
-// retention must do (docs/FORMAT.md, section 15).
+// retention must do (docs/FORMAT.md, section 15); Name says so.
 func Hold(ctx context.Context, c config.Cluster, why string, so StoreOptions, f func(*Holding) error) error {
-	h := &Holding{why: why, options: so, made: map[string][]madeHold{}}
+	h := &Holding{why: why, options: so, made: map[string][]madeHold{}, unheld: map[string]error{}}
 	if !so.AsOf.IsZero() {
 		return f(h) // nothing can be written to what was, and what is may be in the hands of others
 	}
@@ -58,18 +76,22 @@ func Hold(ctx context.Context, c config.Cluster, why string, so StoreOptions, f 
 	}
 	defer func() { _ = stores.Close() }() // the holds are durable, or are not
 	h.stores = stores
-	h.put(ctx)
+	h.put(ctx, holdPatience, everywhere)
 	renewing, stop := context.WithCancel(ctx)
 	var renewed sync.WaitGroup
 	renewed.Go(func() {
 		again := time.NewTicker(holdAgain)
 		defer again.Stop()
+		missed := time.NewTicker(holdRetry)
+		defer missed.Stop()
 		for {
 			select {
 			case <-renewing.Done():
 				return
 			case <-again.C:
-				h.put(renewing)
+				h.put(renewing, holdRetry, everywhere)
+			case <-missed.C:
+				h.put(renewing, holdRetry, h.missing)
 			}
 		}
 	})
@@ -83,31 +105,44 @@ func Hold(ctx context.Context, c config.Cluster, why string, so StoreOptions, f 
 	return f(h)
 }
 
-// Name says what is read, of which cluster. From then on that is held, and no more. It returns the names of the repositories that had begun to let go of it: there it may
-// vanish while it is read.
-func (h *Holding) Name(ctx context.Context, id wal.SystemID, reads repository.Reads) []string {
+// Name says what is read, of which cluster. From then on that is held, and no more. It returns where it is not, by name.
+func (h *Holding) Name(ctx context.Context, id wal.SystemID, reads repository.Reads) Held {
 	if h.stores == nil {
-		return nil
+		return Held{}
 	}
 	h.turn.Lock()
 	h.of, h.reads = id, reads
 	h.turn.Unlock()
-	h.put(ctx)
+	h.put(ctx, holdPatience, everywhere)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	slices.Sort(h.goes)
-	return slices.Clone(h.goes)
+	held := Held{Goes: slices.Clone(h.goes)}
+	for _, name := range slices.Sorted(maps.Keys(h.unheld)) {
+		held.Unheld = append(held.Unheld, Unheld{name, h.unheld[name]})
+	}
+	return held
+}
+
+func everywhere(place) bool { return true }
+
+// missing reports whether a repository has not taken the hold that names what is read, and may yet.
+func (h *Holding) missing(one place) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	err := h.unheld[one.name]
+	return h.reads != (repository.Reads{}) && err != nil && !errors.Is(err, storage.ErrDenied)
 }
 
 // Leave leaves the holds, whatever becomes of f, to end by themselves, at least two days later: others go on reading, such as the recovery of a server that a person starts,
 // or begin again. With false it takes that back.
 func (h *Holding) Leave(left bool) { h.left = left }
 
-// put puts a hold in each repository that takes one, in the place of the one before. The later ones say when reading began, too.
-func (h *Holding) put(ctx context.Context) {
+// put puts a hold in each of these repositories that takes one, in the place of the one before. The later ones say when reading began, too.
+func (h *Holding) put(ctx context.Context, patience time.Duration, in func(place) bool) {
 	h.turn.Lock()
 	defer h.turn.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, holdPatience)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	now := time.Now()
 	if h.since.IsZero() {
@@ -115,12 +150,18 @@ func (h *Holding) put(ctx context.Context) {
 	}
 	var all sync.WaitGroup
 	for _, one := range h.stores.all {
-		if one.byBucket {
+		if one.byBucket || !in(one) {
 			continue
 		}
 		all.Go(func() {
-			if err := h.putIn(ctx, one, now); err != nil && h.options.Logger != nil {
+			err := h.putIn(ctx, one, now)
+			if err != nil && h.options.Logger != nil {
 				h.options.Logger.DebugContext(ctx, "the repository is not told that it is read: the grace of its retention must do", "repo", one.name, "error", err)
+			}
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if delete(h.unheld, one.name); err != nil {
+				h.unheld[one.name] = err
 			}
 		})
 	}

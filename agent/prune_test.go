@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pgark/pgark/config"
@@ -166,8 +169,8 @@ func TestHold(t *testing.T) {
 				if a, b := holds(7), holds(8); !slices.Equal(a, []repository.Reads{{}}) || !slices.Equal(b, a) {
 					t.Errorf("before the plan: %+v, %+v", a, b)
 				}
-				if goes := h.Name(t.Context(), 7, reads); len(goes) > 0 {
-					t.Errorf("%v let go of it", goes)
+				if held := h.Name(t.Context(), 7, reads); len(held.Goes)+len(held.Unheld) > 0 {
+					t.Errorf("got %+v", held)
 				}
 				if a, b := holds(7), holds(8); !slices.Equal(a, []repository.Reads{reads}) || len(b) > 0 {
 					t.Errorf("with the plan: %+v, %+v", a, b)
@@ -218,8 +221,8 @@ func TestHoldComesLate(t *testing.T) {
 		"none of it":                      {repository.Reads{Backup: "20261122T024000Z", Timeline: 1, WAL: wal.Range{Start: 0x3000028, End: 0x6000000}}, nil},
 	} {
 		err := Hold(t.Context(), c, "restore", StoreOptions{}, func(h *Holding) error {
-			if got := h.Name(t.Context(), 7, test.reads); !slices.Equal(got, test.want) {
-				t.Errorf("%s: %v let go of it, want %v", name, got, test.want)
+			if got := h.Name(t.Context(), 7, test.reads); !slices.Equal(got.Goes, test.want) || len(got.Unheld) > 0 {
+				t.Errorf("%s: got %+v, want %v", name, got, test.want)
 			}
 			return nil
 		})
@@ -227,6 +230,58 @@ func TestHoldComesLate(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestHoldNotTaken: that a repository does not take a hold is told, with the reason; it is tried again for as long as somebody reads there.
+func TestHoldNotTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		c := config.Cluster{Name: "main", Required: config.Primary, Repo: config.Repo{URL: "file://" + dir}}
+		store, err := OpenStore(t.Context(), c.Repo.URL, StoreOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := repository.Create(t.Context(), store)
+		if err == nil {
+			err = r.Cluster(7).PutHistory(t.Context(), 2, []byte("1\t0/2800000\tpromoted\n"))
+		}
+		inTheWay := filepath.Join(dir, "7", "holds")
+		if err == nil {
+			err = os.WriteFile(inTheWay, nil, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		reads := repository.Reads{Backup: "20261121T024000Z", Timeline: 1, WAL: wal.Range{Start: 0x2000028, End: 0x3000000}}
+		held := func() (n int) {
+			for o, err := range r.Cluster(7).Holds(t.Context()) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if h, err := r.Cluster(7).Hold(t.Context(), o); err == nil && h.Reads == reads {
+					n++
+				}
+			}
+			return n
+		}
+		err = Hold(t.Context(), c, "restore", StoreOptions{Patience: Brief}, func(h *Holding) error {
+			if got := h.Name(t.Context(), 7, reads); len(got.Unheld) != 1 || got.Unheld[0].Repository != config.Primary || got.Unheld[0].Err == nil {
+				t.Errorf("got %+v", got)
+			}
+			if err := os.Remove(inTheWay); err != nil {
+				return err
+			}
+			time.Sleep(2 * holdRetry)
+			synctest.Wait()
+			if n := held(); n != 1 {
+				t.Errorf("%d holds while it is read", n)
+			}
+			return nil
+		})
+		if n := held(); err != nil || n != 0 {
+			t.Errorf("got %v, %d holds", err, n)
+		}
+	})
 }
 
 // TestTellPruned: what another host's run overtook is no error in the log; what failed is.

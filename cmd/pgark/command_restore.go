@@ -134,8 +134,13 @@ func restoreCluster(s *session) error {
 // holds tells the repositories what the plan reads. It returns what is to be said of that.
 func (r *restoring) holds(plan *restore.Plan) []string {
 	var notes []string
-	for _, name := range r.holding.Name(r.ctx, plan.SystemID, plan.Reads()) {
+	held := r.holding.Name(r.ctx, plan.SystemID, plan.Reads())
+	for _, name := range held.Goes {
 		notes = append(notes, name+": retention had begun to let go of what is read here, and may go on")
+	}
+	for _, one := range held.Unheld {
+		notes = append(notes, fmt.Sprintf("%s is not told that it is read here: %v; what no rule of its retention keeps may be let go after the grace, a day by default: prune nothing there meanwhile",
+			one.Repository, one.Err))
 	}
 	return notes
 }
