@@ -13,6 +13,7 @@ import (
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/storage/copies"
+	"github.com/pgark/pgark/storage/limit"
 )
 
 // place is one repository of a cluster: the primary, or a copy.
@@ -156,9 +157,9 @@ func (o StoreOptions) named(name string) StoreOptions {
 }
 
 // catchUp brings a repository up to date. An object that is damaged where it comes from is told and left out: it must not keep
-// what is new from being safe in two places.
-func (o StoreOptions) catchUp(ctx context.Context, from, to storage.Store) error {
-	ctx = Patient(ctx)
+// what is new from being safe in two places. It waits for the limits unless it is needed: what is behind keeps WAL from being confirmed then, and commits that wait for that.
+func (o StoreOptions) catchUp(ctx context.Context, from, to storage.Store, needed func() bool) error {
+	ctx = limit.PatientWhile(ctx, func() bool { return !needed() })
 	// The second is for the backup that is being taken: its next objects and its record are sent to both.
 	for _, step := range []func(ctx context.Context, from, to storage.Store) error{repository.CatchUp, repository.CopyUnfinished} {
 		err := step(ctx, from, to)

@@ -20,7 +20,7 @@ import (
 const marker storage.Key = "zz-marker"
 
 // catchUp copies in key order, the marker first.
-func catchUp(ctx context.Context, from, to storage.Store) error {
+func catchUp(ctx context.Context, from, to storage.Store, _ func() bool) error {
 	for _, after := range []storage.Key{"", "!"} {
 		for info, err := range from.List(ctx, "", "") {
 			if err != nil {

@@ -262,7 +262,7 @@ func (s *Store) bring(ctx context.Context, all sources, from, m *member, upTo ui
 			return held, nil
 		}
 	}
-	if err := s.options.CatchUp(ctx, from.Store, m.Store); err != nil {
+	if err := s.options.CatchUp(ctx, from.Store, m.Store, func() bool { return s.needed(m) }); err != nil {
 		return nil, fmt.Errorf("bring up to date from %s: %w", from.Name, err)
 	}
 	return held, nil
@@ -311,7 +311,7 @@ func (s *Store) renew(m *member) {
 	if !ready {
 		return
 	}
-	err := s.options.CatchUp(ctx, primary.Store, m.Store)
+	err := s.options.CatchUp(ctx, primary.Store, m.Store, func() bool { return s.needed(m) })
 	if err == nil || ctx.Err() != nil {
 		return
 	}

@@ -22,8 +22,9 @@ type Member struct {
 type Options struct {
 	Required Policy
 	// CatchUp copies what from has and to lacks, in an order in which to is usable at every moment. It
-	// returns an error that wraps storage.ErrConflict if to holds another content under a key.
-	CatchUp func(ctx context.Context, from, to storage.Store) error
+	// returns an error that wraps storage.ErrConflict if to holds another content under a key. As long as needed says so, calls that make
+	// objects wait until to is up to date. It may be called at any time, by several goroutines.
+	CatchUp func(ctx context.Context, from, to storage.Store, needed func() bool) error
 	// Same reports whether two contents of a key, which differ in their bytes, are the same. Nil means
 	// never.
 	Same func(key storage.Key, a, b []byte) bool
@@ -245,6 +246,17 @@ func (s *Store) satisfied(o *op) bool {
 		holds[i] = m.state == Live && s.upTo(m) >= o.number && (!o.once || o.answers[m] != 0)
 	}
 	return s.options.Required.enough(holds)
+}
+
+// needed reports whether m keeps calls from returning until it is up to date.
+func (s *Store) needed(m *member) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	live := make([]bool, len(s.members))
+	for i, other := range s.members {
+		live[i] = other.state == Live
+	}
+	return m.state == Joining && !s.options.Required.enough(live)
 }
 
 // possible reports whether the policy could be satisfied without the members that were refused. The lock

@@ -35,13 +35,37 @@ func TestUploadWithoutAFailingCopy(t *testing.T) {
 	}
 }
 
+// TestNeeded: what brings a member up to date is told whether calls wait for that member.
+func TestNeeded(t *testing.T) {
+	for _, test := range []struct {
+		required copies.Policy
+		n        int
+		want     bool
+	}{
+		{copies.All(), 2, true}, {copies.AtLeast(2), 2, true}, {copies.Primary(), 2, false},
+	} {
+		told := make(chan bool, 1)
+		s := newSite(t, test.n, copies.Options{Required: test.required, CatchUp: func(ctx context.Context, from, to storage.Store, needed func() bool) error {
+			select {
+			case told <- needed():
+			default:
+			}
+			return catchUp(ctx, from, to, needed)
+		}})
+		s.state(t, 1, copies.Live)
+		if got := <-told; got != test.want {
+			t.Errorf("%s of %d: needed %t, want %t", test.required, test.n, got, test.want)
+		}
+	}
+}
+
 // TestUploadsDoNotHoldUpAJoin: large objects are made while a copy is brought up to date. It goes on with what it was at, and
 // gets them before it is live.
 func TestUploadsDoNotHoldUpAJoin(t *testing.T) {
 	copied, release := make(chan struct{}), make(chan struct{})
 	var passes, broken atomic.Int32
-	s := newSite(t, 2, copies.Options{CatchUp: func(ctx context.Context, from, to storage.Store) error {
-		err := catchUp(ctx, from, to)
+	s := newSite(t, 2, copies.Options{CatchUp: func(ctx context.Context, from, to storage.Store, needed func() bool) error {
+		err := catchUp(ctx, from, to, needed)
 		if passes.Add(1) > 1 {
 			return err
 		}

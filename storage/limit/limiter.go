@@ -90,15 +90,22 @@ func pause(ctx context.Context, d time.Duration) error {
 type patience struct{}
 
 // Patient returns a context whose calls wait until the limits have room for them: base backups, bringing copies up to date, verification, drills.
-func Patient(ctx context.Context) context.Context { return context.WithValue(ctx, patience{}, true) }
+func Patient(ctx context.Context) context.Context {
+	return PatientWhile(ctx, func() bool { return true })
+}
+
+// PatientWhile returns a context whose calls wait as those of Patient do, for as long as patient says so. It is asked each time before bytes pass.
+func PatientWhile(ctx context.Context, patient func() bool) context.Context {
+	return context.WithValue(ctx, patience{}, patient)
+}
 
 // pass lets n bytes through all limiters: at once, or when it is their turn where ctx is that of a patient caller.
 func pass(ctx context.Context, limiters []*Limiter, n int) error {
-	patient := ctx.Value(patience{}) != nil
+	patient, _ := ctx.Value(patience{}).(func() bool)
 	for _, l := range limiters {
 		switch {
 		case l == nil || n == 0:
-		case !patient:
+		case patient == nil || !patient():
 			l.charge(n)
 		default:
 			if err := l.take(ctx, n); err != nil {
