@@ -18,13 +18,22 @@ type Past struct {
 	// Earlier is the number of versions behind the current one, or behind its deletion, and Newest when the newest of them was made.
 	Earlier int
 	Newest  time.Time
-	// Lost is when the object was deleted, or put over.
+	// Lost is when the object was deleted, or put over: with Begun that is the earliest that it can have been, since what was put over it was sent in parts.
 	Lost    time.Time
+	Begun   bool
 	Deleted bool
+	// Looked is when that was found, by this host's clock.
+	Looked time.Time
 }
 
-// AsOf is the last instant that the store can tell from that of the loss: it tells time to the second.
-func (p Past) AsOf() time.Time { return p.Lost.Truncate(time.Second).Add(-time.Second) }
+// AsOf is an instant as of which the object can be read: the last one that the store can tell from that of the loss, as it tells time to the second. Where the loss may have come days
+// after its time, that would hide what was archived meanwhile. It is now then: what is damaged is taken in its first version.
+func (p Past) AsOf() time.Time {
+	if p.Begun {
+		return p.Looked.Truncate(time.Second)
+	}
+	return p.Lost.Truncate(time.Second).Add(-time.Second)
+}
 
 // pastPatience is how long looking for earlier versions may take, beside an error that is told anyway.
 const pastPatience = 5 * time.Second
@@ -49,7 +58,7 @@ func FindPast(ctx context.Context, c config.Cluster, cause error, o StoreOptions
 		p := pastOf(ctx, store, key)
 		_ = store.Close() // only reads were made
 		if p != nil {
-			p.Repository = one.Name
+			p.Repository, p.Looked = one.Name, time.Now()
 			return p
 		}
 	}
@@ -85,7 +94,7 @@ func pastOf(ctx context.Context, store storage.Store, key storage.Key) *Past {
 			if p.Earlier > 0 {
 				return p.found()
 			}
-			p = Past{Key: v.Key, Lost: v.Modified, Deleted: v.Marker}
+			p = Past{Key: v.Key, Lost: v.Modified, Begun: v.Begun && !v.Marker, Deleted: v.Marker}
 		case key == "" && (!p.Deleted || !strings.Contains(string(v.Key), "/")), v.Marker:
 		default:
 			if p.Earlier++; p.Earlier == 1 {

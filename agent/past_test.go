@@ -35,6 +35,23 @@ func TestPast(t *testing.T) {
 		<-tick.C
 	}
 	server.PutObject(t, "bucket", "main/pgark.json", []byte("{}"))
+	asOf := func(at time.Time) {
+		t.Helper()
+		r, sources, err := agent.OpenSources(t.Context(), c, agent.StoreOptions{Patience: agent.Brief, AsOf: at})
+		if err != nil {
+			for v, err := range now.Versions(t.Context(), "", "") {
+				t.Logf("%+v %v", v, err)
+			}
+			t.Fatal(err)
+		}
+		if r.Marker() != made.Marker() {
+			t.Errorf("as of %s: got %+v, want %+v", at, r.Marker(), made.Marker())
+		}
+		if err := sources.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	asOf(time.Now()) // what was put over is taken in its first version
 	server.DeleteObject(t, "bucket", "main/pgark.json")
 
 	o := agent.StoreOptions{Patience: agent.Brief}
@@ -43,18 +60,5 @@ func TestPast(t *testing.T) {
 	if p == nil || !p.Deleted || p.Earlier != 2 || p.Key != repository.MarkerKey || p.Repository != config.Primary || p.Lost.Before(before) {
 		t.Errorf("after %v: got %+v", err, p)
 	}
-	o.AsOf = before
-	r, sources, err := agent.OpenSources(t.Context(), c, o)
-	if err != nil {
-		for v, err := range now.Versions(t.Context(), "", "") {
-			t.Logf("%+v %v", v, err)
-		}
-		t.Fatal(err)
-	}
-	if r.Marker() != made.Marker() {
-		t.Errorf("got %+v, want %+v", r.Marker(), made.Marker())
-	}
-	if err := sources.Close(); err != nil {
-		t.Error(err)
-	}
+	asOf(before)
 }

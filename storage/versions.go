@@ -27,6 +27,8 @@ type Version struct {
 
 	// Marker says that it is a delete marker. It has no bytes.
 	Marker bool
+	// Begun says that Modified is when its upload began, as far as can be told, so that it may have been put much later.
+	Begun bool
 	// Current says that it is the newest of its key: Get gives it, or, if it is a marker, ErrNotFound.
 	Current bool
 }

@@ -60,12 +60,21 @@ func (s *session) hintPast(c config.Cluster, err error) error {
 	case p == nil:
 		return err
 	}
-	became := "put over"
-	if p.Deleted {
-		became = "deleted"
+	return &pastError{err, pastHint(p)}
+}
+
+// pastHint says what became of an object, and how it is read all the same.
+func pastHint(p *agent.Past) string {
+	became, reads := "put over "+instant(p.Lost), "reads the repository as it was before"
+	switch {
+	case p.Deleted:
+		became = "deleted " + instant(p.Lost)
+	case p.Begun:
+		became = "put over, " + instant(p.Lost) + " at the earliest: its upload began then"
+		reads = "reads it in its first version, and hides no WAL that came since"
 	}
-	return &pastError{err, fmt.Sprintf("%s was %s %s; %s keeps %s, the newest of %s\n--as-of '%s' reads the repository as it was before; docs/RUNBOOK-BUCKET.md",
-		p.Key, became, instant(p.Lost), p.Repository, count(p.Earlier, "earlier version"), instant(p.Newest), instant(p.AsOf()))}
+	return fmt.Sprintf("%s was %s; %s keeps %s, the newest of %s\n--as-of '%s' %s; docs/RUNBOOK-BUCKET.md",
+		p.Key, became, p.Repository, count(p.Earlier, "earlier version"), instant(p.Newest), instant(p.AsOf()), reads)
 }
 
 // asOfNote tells a person of what is done without because the past cannot be written to; "" without --as-of.

@@ -101,7 +101,7 @@ func (s *Store) merge(out *s3.ListObjectVersionsOutput) []storage.Version {
 	versions, markers := make([]storage.Version, 0, len(out.Versions)), make([]storage.Version, 0, len(out.DeleteMarkers))
 	key := func(name *string) storage.Key { return storage.Key(strings.TrimPrefix(aws.ToString(name), s.root())) }
 	for _, v := range out.Versions {
-		versions = append(versions, storage.Version{Current: aws.ToBool(v.IsLatest), Info: storage.Info{
+		versions = append(versions, storage.Version{Current: aws.ToBool(v.IsLatest), Begun: begun(v), Info: storage.Info{
 			Key: key(v.Key), Size: aws.ToInt64(v.Size), Modified: made(version(v.VersionId), aws.ToTime(v.LastModified)), Version: version(v.VersionId),
 			Archive: listedArchive(string(v.StorageClass)),
 		}})
@@ -142,21 +142,34 @@ const nullVersion = "null"
 // was put; its ids are ULIDs, whose first ten digits hold the milliseconds since 1970 at which they were given (https://github.com/ulid/spec). No other store is known
 // to have such ids.
 func made(id string, modified time.Time) time.Time {
+	if at, ok := given(id); ok {
+		return at
+	}
+	return modified.UTC()
+}
+
+// begun tells whether a store may date a version when its upload began: one that was sent in parts, whose ETag ends in a dash and their number, or has none.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
+func begun(v types.ObjectVersion) bool {
+	_, exact := given(version(v.VersionId))
+	return !exact && (aws.ToString(v.ETag) == "" || strings.Contains(*v.ETag, "-"))
+}
+
+// given is when an id was given that tells so.
+func given(id string) (at time.Time, ok bool) {
 	const digits, length, stamp = "0123456789ABCDEFGHJKMNPQRSTVWXYZ", 26, 10
 	var ms int64
 	for i := range len(id) {
 		digit := strings.IndexByte(digits, id[i])
 		if digit < 0 || i == 0 && digit > 7 {
-			return modified.UTC()
+			return time.Time{}, false
 		}
 		if i < stamp {
 			ms = ms<<5 | int64(digit)
 		}
 	}
-	if given := time.UnixMilli(ms).UTC(); len(id) == length && given.Year() > 2015 && given.Year() < 2100 {
-		return given
-	}
-	return modified.UTC()
+	at = time.UnixMilli(ms).UTC()
+	return at, len(id) == length && at.Year() > 2015 && at.Year() < 2100
 }
 
 // readyFor is ready for calls that are for one version: without its id S3 takes a deletion for one that makes a marker, and a read for one of the current version.
