@@ -71,7 +71,12 @@ type Store struct {
 	*limit.Store
 
 	closer io.Closer
+	past   *asof.Store // what it is as it was at an instant; nil now
 }
+
+// Lossy reports whether a store that is read as it was may lack some of that: its bucket did not keep versions all the time since (asof.Store.Lossy). What was
+// read shows it.
+func (s *Store) Lossy() bool { return s.past != nil && s.past.Lossy() }
 
 // Close releases the store. Calls after it fail.
 func (s *Store) Close() error {
@@ -111,11 +116,13 @@ func OpenStore(ctx context.Context, repoURL string, o StoreOptions) (*Store, err
 		limits.Again(e.Size)
 		log(e)
 	}})
+	var past *asof.Store
 	if !o.AsOf.IsZero() {
 		// Around the retries: a list may pass over much that is not seen, and stands still meanwhile to who looks at it.
-		open = asof.New(open, asof.Options{At: o.AsOf, First: o.first})
+		past = asof.New(open, asof.Options{At: o.AsOf, First: o.first})
+		open = past
 	}
-	return &Store{limit.Wrap(open, limits), closer}, nil
+	return &Store{limit.Wrap(open, limits), closer, past}, nil
 }
 
 // logRetries tells of a call's failures: aloud the third one, and each when the waits have become long.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -85,7 +86,24 @@ func openPlaces(ctx context.Context, c config.Cluster, o StoreOptions) (*places,
 type Sources struct {
 	*repository.Sources // nil where there is one repository
 
-	stores []*Store
+	stores []namedStore
+}
+
+type namedStore struct {
+	*Store
+
+	name string
+}
+
+// Lossy returns the names of the repositories that are read as they were and may lack some of that, as far as what was read shows it.
+func (s *Sources) Lossy() []string {
+	var names []string
+	for _, one := range s.stores {
+		if one.Lossy() && !slices.Contains(names, one.name) {
+			names = append(names, one.name)
+		}
+	}
+	return names
 }
 
 // Close releases the stores. Calls after it fail.
@@ -105,7 +123,7 @@ func OpenSources(ctx context.Context, c config.Cluster, o StoreOptions) (*reposi
 		if err != nil {
 			return nil, nil, err
 		}
-		return r, &Sources{stores: []*Store{store}}, nil
+		return r, &Sources{stores: []namedStore{{store, c.Repositories()[0].Name}}}, nil
 	}
 	keys, err := loadKeys(c)
 	if err != nil {
@@ -118,7 +136,7 @@ func OpenSources(ctx context.Context, c config.Cluster, o StoreOptions) (*reposi
 		if err != nil {
 			source.Err = err
 		} else {
-			s.stores, source.Store = append(s.stores, store), store
+			s.stores, source.Store = append(s.stores, namedStore{store, one.Name}), store
 		}
 		list = append(list, source)
 	}

@@ -20,6 +20,11 @@ const (
 	VersioningOff Versioning = "off"
 )
 
+// NullVersion is the id of what was put, and of the markers of what was deleted, while the bucket kept no versions: before it began to, or while that was suspended. An object has
+// at most one; the next takes its place, which leaves nothing behind.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/VersioningWorkflows.html
+const NullVersion = "null"
+
 // Version is one version of an object, or a marker that hides the versions before it. Info.Version is never empty. Info.Modified is the
 // store's time of it, in S3 to the second; that of an object which was sent in parts is when the upload began, at some stores, among them Amazon's.
 type Version struct {

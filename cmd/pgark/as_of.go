@@ -84,3 +84,12 @@ func (s *session) asOfNote(without string) string {
 	}
 	return "the repositories are read AS OF " + instant(s.asOf) + ": what was put or deleted since is not seen; nothing is written to them, " + without
 }
+
+// lossyNotes tells of repositories that cannot be read wholly as they were.
+func lossyNotes(sources *agent.Sources) []string {
+	var notes []string
+	for _, name := range sources.Lossy() {
+		notes = append(notes, name+": versioning is or was suspended since then: what was put and deleted or put over meanwhile left no version, so that this may be older than what was there")
+	}
+	return notes
+}

@@ -82,4 +82,6 @@ func TestAsOf(t *testing.T) {
 	has(run(exitOK, "repo", "undelete", "--as-of", asOf, "--yes", url), "15 objects back", "pgark verify --deep")
 	has(run(exitOK, "list", url), "20261121T024000Z")
 	has(run(exitUsage, "repo", "undelete", url), "--as-of TIME is missing")
+	server.SuspendVersioning(t, "bucket")
+	has(run(exitOK, "log", "--as-of", asOf, "--around", "latest", url), "primary: versioning is or was suspended since then")
 }

@@ -141,6 +141,9 @@ func (r *restoring) export(o drill.ExportOptions) error {
 	if note := r.asOfNote("no hold among it"); note != "" {
 		r.wrapped("note", note)
 	}
+	for _, note := range lossyNotes(r.sources) {
+		r.wrapped("note", note)
+	}
 	r.printSubstitutes(r.substitutes())
 	for _, f := range r.away {
 		r.wrapped("note", f.Source+" was left out: "+f.Err.Error())

@@ -64,6 +64,7 @@ func showLog(s *session) error {
 		if note := s.asOfNote("which looking never does"); note != "" {
 			log.Notes = append(log.Notes, note)
 		}
+		log.Notes = append(log.Notes, lossyNotes(sources)...)
 		for _, f := range sources.Away() {
 			log.Notes = append(log.Notes, fmt.Sprintf("%s IS LEFT OUT: %v; what it alone holds, perhaps the newest WAL, is not in this log", f.Source, f.Err))
 		}

@@ -257,7 +257,7 @@ func (r *restoring) makePlan(target restore.Target) error {
 	if note := r.asOfNote("no hold among it: do not prune them meanwhile"); note != "" {
 		r.plan.Notes = append(r.plan.Notes, note)
 	}
-	r.plan.Notes = append(r.plan.Notes, r.awayNotes()...)
+	r.plan.Notes = append(append(r.plan.Notes, lossyNotes(r.sources)...), r.awayNotes()...)
 	r.plan.Notes = append(r.plan.Notes, r.holds(r.plan)...)
 	return nil
 }

@@ -33,6 +33,7 @@ type Store struct {
 
 	mu    sync.Mutex
 	kept  bool                         // the store is known to keep versions, or does not say
+	lossy bool                         // it is known not to have kept all of them since the instant
 	known map[storage.Key]storage.Info // versions found before, at most maxKnown
 }
 
@@ -89,6 +90,7 @@ func (s *Store) List(ctx context.Context, prefix, after storage.Key) iter.Seq2[s
 				}
 				key, at = v.Key, pick{options: s.options}
 			}
+			s.see(v)
 			at.add(v)
 		}
 		give()
@@ -141,6 +143,7 @@ func (s *Store) find(ctx context.Context, key storage.Key) (storage.Info, error)
 		if v.Key != key { // the others begin with it and come after it
 			break
 		}
+		s.see(v)
 		at.add(v)
 	}
 	if at.found.Key == "" {
@@ -148,6 +151,24 @@ func (s *Store) find(ctx context.Context, key storage.Key) (storage.Info, error)
 	}
 	s.remember(at.found)
 	return at.found, nil
+}
+
+// see notes what shows that no versions were kept at a time behind the instant: what was deleted or put over then is gone without a trace.
+func (s *Store) see(v storage.Version) {
+	if v.Version != storage.NullVersion || !v.Modified.Truncate(time.Second).After(s.options.At) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lossy = true
+}
+
+// Lossy reports whether it has shown by now that what was there at the instant may be missing: versioning is suspended, or was off or suspended for a time since.
+// What was deleted or put over meanwhile, and had been put meanwhile, left no version.
+func (s *Store) Lossy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lossy
 }
 
 func (s *Store) remember(v storage.Info) {
@@ -189,7 +210,7 @@ func (s *Store) ready(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.kept = true
+	s.kept, s.lossy = true, s.lossy || versioning == storage.VersioningSuspended
 	return nil
 }
 

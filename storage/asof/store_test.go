@@ -1,8 +1,10 @@
 package asof_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"testing"
 	"time"
@@ -149,6 +151,62 @@ func TestPastCannotBeWritten(t *testing.T) {
 	}
 	if calls := m.Calls(); len(calls) > 0 {
 		t.Errorf("the store was called: %v", calls)
+	}
+}
+
+// changed is a store whose bucket's versioning is something else by now, and some of whose versions have no id of their own.
+type changed struct {
+	*memory.Store
+
+	versioning storage.Versioning
+	null       string // the versions and markers of this key
+}
+
+func (c changed) Versioning(context.Context) (storage.Versioning, error) { return c.versioning, nil }
+
+func (c changed) Versions(ctx context.Context, prefix, after storage.Key) iter.Seq2[storage.Version, error] {
+	return func(yield func(storage.Version, error) bool) {
+		for v, err := range c.Store.Versions(ctx, prefix, after) {
+			if string(v.Key) == c.null {
+				v.Version = storage.NullVersion
+			}
+			if !yield(v, err) {
+				return
+			}
+		}
+	}
+}
+
+// TestLossy guards that a view which may lack what was there says so: versions were not kept all the time since.
+func TestLossy(t *testing.T) {
+	for name, test := range map[string]struct {
+		at         float64
+		versioning storage.Versioning
+		null       string
+		want       bool
+	}{
+		"kept all the time":                        {35, storage.VersioningEnabled, "", false},
+		"suspended":                                {35, storage.VersioningSuspended, "", true},
+		"put over while it was suspended":          {35, storage.VersioningEnabled, "a/old", true},
+		"deleted while it was suspended":           {15, storage.VersioningEnabled, "a/piece", true},
+		"put before versions were kept, and since": {45, storage.VersioningEnabled, "a/late", false},
+	} {
+		o := asof.Options{At: began.Add(time.Duration(test.at * float64(time.Second)))}
+		store := changed{past(t), test.versioning, test.null}
+		listed, asked := asof.New(store, o), asof.New(store, o)
+		for _, err := range listed.List(t.Context(), "", "") {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, key := range []storage.Key{"a/old", "a/piece", "a/late"} {
+			if _, err := asked.Stat(t.Context(), key); err != nil && !errors.Is(err, storage.ErrNotFound) {
+				t.Fatal(err)
+			}
+		}
+		if listed.Lossy() != test.want || asked.Lossy() != test.want {
+			t.Errorf("%s: got %t by lists, %t by key, want %t", name, listed.Lossy(), asked.Lossy(), test.want)
+		}
 	}
 }
 

@@ -32,7 +32,7 @@ func (s *Store) Powers(ctx context.Context, key storage.Key) (storage.Powers, er
 		if err != nil {
 			return p, err
 		}
-		if info.Version == "" || info.Version == nullVersion {
+		if info.Version == "" || info.Version == storage.NullVersion {
 			break
 		}
 		p.Versioned = true

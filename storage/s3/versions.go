@@ -134,9 +134,7 @@ func markerFirst(v, marker storage.Version) bool {
 }
 
 // version is an id as it is asked for: what was put when the bucket kept no versions has the id null.
-func version(id *string) string { return cmp.Or(aws.ToString(id), nullVersion) }
-
-const nullVersion = "null"
+func version(id *string) string { return cmp.Or(aws.ToString(id), storage.NullVersion) }
 
 // made is when a version was made. versitygw 1.8 dates one that is not the newest any more when another took its place, and a marker when the object that it hides
 // was put; its ids are ULIDs, whose first ten digits hold the milliseconds since 1970 at which they were given (https://github.com/ulid/spec). No other store is known
