@@ -124,7 +124,7 @@ func TestLeastWithLock(t *testing.T) {
 		{"lock for ever", storagetest.Request{Action: "s3:PutObjectRetention", Resource: object, Keys: keys("GOVERNANCE", "36500")}, nil, nil, true},
 		{"lock for good", storagetest.Request{Action: "s3:PutObjectRetention", Resource: object, Keys: keys("COMPLIANCE", "14")}, nil, nil, false},
 		{"lock beside the prefix", storagetest.Request{Action: "s3:PutObjectRetention", Resource: bucket + "/mainly/x", Keys: keys("GOVERNANCE", "14")}, nil, nil, false},
-		{"see a lock", storagetest.Request{Action: "s3:GetObjectRetention", Resource: object}, []agent.Role{j}, []agent.Role{j}, false},
+		{"see a lock", storagetest.Request{Action: "s3:GetObjectRetention", Resource: object}, []agent.Role{j}, []agent.Role{w, j, h}, false},
 		{"pass a lock", storagetest.Request{Action: "s3:BypassGovernanceRetention", Resource: object}, nil, nil, true},
 		{"hold for ever", storagetest.Request{Action: "s3:PutObjectLegalHold", Resource: object}, nil, nil, true},
 		{"change how the bucket locks", storagetest.Request{Action: "s3:PutBucketObjectLockConfiguration", Resource: bucket}, nil, nil, true},

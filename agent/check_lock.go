@@ -9,6 +9,8 @@ import (
 
 	"github.com/pgark/pgark/backup"
 	"github.com/pgark/pgark/config"
+	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/retention"
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/storage/s3"
 )
@@ -21,29 +23,40 @@ func (k *check) noLock(ctx context.Context, p *checkedPlace) {
 	})
 }
 
-// lock looks how the objects of a repository, which can be written, come under the lock that is configured for it, and whether that lasts as long as they are needed.
-func (k *check) lock(ctx context.Context, p *checkedPlace) {
+// lock looks how the objects of a repository, which can be written, come under the lock that is configured for it, whether what is there is under it, and whether that lasts
+// as long as it is needed. t is of an object that was just put.
+func (k *check) lock(ctx context.Context, p *checkedPlace, t trip) {
 	if p.lock.IsZero() {
 		return
 	}
 	held := p.lock
 	found, err := storage.BucketLock(ctx, p.store)
 	switch {
-	case errors.Is(err, storage.ErrDenied):
-		k.report(Finding{
-			Section: SectionStorage, Verdict: Warning,
-			Text: p.label + "this credential may not see how the bucket locks objects, so each is sent with a lock of its own: " + p.lock.String(),
-			Fix:  "pgark repo policy " + withoutQuery(p.url) + "   prints the policy with s3:GetBucketObjectLockConfiguration",
-		})
-	case err != nil:
+	case err != nil && !errors.Is(err, storage.ErrDenied):
 		k.bad(SectionStorage, p.says(err))
 		return
-	case found.Covers(p.lock):
+	case err == nil && found.Covers(p.lock):
 		k.good(SectionStorage, "%sObject Lock %s, by the bucket itself: this credential needs no right to lock", p.label, found)
 		held = found
 	default:
-		k.good(SectionStorage, "%sObject Lock %s, sent with each object; the bucket's own default is %s", p.label, p.lock, found)
+		own := "the bucket's own default is " + found.String()
+		if err != nil {
+			own = "this credential may not see how the bucket locks objects"
+		}
+		f := judgeSent(p.lock, t, time.Now())
+		f.Section, f.Text = SectionStorage, p.label+f.Text+own
+		if f.Verdict == Bad {
+			f.Fix = lockCommands(ctx, p.url, p.lock)
+			k.report(f)
+			return
+		}
+		if f.Verdict == Warning {
+			f.Fix = "pgark repo policy --lock-headers " + withoutQuery(p.url) + "   prints the policy with s3:GetObjectRetention"
+		}
+		k.report(f)
 	}
+	renewed := k.stock(ctx, p)
+	k.renewals(p, renewed)
 	if need := lockNeeded(k.cluster); held.For < need {
 		const day = 24 * time.Hour
 		longer := storage.Lock{Mode: p.lock.Mode, For: (need + 2*day - 1).Truncate(day)}
@@ -55,6 +68,106 @@ func (k *check) lock(ctx context.Context, p *checkedPlace) {
 			Fix: fmt.Sprintf("lock: { mode: %s, for: %s }   and %s", longer.Mode, config.FormatDuration(longer.For), lockCommands(ctx, p.url, longer)),
 		})
 	}
+}
+
+// judgeSent says whether an object that was sent with a lock at now is under it. The text goes on with how the bucket locks.
+func judgeSent(l storage.Lock, t trip, now time.Time) Finding {
+	const clocks = 20 * time.Minute // hosts whose clock differs by more are not answered
+	sent := fmt.Sprintf("Object Lock %s, sent with each object; ", l)
+	switch {
+	case errors.Is(t.lockErr, storage.ErrDenied):
+		return Finding{Verdict: Warning, Text: sent + "whether the store heeds it is not known, since this credential may not see the lock of an object; "}
+	case t.lockErr != nil:
+		return Finding{Verdict: Bad, Text: sent + "the lock of one that was just put cannot be seen: " + t.lockErr.Error() + "; ", Err: t.lockErr}
+	case !(storage.Lock{Mode: t.lock, For: l.For}).Covers(l) || t.until.Sub(now) < l.For-clocks:
+		return Finding{Verdict: Bad, Text: sent + "but the store does not heed it: one that was just put is not under it; ", Err: storage.ErrNoLock}
+	default:
+		return Finding{Verdict: Good, Text: sent}
+	}
+}
+
+const (
+	sampled    = 16     // records that the stock is judged by
+	mostListed = 10_000 // objects that are listed to find them
+)
+
+// stock looks whether what is there is under lock, by the repository's own record and those of the oldest base backups: what was put before locks were configured is not until a run
+// of prune has seen to it. It returns whether a lock was seen that was made longer. A credential that may not see locks is told nothing.
+func (k *check) stock(ctx context.Context, p *checkedPlace) (renewed bool) {
+	looked, bare, listed := 0, 0, 0
+	objects := []repository.Object{{Key: repository.MarkerKey}}
+	for o, err := range repository.ListAll(ctx, p.store) {
+		if listed++; err != nil || len(objects) == sampled || listed == mostListed {
+			break
+		}
+		if o.Class == repository.ClassRecord {
+			objects = append(objects, o)
+		}
+	}
+	for _, o := range objects {
+		mode, until, err := storage.Locked(ctx, p.store, o.Key)
+		if err != nil {
+			continue // it may not be there
+		}
+		looked++
+		if mode == storage.Unlocked || until.Before(time.Now()) {
+			bare++
+		} else if !o.Modified.IsZero() && until.Sub(o.Modified) > p.lock.For+time.Hour {
+			renewed = true
+		}
+	}
+	if bare > 0 {
+		k.report(Finding{
+			Section: SectionStorage, Verdict: Warning,
+			Text: fmt.Sprintf("%sof %d records that were looked at %d are under no lock: they were put before there was one, or it has ended", p.label, looked, bare),
+			Fix:  "pgark prune --yes",
+		})
+	}
+	return renewed
+}
+
+// renewals tells where nothing makes locks longer in time.
+func (k *check) renewals(p *checkedPlace, renewed bool) {
+	c := k.cluster
+	need := "as long as they are kept"
+	if c.Retain.Window == 0 {
+		need = "for ever: retain.window is not set"
+	} else if plan, err := parsePlan(c, 0); err == nil && plan == nil {
+		need = "until another base backup is taken: backup.schedule is off"
+	}
+	const daily = "retain: { schedule: \"0 5 * * *\" }   or each day, with a janitor's credential: pgark prune --yes"
+	plan, err := parsePruning(c)
+	switch {
+	case err != nil || plan == nil && renewed: // the former is told elsewhere
+	case plan == nil:
+		k.report(Finding{
+			Section: SectionStorage, Verdict: Warning, Fix: daily,
+			Text: fmt.Sprintf("%sthis agent makes no lock longer, since retain.schedule is off, and no run elsewhere has: locks end after %s, and objects are needed %s",
+				p.label, config.FormatDuration(p.lock.For), need),
+		})
+	case longestPause(*plan) > retention.MostApart(p.lock):
+		f := Finding{
+			Section: SectionStorage, Verdict: Warning, Fix: daily,
+			Text: fmt.Sprintf("%slocks of %s may end before they are made longer: runs of retain.schedule are up to %s apart, and should be %s at most",
+				p.label, config.FormatDuration(p.lock.For), config.FormatDuration(longestPause(*plan)), config.FormatDuration(retention.MostApart(p.lock))),
+		}
+		const day = 24 * time.Hour
+		if retention.MostApart(p.lock) < day {
+			f.Fix = fmt.Sprintf("lock: { mode: %s, for: 4d }", p.lock.Mode)
+		}
+		k.report(f)
+	}
+}
+
+// lockByBucket says of a copy that the primary's bucket makes that locks come with it, and who must make them longer.
+func (k *check) lockByBucket(p *checkedPlace) {
+	if p.lock.IsZero() {
+		return
+	}
+	k.report(Finding{
+		Section: SectionStorage, Verdict: Warning, Text: p.label + "locks in this copy, which the bucket makes, are made longer by no run of the agent's",
+		Fix: "each day, with a janitor's credential for that bucket: pgark prune --yes --from " + p.name,
+	})
 }
 
 // lockNeeded is for how long an object of the window is needed: the anchor of the window may be as much older as base backups are apart. It is 0

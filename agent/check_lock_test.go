@@ -35,7 +35,11 @@ func TestCheckLock(t *testing.T) {
 			agent.Good: "by the bucket itself", agent.Warning: "locks of 2w end while objects are needed, for up to 16d: retain.window is 2w, and base backups are up to 2d apart" + mends + "17}",
 		}},
 		{"off", "1h", "off", "1d", map[agent.Verdict]string{agent.Good: "governance 1h0m0s, sent", agent.Warning: "needed, for up to 1d"}},
-		{"off", "1h", "0 2 * * *", "0", map[agent.Verdict]string{agent.Good: "governance 1h0m0s, sent"}},
+		{"off", "1h", "0 2 * * *", "0", map[agent.Verdict]string{
+			agent.Good: "governance 1h0m0s, sent", agent.Warning: "locks of 1h may end before they are made longer: runs of retain.schedule are up to 1d apart, and should be 30m at most",
+		}},
+		{"off", "4d", "0 2 * * *", "0", map[agent.Verdict]string{agent.Good: "governance 4d, sent"}},
+		{"off", "21d", "off", "14d", map[agent.Verdict]string{agent.Good: "governance 21d, sent"}},
 	} {
 		loaded, err := config.Load(config.Sources{Repo: server.URL(test.bucket, "main"), Environment: []string{
 			"PGARK_LOCK_MODE=governance", "PGARK_LOCK_FOR=" + test.span, "PGARK_BACKUP_SCHEDULE=" + test.schedule, "PGARK_RETAIN_WINDOW=" + test.window,

@@ -59,7 +59,7 @@ func (k *check) storage(ctx context.Context, p *checkedPlace) {
 	if trip.kept {
 		k.good(SectionStorage, "%sthis credential may not delete: whoever steals it cannot destroy the archive", p.label)
 	}
-	k.lock(ctx, p)
+	k.lock(ctx, p, trip)
 	k.powers(ctx, p)
 	if conditional == storage.ConditionalIgnored {
 		k.report(Finding{
@@ -104,6 +104,10 @@ type trip struct {
 	put, get time.Duration
 	// kept says that the credential may not delete, so that the object stays.
 	kept bool
+	// lock is that of the object, as the store showed it right after; lockErr is why it did not.
+	lock    storage.LockMode
+	until   time.Time
+	lockErr error
 }
 
 // roundTrip puts an object, reads it back, compares it and deletes it. Its name is new each time:
@@ -118,6 +122,9 @@ func (p *checkedPlace) roundTrip(ctx context.Context, key storage.Key, body []by
 	t.put = time.Since(began)
 	got, err := storage.ReadAll(ctx, p.store, key, int64(len(body)))
 	t.get = time.Since(began) - t.put
+	if err == nil && !p.lock.IsZero() {
+		t.lock, t.until, t.lockErr = storage.Locked(ctx, p.store, key)
+	}
 	deleteErr := p.store.Delete(ctx, key)
 	switch {
 	case err != nil:

@@ -168,6 +168,7 @@ func (k *check) read(ctx context.Context, p *checkedPlace) {
 		k.bad(SectionStorage, p.says(err))
 	default:
 		k.good(SectionStorage, "%s%s   get %s", p.label, p.url, round(time.Since(began)))
+		k.lockByBucket(p)
 	}
 }
 

@@ -83,6 +83,16 @@ func renew(t *testing.T, s *lockable, r retention.Renewal) retention.Extended {
 	return e
 }
 
+// Locked implements storage.Locker.
+func (s *lockable) Locked(_ context.Context, key storage.Key) (storage.LockMode, time.Time, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if until, is := s.until[key]; is {
+		return storage.Governance, until, nil
+	}
+	return storage.Unlocked, time.Time{}, nil
+}
+
 // TestRenew: all that is there after a run of prune is under lock until the next run, also what was made before locks were configured, or under a shorter one; the repository's own
 // records too; and nothing of others is. A run that is made again changes nothing.
 func TestRenew(t *testing.T) {

@@ -56,6 +56,10 @@ type Locker interface {
 	// end l.For from now. It returns whether it did that. No lock is shortened or weakened. It returns ErrNotFound if the object does
 	// not exist, and ErrNoLock if it cannot be locked.
 	Extend(ctx context.Context, key Key, l Lock, least time.Duration) (extended bool, err error)
+
+	// Locked returns the mode and the end of an object's lock, which may be past; Unlocked if it never had one. It returns ErrDenied if the
+	// credential may not see it, and the errors of Extend.
+	Locked(ctx context.Context, key Key) (mode LockMode, until time.Time, err error)
 }
 
 // LockedError is ErrLocked with the end of the lock.
@@ -88,6 +92,14 @@ func Extend(ctx context.Context, store Store, key Key, l Lock, least time.Durati
 		return s.Extend(ctx, key, l, least)
 	}
 	return false, &Error{Op: "lock", Key: key, Err: ErrNoLock}
+}
+
+// Locked calls store's Locked if it has one; ErrNoLock otherwise.
+func Locked(ctx context.Context, store Store, key Key) (LockMode, time.Time, error) {
+	if s, ok := store.(Locker); ok {
+		return s.Locked(ctx, key)
+	}
+	return Unlocked, time.Time{}, &Error{Op: "lock", Key: key, Err: ErrNoLock}
 }
 
 var errLock = errors.New("want governance or compliance")

@@ -189,6 +189,11 @@ func (s *Store) BucketLock(ctx context.Context) (storage.Lock, error) {
 	return storage.BucketLock(ctx, s.Store)
 }
 
+// Locked implements storage.Locker.
+func (s *Store) Locked(ctx context.Context, key storage.Key) (storage.LockMode, time.Time, error) {
+	return storage.Locked(ctx, s.Store, key)
+}
+
 // Extend implements storage.Locker.
 func (s *Store) Extend(ctx context.Context, key storage.Key, l storage.Lock, least time.Duration) (bool, error) {
 	return storage.Extend(ctx, s.Store, key, l, least)

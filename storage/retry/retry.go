@@ -278,6 +278,15 @@ func (s *Store) Extend(ctx context.Context, key storage.Key, l storage.Lock, lea
 	return extended, err
 }
 
+// Locked implements storage.Locker.
+func (s *Store) Locked(ctx context.Context, key storage.Key) (mode storage.LockMode, until time.Time, err error) {
+	err = s.run(ctx, s.begin("lock", key, 0), func(ctx context.Context) error {
+		mode, until, err = storage.Locked(ctx, s.store, key)
+		return err
+	})
+	return mode, until, err
+}
+
 // StaleUploads implements storage.Sweeper.
 func (s *Store) StaleUploads(ctx context.Context, before time.Time) (found []storage.StaleUpload, err error) {
 	err = s.run(ctx, s.begin("list", "", 0), func(ctx context.Context) error {

@@ -159,8 +159,8 @@ func (p *Policy) lock(o Options, a Access) {
 	}
 	if a.ExtendLock {
 		grant.Resource = o.objects("*")
-		p.add(Statement{Sid: "SeeLocks", Effect: allow, Action: []string{"s3:GetObjectRetention"}, Resource: o.objects("*")})
 	}
+	p.add(Statement{Sid: "SeeLocks", Effect: allow, Action: []string{"s3:GetObjectRetention"}, Resource: o.objects("*")})
 	if a.Lock.Mode == storage.Governance { // of the other mode nobody could ever end one
 		grant.Condition["StringEquals"] = map[string]string{"s3:object-lock-mode": "GOVERNANCE"}
 	}

@@ -172,32 +172,54 @@ func (s *Store) BucketLock(ctx context.Context) (storage.Lock, error) {
 // Extend implements storage.Locker. It needs s3:GetObjectRetention and s3:PutObjectRetention.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObjectRetention.html
 func (s *Store) Extend(ctx context.Context, key storage.Key, l storage.Lock, least time.Duration) (bool, error) {
-	if err := ready(ctx, key); err != nil {
-		return false, s.fault(ctx, "lock", key, err)
+	was, until, err := s.Locked(ctx, key)
+	if err != nil {
+		return false, err
 	}
-	mode := modeOf(l.Mode)
-	out, err := s.client.GetObjectRetention(ctx, &s3.GetObjectRetentionInput{Bucket: s.bucket(), Key: s.name(key)})
-	switch {
-	case err != nil && codeOf(err) == "NoSuchObjectLockConfiguration": // it is not locked
-	case err != nil && codeOf(err) == "InvalidRequest":
-		return false, s.fault(ctx, "lock", key, storage.ErrNoLock)
-	case err != nil && s.hidden(ctx, key, err):
-		return false, s.fault(ctx, "lock", key, storage.ErrNotFound)
-	case err != nil:
-		return false, s.fault(ctx, "lock", key, err)
-	case out.Retention != nil:
-		if aws.ToTime(out.Retention.RetainUntilDate).Sub(s.clock.now()) >= least {
-			return false, nil
-		}
-		mode = cmp.Or(out.Retention.Mode, mode) // as it was made: a lock of one mode cannot be made longer in the other
+	if was != storage.Unlocked && until.Sub(s.clock.now()) >= least {
+		return false, nil
 	}
+	mode := modeOf(cmp.Or(was, l.Mode)) // as it was made: a lock of one mode cannot be made longer in the other
 	_, err = s.client.PutObjectRetention(ctx, &s3.PutObjectRetentionInput{
 		Bucket: s.bucket(), Key: s.name(key), Retention: &types.ObjectLockRetention{Mode: mode, RetainUntilDate: s.until(l)},
 	})
-	if err != nil {
+	switch {
+	case err == nil:
+		return true, nil
+	case s.vanished(ctx, key, err):
+		return false, s.fault(ctx, "lock", key, storage.ErrNotFound)
+	default:
 		return false, s.fault(ctx, "lock", key, err)
 	}
-	return true, nil
+}
+
+// vanished reports whether a request for an object's lock failed because there is none: it may have been removed since it was listed. Of a delete marker S3 answers 405.
+func (s *Store) vanished(ctx context.Context, key storage.Key, err error) bool {
+	return statusOf(err) == http.StatusMethodNotAllowed || s.hidden(ctx, key, err)
+}
+
+// Locked implements storage.Locker. It needs s3:GetObjectRetention.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectRetention.html
+func (s *Store) Locked(ctx context.Context, key storage.Key) (storage.LockMode, time.Time, error) {
+	if err := ready(ctx, key); err != nil {
+		return storage.Unlocked, time.Time{}, s.fault(ctx, "lock", key, err)
+	}
+	out, err := s.client.GetObjectRetention(ctx, &s3.GetObjectRetentionInput{Bucket: s.bucket(), Key: s.name(key)})
+	switch {
+	case err != nil && codeOf(err) == "NoSuchObjectLockConfiguration": // it is not locked
+		return storage.Unlocked, time.Time{}, nil
+	case err != nil && codeOf(err) == "InvalidRequest":
+		err = storage.ErrNoLock
+	case err != nil && s.vanished(ctx, key, err):
+		err = storage.ErrNotFound
+	}
+	if err != nil {
+		return storage.Unlocked, time.Time{}, s.fault(ctx, "lock", key, err)
+	}
+	if out.Retention == nil {
+		return storage.Unlocked, time.Time{}, nil
+	}
+	return parseMode(out.Retention.Mode), aws.ToTime(out.Retention.RetainUntilDate), nil
 }
 
 // locked returns a *storage.LockedError if a version could not be removed because it is under lock, and nil if that is not known to be why. A lock is
