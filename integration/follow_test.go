@@ -70,6 +70,9 @@ func testStandbyFollows(t *testing.T, v postgrestest.Version) {
 	eventually(t, waitLong, "the standby to stream", func() bool { return far.Text(t, "select count(*) from pg_stat_wal_receiver") == "1" })
 	f.write(t, 30)
 	same("streaming")
+	if o := f.tool.run(t.Context(), "standby", "follow", "--socket-dir", socket, "--repo", f.url); o.code != 11 || !strings.Contains(o.stderr, "--socket-dir DIR") {
+		t.Errorf("a second follower: exit %d, want 11\n%s", o.code, o.stderr)
+	}
 
 	follower.kill()
 	f.write(t, 30)

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"errors"
+	"syscall"
+
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sync/errgroup"
 
@@ -56,6 +59,12 @@ func follow(s *session) error {
 			return err
 		}
 		l, err := walsender.Listen(s.ctx, s.cli.String("socket-dir"), s.cli.Int("port"))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return &codeError{
+				code: exitLocked, cause: err, why: "another follower serves the standbys here: one is enough for all on this host",
+				fix: "leave it, or give this one a socket of its own: --socket-dir DIR",
+			}
+		}
 		if err != nil {
 			return err
 		}
@@ -68,6 +77,10 @@ func follow(s *session) error {
 			return nil
 		})
 		group.Go(func() error { return server.Serve(ctx, l) })
-		return group.Wait()
+		err = group.Wait()
+		if err == nil && s.program.interrupted() == syscall.SIGINT {
+			return &codeError{code: exitCancelled}
+		}
+		return err
 	})
 }

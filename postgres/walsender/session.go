@@ -55,6 +55,7 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 	switch {
 	case ctx.Err() != nil:
 		c.refuse(codeShutdown, "terminating connection: the WAL follower shuts down")
+	case c.name == "" && err != nil: // it only looked whether somebody listens
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, errLeft):
 		log.InfoContext(ctx, "standby left", "standby", c.name)
 	case err != nil:
