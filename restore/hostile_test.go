@@ -186,7 +186,7 @@ func hostilePaths() []attack {
 	return []attack{
 		{name: "up", forge: adding(fmt.Sprintf(hostileFile, "../outside/new")), says: "path"},
 		{name: "up from within", forge: adding(fmt.Sprintf(hostileFile, "base/../../outside/new")), says: "path"},
-		{name: "absolute", forge: adding(fmt.Sprintf(hostileFile, "/tmp/new")), says: "path"},
+		{name: "absolute", forge: adding(fmt.Sprintf(hostileFile, "/srv/new")), says: "path"},
 		{name: "the folder itself", forge: adding(fmt.Sprintf(hostileDir, ".")), says: "path"},
 		{name: "nothing", forge: adding(fmt.Sprintf(hostileFile, "")), says: "path"},
 		{name: "NUL", forge: adding(`{"encoded_path":"610062","type":"dir","mode":448,"mtime":"2026-11-20T12:00:00Z"}`), says: "path"},

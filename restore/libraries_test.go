@@ -39,7 +39,7 @@ func TestForeignLibrary(t *testing.T) {
 		{"dynamic_library_path", "$libdir:/proc/self/cwd", "/proc/self/cwd"},
 		{"dynamic_library_path", data + ":$libdir", data},
 		{"jit_provider", "llvmjit", ""},
-		{"jit_provider", "../../../../tmp/x", "../../../../tmp/x"},
+		{"jit_provider", "../../../../srv/x", "../../../../srv/x"},
 	} {
 		if got := restore.ForeignLibrary(test.name, test.value, []string{data}); got != test.want {
 			t.Errorf("%s = %s: got %q, want %q", test.name, test.value, got, test.want)
