@@ -103,7 +103,7 @@ func testStandbyFollows(t *testing.T, v postgrestest.Version) {
 func (p tool) keys() []string {
 	var keys []string
 	for _, v := range p.env {
-		if strings.HasPrefix(v, "PGARK_ENCRYPTION_") || strings.HasPrefix(v, "AWS_") {
+		if strings.HasPrefix(v, "PGARK_ENCRYPTION_") {
 			keys = append(keys, v)
 		}
 	}
