@@ -71,7 +71,7 @@ var owners = map[string]string{
 var pure = []string{
 	"archiver/assembler.go",
 	"archiver/chain.go",
-	"standby/tail.go",
+	"standby/tail.go", "standby/state.go",
 	"postgres/walsender/command.go",
 	"restore/plan.go", "restore/estimate.go",
 	"drill/judge.go", "drill/checks.go",
