@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -60,11 +61,15 @@ func (s *session) hintPast(c config.Cluster, err error) error {
 	case p == nil:
 		return err
 	}
-	return &pastError{err, pastHint(p)}
+	flag := "--" + asOfName
+	if !slices.ContainsFunc(s.cli.Command.Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), asOfName) }) {
+		flag = "pgark list " + flag
+	}
+	return &pastError{err, pastHint(p, flag)}
 }
 
-// pastHint says what became of an object, and how it is read all the same.
-func pastHint(p *agent.Past) string {
+// pastHint says what became of an object, how it is read all the same, by a flag or a command, and how it is brought back.
+func pastHint(p *agent.Past, flag string) string {
 	became, reads := "put over "+instant(p.Lost), "reads the repository as it was before"
 	switch {
 	case p.Deleted:
@@ -73,8 +78,12 @@ func pastHint(p *agent.Past) string {
 		became = "put over, " + instant(p.Lost) + " at the earliest: its upload began then"
 		reads = "reads it in its first version, and hides no WAL that came since"
 	}
-	return fmt.Sprintf("%s was %s; %s keeps %s, the newest of %s\n--as-of '%s' %s; docs/RUNBOOK-BUCKET.md",
-		p.Key, became, p.Repository, count(p.Earlier, "earlier version"), instant(p.Newest), instant(p.AsOf()), reads)
+	hint := fmt.Sprintf("%s was %s; %s keeps %s, the newest of %s\n%s '%s' %s",
+		p.Key, became, p.Repository, count(p.Earlier, "earlier version"), instant(p.Newest), flag, instant(p.AsOf()), reads)
+	if !p.Begun {
+		hint += fmt.Sprintf("\npgark repo undelete --as-of '%s' brings it back", instant(p.AsOf()))
+	}
+	return hint + "; docs/RUNBOOK-BUCKET.md"
 }
 
 // asOfNote tells a person of what is done without because the past cannot be written to; "" without --as-of.

@@ -70,6 +70,13 @@ func TestAsOf(t *testing.T) {
 	}
 
 	has(run(exitNoRepository, "restore", "--dry-run", url), "pgark.json was deleted", "keeps 1 earlier version", "--as-of '", "RUNBOOK-BUCKET")
+	for _, command := range [][]string{{"list"}, {"status"}, {"verify"}, {"log", "--around", "latest"}, {"wal", "ls"}, {"drill", "list"}} {
+		out := run(exitNoRepository, append(command, url)...)
+		has(out, "it was deleted", "pgark.json was deleted", "pgark repo undelete --as-of '")
+		if strings.Contains(out, "pgark run") {
+			t.Errorf("%q leads to a new repository over the old one\n%s", command, out)
+		}
+	}
 	has(run(exitOK, "list", "--as-of", asOf, url), "AS OF ", "20261121T024000Z")
 	has(run(exitOK, "log", "--as-of", asOf, "--around", "latest", url), "AS OF ")
 	file := filepath.Join(t.TempDir(), "segment")

@@ -32,7 +32,7 @@ func list(s *session) error {
 	}
 	r, err := agent.SurveyRepository(s.ctx, c, id, s.storeOptions())
 	if err != nil {
-		return err
+		return s.hintPast(c, err)
 	}
 	if s.json {
 		return s.printJSON(r)

@@ -147,7 +147,7 @@ func (s *session) lookOnce() (status.Verdict, error) {
 func (s *session) survey(c config.Config, cluster config.Cluster, id wal.SystemID) (status.Report, error) {
 	r, err := agent.Survey(s.ctx, cluster, id, s.storeOptions())
 	if err != nil {
-		return status.Report{Verdict: status.Protected}, err // it makes no other verdict better
+		return status.Report{Verdict: status.Protected}, s.hintPast(cluster, err) // it makes no other verdict better
 	}
 	r.Judge(s.commands(c, cluster))
 	return r, nil

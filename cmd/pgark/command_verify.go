@@ -48,6 +48,7 @@ func verifyRepositories(s *session) error {
 		meter.show(progress{phase: "verify", done: p.Bytes, text: count(int(p.Objects), "object") + ", " + size(p.Bytes)})
 	}
 	report, err := agent.Verify(s.ctx, c, id, s.storeOptions(), o)
+	err = s.hintPast(c, err)
 	meter.end()
 	if err != nil {
 		return err

@@ -41,12 +41,12 @@ func (s *session) withCluster(c config.Cluster, f func(*repository.Cluster) erro
 	}
 	r, store, err := agent.OpenRepository(s.ctx, c, s.storeOptions())
 	if err != nil {
-		return err
+		return s.hintPast(c, err)
 	}
 	defer func() { _ = store.Close() }() // only reads were made
 	cluster, err := agent.SelectCluster(s.ctx, r, id)
 	if err != nil {
-		return err
+		return s.hintPast(c, err)
 	}
 	return f(cluster)
 }

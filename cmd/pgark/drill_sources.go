@@ -21,13 +21,16 @@ func (d *drilling) withRepository(f func() error) error {
 	case from == "" && d.argument() == "" && d.whole.Drill.From != config.DrillEach:
 		from = d.whole.Drill.From
 	}
+	var err error
 	switch from {
 	case config.DrillEach:
 		return d.withTurn(f)
 	case "", config.DrillAny:
-		return d.withAll(f)
+		err = d.withAll(f)
+	default:
+		err = d.withOne(from, f)
 	}
-	return d.withOne(from, f)
+	return d.hintPast(d.configured, err)
 }
 
 // withAll opens all repositories as one.

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/pgark/pgark/config"
+	"github.com/pgark/pgark/repository"
 )
 
 // failure is what is printed of an error: what, since when, why, what to do, and the code.
@@ -112,7 +113,11 @@ func (p *program) explain(err error) failure {
 		explainRoom(err, &f)
 	}
 	var past *pastError
-	if errors.As(err, &past) {
+	switch {
+	case errors.As(err, &past) && errors.Is(err, repository.ErrNoRepository):
+		// What made a new one would put it over the old.
+		f.Cause, f.Fix = "there was one, and it was deleted", past.hint
+	case past != nil:
 		f.Fix = strings.Trim(past.hint+"\n"+f.Fix, "\n")
 	}
 	return f
