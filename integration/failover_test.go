@@ -238,7 +238,7 @@ func (f *family) truth(t *testing.T, tip wal.TimelineID) []branchEnd {
 	return ends
 }
 
-// endsIn reads the transaction ends in a part of a timeline from a folder of WAL with our own decoder, which TestDecoderAgainstServer holds against PostgreSQL's.
+// endsIn reads the transaction ends in a part of a timeline from a folder of WAL with our own decoder, which TestDecodeRealWAL holds against PostgreSQL's.
 func endsIn(t *testing.T, folder string, tli wal.TimelineID, r wal.Range) []txEnd {
 	t.Helper()
 	size := wal.DefaultSegmentSize

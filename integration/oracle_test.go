@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pgark/pgark/postgres/postgrestest"
 	"github.com/pgark/pgark/wal"
 )
 
@@ -170,30 +172,36 @@ func inversions(ends []txEnd) (n int) {
 	return n
 }
 
-// truthFromFiles reads the transaction ends up to end from the server's pg_wal with our own decoder, for PostgreSQL 14, which has no
-// pg_walinspect. TestDecoderAgainstServer holds that decoder against PostgreSQL's on the other majors.
+// truthFromFiles reads the transaction ends up to end from the pg_wal of a server with our own decoder: of PostgreSQL 14, which has no pg_walinspect, and of servers that are dead.
+// TestDecodeRealWAL holds that decoder against PostgreSQL's.
 func truthFromFiles(t testing.TB, dataDir string, end wal.LSN) []txEnd {
 	t.Helper()
-	files := newestSegments(t, dataDir)
+	ends, err := readEnds(newestSegments(t, dataDir), end)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ends
+}
+
+// readEnds reads the transaction ends up to end from segments that follow each other.
+func readEnds(files []string, end wal.LSN) ([]txEnd, error) {
 	size := wal.DefaultSegmentSize
 	var ends []txEnd
 	var d *wal.Decoder
-	for _, f := range files {
+	for i, f := range files {
 		id, err := size.ParseFileName(filepath.Base(f))
 		if err != nil || size.Start(id.Number) >= end {
 			continue
 		}
 		raw, err := os.ReadFile(f)
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		if d == nil {
 			d = wal.NewDecoder(size, size.Start(id.Number))
 		}
 		raw = raw[:min(len(raw), int(end-size.Start(id.Number)))]
-		if err := d.Write(raw); err != nil {
-			t.Fatalf("%s: %v", f, err)
-		}
+		wrong := d.Write(raw)
 		for r, ok := d.Next(); ok; r, ok = d.Next() {
 			if e, ok := r.Event.(*wal.TransactionEnd); ok {
 				ends = append(ends, txEnd{
@@ -202,8 +210,78 @@ func truthFromFiles(t testing.TB, dataDir string, end wal.LSN) []txEnd {
 				})
 			}
 		}
+		var corrupt *wal.CorruptError
+		if errors.As(wrong, &corrupt) && inLastPage(size, corrupt.At, raw, files[i+1:]) {
+			return ends, nil
+		}
+		if wrong != nil {
+			return nil, fmt.Errorf("%s: %w", f, wrong)
+		}
 	}
-	return ends
+	return ends, nil
+}
+
+// inLastPage reports whether a server wrote nothing behind the page that holds at, which is in a segment of these bytes with the later ones behind it. That page's end may be anything when the
+// server dies: pages are written whole, up to what is flushed and with whatever other sessions have copied by then of the records behind it (XLogWrite, src/backend/access/transam/xlog.c); where one
+// has its place and is not copied yet, zeros stand before bytes of the next. Nothing of that was ever sent or acknowledged, and recovery clears it (FinishWalRecovery, xlogrecovery.c).
+func inLastPage(size wal.SegmentSize, at wal.LSN, raw []byte, later []string) bool {
+	next := min(int(size.Offset(at))/wal.PageSize*wal.PageSize+wal.PageSize, len(raw))
+	if wal.ZeroTail(raw[next:]) != len(raw)-next {
+		return false
+	}
+	return !slices.ContainsFunc(later, func(f string) bool {
+		raw, err := os.ReadFile(f)
+		return err != nil || wal.ZeroTail(raw) != len(raw)
+	})
+}
+
+// TestTruthOfADeadServer guards the oracle itself: what a dying server left behind the end of its WAL is no part of it, damage before that is never taken for the end.
+func TestTruthOfADeadServer(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.Start(t, postgrestest.Need(t, 15), postgrestest.Options{Settings: ledgerSettings()})
+	server.Exec(t, "create table t (n int)")
+	for range 20 {
+		server.Exec(t, "insert into t values (1)")
+	}
+	server.Kill(t)
+	files := newestSegments(t, server.DataDir)
+	last := files[len(files)-1]
+	whole, err := os.ReadFile(last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := readEnds(files, 1<<62)
+	if err != nil || len(want) < 20 {
+		t.Fatalf("%d transaction ends, %v", len(want), err)
+	}
+	end := (len(whole) - wal.ZeroTail(whole) + 7) &^ 7
+	record := want[len(want)-1]
+	start, length := int(wal.DefaultSegmentSize.Offset(record.start)), int(record.end-record.start)
+	page := end / wal.PageSize * wal.PageSize
+	for _, c := range []struct {
+		name    string
+		put     []byte
+		at      int
+		damaged bool
+	}{
+		{"a record that is not there before one that is", whole[start : start+length], end + 64, false},
+		{"the beginning of a record", whole[start : start+length-8], end, false},
+		{"another address in a page before", []byte{1}, page - wal.PageSize + 9, true},
+		{"bytes in a page behind", []byte{1}, page + 2*wal.PageSize, true},
+	} {
+		if c.at < page+wal.PageSize && c.at+len(c.put) > page+wal.PageSize {
+			t.Fatalf("the WAL ends at %d of its page: no room", end-page)
+		}
+		if err := os.WriteFile(last, slices.Replace(slices.Clone(whole), c.at, c.at+len(c.put), c.put...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		switch got, err := readEnds(files, 1<<62); {
+		case c.damaged && err == nil:
+			t.Errorf("%s: no error", c.name)
+		case !c.damaged && (err != nil || !slices.Equal(got, want)):
+			t.Errorf("%s: %d transaction ends, want %d: %v", c.name, len(got), len(want), err)
+		}
+	}
 }
 
 // newestSegments lists the segments of a pg_wal in order, each of the newest timeline that has it: a segment in which a timeline was left
