@@ -192,6 +192,7 @@ func (a *running) run(ctx context.Context, plan *backup.Schedule, jobs func(cont
 	group.Go(func() error { return a.commits.run(inner) })
 	group.Go(func() error { return a.commits.journal.run(inner) })
 	group.Go(func() error { return keepWatchdog(inner, a.state) })
+	group.Go(func() error { (&guard{primary: a.stores.all[0], logger: a.logger}).run(inner); return nil })
 	if s := newStandbys(a.server, a.config, a.archiver.Status, a.logger); s != nil && a.config.StandbySlots {
 		group.Go(func() error { s.run(inner); return nil })
 	}
@@ -225,6 +226,7 @@ func (a *running) backups(ctx context.Context, plan *backup.Schedule) error {
 	a.archived <- t.cluster
 	var lock backup.Lock
 	hurry := true
+	var newest time.Time
 	s := schedule{
 		plan:   plan,
 		logger: a.logger,
@@ -232,6 +234,13 @@ func (a *running) backups(ctx context.Context, plan *backup.Schedule) error {
 		look: func(ctx context.Context) (time.Time, bool, error) {
 			found, err := takeStock(ctx, t.cluster, a.archiver.Durable().Timeline)
 			hurry = found.newest.IsZero() || found.lost
+			if err == nil {
+				if found.newest.Before(newest) {
+					a.logger.ErrorContext(ctx, "the newest base backup is not in the repository any more: prune lets go of no such one", "began", newest,
+						"fix", "pgark repo undelete tells what the bucket still holds; docs/RUNBOOK-BUCKET.md")
+				}
+				newest = found.newest
+			}
 			return found.newest, found.lost, err
 		},
 		take: func(ctx context.Context) error {
@@ -295,6 +304,10 @@ func preflight(ctx context.Context, srv server, stores *places, o Options) (wal.
 	for i, one := range stores.all {
 		err := errs[i]
 		if errors.Is(err, repository.ErrNoRepository) {
+			if p := pastOf(looking, one.store, repository.MarkerKey); p != nil && i == 0 {
+				o.Logger.ErrorContext(ctx, "there was a repository here, and it was deleted; a new one is made, so that WAL is archived meanwhile",
+					"repo", one.name, "deleted", p.Lost, "fix", "pgark repo undelete brings back what the bucket still holds; docs/RUNBOOK-BUCKET.md")
+			}
 			continue
 		}
 		if err == nil && system.ID != 0 && o.Adopt != system.ID {

@@ -39,9 +39,10 @@ type Marker struct {
 
 // Repository is an open repository. It is safe for concurrent use.
 type Repository struct {
-	store  storage.Store
-	marker Marker
-	keys   *keyring // nil: none
+	store   storage.Store
+	marker  Marker
+	content []byte   // of the marker; nil where it was not read from one store
+	keys    *keyring // nil: none
 }
 
 // Open reads the marker. It returns ErrNoRepository if there is none, a *FormatError if the format is
@@ -63,7 +64,7 @@ func Open(ctx context.Context, store storage.Store) (*Repository, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open repository: %w", err)
 	}
-	return &Repository{store: store, marker: m}, nil
+	return &Repository{store: store, marker: m, content: b}, nil
 }
 
 // Create opens the repository, or makes the marker if there is none. Of several that create at the same
@@ -80,10 +81,34 @@ func Create(ctx context.Context, store storage.Store) (*Repository, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create repository: %w", err)
 	}
-	if err := store.Put(ctx, markerKey, append(b, '\n')); err != nil && !errors.Is(err, storage.ErrExists) {
+	if err := putMarker(ctx, store, append(b, '\n')); err != nil {
 		return nil, fmt.Errorf("create repository: %w", err)
 	}
 	return Open(ctx, store)
+}
+
+// PutBack makes the marker of a repository that Open or Create opened again, as it was read, in a store that lost it. It leaves a marker that is there.
+func (r *Repository) PutBack(ctx context.Context, store storage.Store) error {
+	if r.content == nil {
+		return errors.New("put the marker back: it was not read")
+	}
+	if err := putMarker(ctx, store, r.content); err != nil {
+		return fmt.Errorf("put the marker back: %w", err)
+	}
+	return nil
+}
+
+// putMarker makes the marker if there is none.
+func putMarker(ctx context.Context, store storage.Store, content []byte) error {
+	err := store.Put(ctx, markerKey, content)
+	if !errors.Is(err, storage.ErrExists) {
+		return err
+	}
+	if _, err := store.Stat(ctx, markerKey); errors.Is(err, storage.ErrNotFound) {
+		// There are stores that take a delete marker for an object that exists; Amazon's does not (S3 User Guide, "How to prevent object overwrites with conditional writes").
+		return mendingStore{store}.Put(ctx, markerKey, content)
+	}
+	return nil
 }
 
 // ParseMarker reads the content of pgark.json. The error is a *FormatError or a *CorruptError.

@@ -33,7 +33,7 @@ type keyring struct {
 // With returns the repository as one that is written with the public keys in k, if there are any, and read with its private keys. A repository without keys
 // is written unencrypted, unless it holds encrypted contents; of what is encrypted it reads what stands in notes and records.
 func (r *Repository) With(k encryption.Keys) *Repository {
-	return &Repository{store: r.store, marker: r.marker, keys: &keyring{Keys: k}}
+	return &Repository{store: r.store, marker: r.marker, content: r.content, keys: &keyring{Keys: k}}
 }
 
 // With is Repository.With for one cluster.
