@@ -46,8 +46,8 @@ var rooms = map[string]string{
 	"status":                "repository storage syncmode wal",
 	"config":                "backup storage storage/copies syncmode",
 	"agent": "archiver backup compression config encryption postgres repository restore retention status " +
-		"recall storage storage/asof storage/copies storage/file storage/limit storage/retry storage/s3 syncmode verify wal",
-	"cmd/pgark": "agent archiver backup commitlog config drill encryption postgres postgres/walsender recall repository restore retention standby status storage syncmode verify wal",
+		"postgres/walsender recall standby storage storage/asof storage/copies storage/file storage/limit storage/retry storage/s3 syncmode verify wal",
+	"cmd/pgark": "agent archiver backup commitlog config drill encryption postgres recall repository restore retention standby status storage syncmode verify wal",
 }
 
 // owners names the one room that may import each outside module.

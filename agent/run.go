@@ -68,14 +68,22 @@ func Validate(c config.Cluster) error {
 	if err := checkArchive(c); err != nil {
 		return err
 	}
-	return checkPolicy(srv, c)
+	return errors.Join(checkFollow(srv, c), checkPolicy(srv, c))
+}
+
+// checkFollow refuses an agent of a standby that would take another server for it.
+func checkFollow(srv server, c config.Cluster) error {
+	if c.Standby.Role != config.RoleFollow || len(srv.config.Servers()) == 1 {
+		return nil
+	}
+	return &ConnectionError{errors.New("with standby.role follow it names one server: the standby on this host")}
 }
 
 // Run archives one cluster until ctx ends, and takes base backups as they are due. When ctx ends it
 // stops gracefully: what was received is uploaded first, as far as the store answers in time. Then it
 // returns nil. An error is one that waiting does not mend: a credential that is refused, another
 // cluster's repository, a history that is not the archived one. A server or a store that does not
-// answer is waited for, for ever.
+// answer is waited for, for ever. An agent that is to follow does so until its server is no standby.
 func Run(ctx context.Context, c config.Cluster, o Options) error {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -83,6 +91,14 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 	srv, err := newServer(c)
 	if err != nil {
 		return err
+	}
+	if c.Standby.Role == config.RoleFollow {
+		if err := checkFollow(srv, c); err != nil {
+			return err
+		}
+		if promoted, err := newFollowing(srv, c, o).run(ctx); err != nil || !promoted {
+			return err
+		}
 	}
 	stores, err := openPlaces(ctx, c, StoreOptions{Patience: Forever, Bandwidth: o.Bandwidth, Logger: o.Logger})
 	if err != nil {

@@ -64,6 +64,7 @@ type Cluster struct {
 	Drill      Drill
 	Verify     Verify
 	Retain     Retain
+	Standby    Standby
 }
 
 // Primary is how the repository under the key repo is called beside its copies.
@@ -257,7 +258,7 @@ func defaults(name string) Cluster {
 			Schedule: "0 2 * * *",
 			Timezone: "UTC",
 		},
-		Drill: defaultDrill(), Verify: defaultVerify(), Retain: defaultRetain(),
+		Drill: defaultDrill(), Verify: defaultVerify(), Retain: defaultRetain(), Standby: defaultStandby(),
 	}
 }
 
@@ -307,6 +308,7 @@ func complete(c Config) faults {
 		f = append(f, completeEncryption(c.File, cluster)...)
 		f = append(f, completeClasses(c.File, cluster)...)
 		f = append(f, completeLock(c.File, cluster)...)
+		f = append(f, completeStandby(c.File, cluster)...)
 		if cluster.Keep.OnLimit == Drop && cluster.Keep.Max == 0 {
 			f = append(f, Fault{
 				File: c.File, Key: "clusters." + cluster.Name + ".slot.on_limit",

@@ -45,7 +45,7 @@ func GlobalKeys() []Key {
 
 // ClusterKeys returns the keys below clusters.<name>.
 func ClusterKeys() []Key {
-	return slices.Concat(archiveKeys(), repoLimitKeys(), classKeys(), archiveClassKeys(), lockKeys(), encryptionKeys(), drillKeys(), verifyKeys(), retainKeys())
+	return slices.Concat(archiveKeys(), repoLimitKeys(), classKeys(), archiveClassKeys(), lockKeys(), encryptionKeys(), drillKeys(), verifyKeys(), retainKeys(), standbyKeys())
 }
 
 // archiveKeys are those of what archives, drillKeys those of what tries restores.

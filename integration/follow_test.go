@@ -94,6 +94,31 @@ func testStandbyFollows(t *testing.T, v postgrestest.Version) {
 	if got := far.Text(t, "select received_tli from pg_stat_wal_receiver"); got != "2" {
 		t.Errorf("standby receives timeline %s, want 2", got)
 	}
+	// An agent in the role of a follower does the same, and archives what its server writes once that was promoted.
+	follower.stop(t)
+	dr := f.tool.with("PGARK_STANDBY_ROLE=follow", "PGARK_STANDBY_SOCKET_DIR="+socket,
+		"PGHOST="+far.SocketDir, fmt.Sprintf("PGPORT=%d", far.Port), "PGTARGETSESSIONATTRS=any")
+	agent := dr.start(t, "run", f.url)
+	f.write(t, 30)
+	same("agent that follows")
+	const slot = "select count(*) from pg_replication_slots where slot_name = 'pgark' and restart_lsn is not null"
+	eventually(t, waitLong, "the slot on the standby", func() bool { return far.Text(t, slot) == "1" })
+	f.agent.kill()
+	f.fail(t)
+	missed := v.Major%2 == 0 // the agent is dead when its server is promoted
+	if missed {
+		agent.kill()
+	}
+	f.promote(t, far)
+	f.write(t, 30)
+	if missed {
+		agent = dr.start(t, "run", f.url)
+	}
+	f.waitArchived(t)
+	if got := f.timeline(t); got != 3 {
+		t.Errorf("the promoted standby writes timeline %d, want 3", got)
+	}
+	agent.stop(t)
 	if t.Failed() {
 		t.Logf("follower:\n%s\nstandby:\n%s", follower.output(), far.Log())
 	}

@@ -5,17 +5,11 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/pgark/pgark/agent"
 	"github.com/pgark/pgark/config"
-	"github.com/pgark/pgark/postgres/walsender"
 	"github.com/pgark/pgark/repository"
-	"github.com/pgark/pgark/standby"
 )
-
-// followPort is only a part of the socket's name, that libpq takes if it is told no other.
-const followPort = 5432
 
 func standbyCommand(p *program) *cli.Command {
 	return p.group(&cli.Command{
@@ -28,13 +22,30 @@ func standbyCommand(p *program) *cli.Command {
 					"It asks for no password: who may open the socket may read all WAL. Run it as the standby's own user.",
 				Flags: []cli.Flag{
 					systemFlag(), fromFlag(),
-					&cli.StringFlag{Name: "socket-dir", Usage: "the socket's `FOLDER`, which primary_conninfo names as host", Value: "/run/pgark"},
-					&cli.IntFlag{Name: "port", Usage: "port in the socket's name", Value: followPort},
+					&cli.StringFlag{Name: "socket-dir", Usage: "the socket's `FOLDER`, which primary_conninfo names as host; standby.socket_dir by default", TakesFile: true},
+					&cli.IntFlag{Name: "port", Usage: "port in the socket's name", Value: agent.FollowPort},
 					&cli.StringFlag{Name: "interval", Usage: "look for new WAL every `DURATION`; every second one where nothing comes", Value: "1s"},
 				},
 			}, noArguments, follow),
 		},
 	})
+}
+
+// clusterToFollow is clusterToRead with the repository that standby.from chooses, where the command line chooses none.
+func (s *session) clusterToFollow() (config.Cluster, error) {
+	c, err := s.clusterToRead("")
+	if err != nil || c.Standby.From == "" || s.cli.String("from") != "" || text(s.cli, "repo") != "" {
+		return c, err
+	}
+	return c.From(c.Standby.From)
+}
+
+// socketDir is the folder of the follower's socket.
+func (s *session) socketDir(c config.Cluster) string {
+	if dir := s.cli.String("socket-dir"); dir != "" {
+		return dir
+	}
+	return c.Standby.SocketDir
 }
 
 // follow serves WAL until it is told to stop.
@@ -48,37 +59,21 @@ func follow(s *session) error {
 		return err
 	}
 	s.setLog(file.Log)
-	c, err := s.clusterToRead("")
+	c, err := s.clusterToFollow()
 	if err != nil {
 		return err
 	}
-	o := standby.Options{Interval: interval, Idle: 2 * interval, Logger: s.log}
 	return s.withSources(c, func(cluster *repository.Cluster, _ *agent.Sources) error {
-		follower, err := standby.NewFollower(s.ctx, cluster, o)
-		if err != nil {
-			return err
-		}
-		l, err := walsender.Listen(s.ctx, s.cli.String("socket-dir"), s.cli.Int("port"))
-		if errors.Is(err, syscall.EADDRINUSE) {
+		err := agent.Follow(s.ctx, cluster, agent.FollowOptions{
+			SocketDir: s.socketDir(c), Port: s.cli.Int("port"), Interval: interval, Logger: s.log,
+		})
+		switch {
+		case errors.Is(err, syscall.EADDRINUSE):
 			return &codeError{
 				code: exitLocked, cause: err, why: "another follower serves the standbys here: one is enough for all on this host",
 				fix: "leave it, or give this one a socket of its own: --socket-dir DIR",
 			}
-		}
-		if err != nil {
-			return err
-		}
-		state := follower.Status()
-		s.log.InfoContext(s.ctx, "archive is followed", "timeline", state.Timeline.String(), "lsn", state.End.String(), "socket", l.Addr().String())
-		server := walsender.New(follower, walsender.Options{Logger: s.log})
-		group, ctx := errgroup.WithContext(s.ctx)
-		group.Go(func() error {
-			follower.Run(ctx)
-			return nil
-		})
-		group.Go(func() error { return server.Serve(ctx, l) })
-		err = group.Wait()
-		if err == nil && s.program.interrupted() == syscall.SIGINT {
+		case err == nil && s.program.interrupted() == syscall.SIGINT:
 			return &codeError{code: exitCancelled}
 		}
 		return err
