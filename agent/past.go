@@ -95,7 +95,11 @@ func pastOf(ctx context.Context, store storage.Store, key storage.Key) *Past {
 				return p.found()
 			}
 			p = Past{Key: v.Key, Lost: v.Modified, Begun: v.Begun && !v.Marker, Deleted: v.Marker}
-		case key == "" && (!p.Deleted || !strings.Contains(string(v.Key), "/")), v.Marker:
+		case key == "" && (!p.Deleted || !strings.Contains(string(v.Key), "/")):
+		case v.Marker:
+			if p.Deleted && p.Earlier == 0 && v.Key == p.Key { // deleted again: it was lost the first time
+				p.Lost = v.Modified
+			}
 		default:
 			if p.Earlier++; p.Earlier == 1 {
 				p.Newest = v.Modified

@@ -24,6 +24,43 @@ func (b begun) Versions(ctx context.Context, prefix, after storage.Key) iter.Seq
 	}
 }
 
+// again is a store in which what was deleted was deleted once more, a day later.
+type again struct{ *memory.Store }
+
+func (a again) Versions(ctx context.Context, prefix, after storage.Key) iter.Seq2[storage.Version, error] {
+	return func(yield func(storage.Version, error) bool) {
+		for v, err := range a.Store.Versions(ctx, prefix, after) {
+			if v.Marker && v.Current {
+				later := v
+				later.Modified = v.Modified.Add(24 * time.Hour)
+				if v.Current = false; !yield(later, err) {
+					return
+				}
+			}
+			if !yield(v, err) {
+				return
+			}
+		}
+	}
+}
+
+// TestPastDeletedAgain: an object was lost when it was deleted first. As of the second time it was gone already.
+func TestPastDeletedAgain(t *testing.T) {
+	monday := time.Date(2026, 11, 16, 10, 0, 0, 500, time.UTC)
+	m := memory.New()
+	m.KeepVersions()
+	m.SetClock(func() time.Time { return monday })
+	m.Overwrite("7/wal/x", []byte("right"))
+	if err := m.Delete(t.Context(), "7/wal/x"); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []storage.Key{"7/wal/x", ""} {
+		if p := pastOf(t.Context(), again{m}, key); p == nil || !p.Lost.Equal(monday) || p.Earlier != 1 || !p.Deleted {
+			t.Errorf("of %q: got %+v", key, p)
+		}
+	}
+}
+
 // TestPastBegun: an object that was put over by one sent in parts may have been whole until long after that version's time. No instant is proposed that would hide what was
 // archived meanwhile; when it was deleted is known.
 func TestPastBegun(t *testing.T) {
