@@ -142,6 +142,7 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 	connect := func(ctx context.Context) (archiver.Conn, error) { return srv.connect(ctx) }
 	a.archiver = archiver.New(connect, a.open, archiver.Options{
 		Slot: c.Slot, Interval: c.Repo.Every, Codec: codec, Adopt: o.Adopt, Logger: o.Logger, Gap: a.gap,
+		Fence: newFences(stores, o.Logger).ask,
 	})
 	a.commits = newCommits(srv, c, a.archiver, o.Logger)
 	return a.run(ctx, plan, func(ctx context.Context) error {

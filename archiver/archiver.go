@@ -59,7 +59,7 @@ func New(connect func(ctx context.Context) (Conn, error), open Opener, options O
 // and returns nil. Whatever else goes wrong it tries again for ever, but for
 // what must stop it until a person acts, which it returns in a *FenceError: *ForeignError,
 // *SegmentSizeError, *TimelineError, *HistoryError, *RestoredError, *AheadError, *ConflictError,
-// *repository.ConflictError, *repository.FormatError, postgres.ErrAheadOfServer.
+// *repository.FencedError, *repository.ConflictError, *repository.FormatError, postgres.ErrAheadOfServer.
 func (a *Archiver) Run(ctx context.Context) error {
 	err := a.run(ctx)
 	a.progress.end(err)

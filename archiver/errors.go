@@ -150,10 +150,11 @@ func fence(err error) bool {
 		ahead    *AheadError
 		conflict *ConflictError
 		stored   *repository.ConflictError
+		fenced   *repository.FencedError
 		format   *repository.FormatError
 		key      *repository.KeyError
 	)
-	return errors.As(err, &foreign) || errors.As(err, &size) || errors.As(err, &timeline) || errors.As(err, &ahead) ||
+	return errors.As(err, &foreign) || errors.As(err, &size) || errors.As(err, &timeline) || errors.As(err, &ahead) || errors.As(err, &fenced) ||
 		errors.As(err, &history) || errors.As(err, &restored) ||
 		errors.As(err, &conflict) || errors.As(err, &stored) || errors.As(err, &format) || errors.As(err, &key) ||
 		errors.Is(err, repository.ErrPlain) || errors.Is(err, storage.ErrNoLock) || errors.Is(err, postgres.ErrAheadOfServer)

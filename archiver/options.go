@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pgark/pgark/compression"
+	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/wal"
 )
@@ -49,6 +50,10 @@ type Options struct {
 	// Gap is told of each gap when its record is durable. It must not block. nil
 	// means nobody is told.
 	Gap func(repository.Gap)
+	// Fence asks, wherever else somebody may have taken over from the server, whether one did: before anything is written on a connection, and now and then
+	// while it streams. It returns a *repository.FencedError or a *TimelineError if one did, and nil also where it gets no answer. nil asks nobody. What
+	// is put is confirmed only after the repository itself was asked.
+	Fence func(ctx context.Context, server postgres.System) error
 	// Logger is told each change of state once. nil drops it.
 	Logger *slog.Logger
 }

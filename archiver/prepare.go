@@ -51,6 +51,9 @@ func (a *Archiver) prepare(ctx context.Context, conn Conn) (prepared, error) {
 		return prepared{}, err
 	}
 	p := prepared{cluster: cluster, system: system, slot: slot, pieces: make(map[wal.SegmentNumber]struct{})}
+	if err := a.unfenced(ctx, &p); err != nil {
+		return prepared{}, a.standbyBehind(ctx, conn, err)
+	}
 	from, err := readLineage(ctx, conn, cluster, system.Timeline)
 	if err != nil {
 		return prepared{}, err
@@ -185,14 +188,15 @@ func (a *Archiver) locate(ctx context.Context, conn Conn, p *prepared) (archived
 	return have, nil
 }
 
-// standbyBehind returns an error that is no fence if err is a server that has less than the archive, or an older timeline, and is a standby: one that was
-// started again, or hears of a promotion late, catches up.
+// standbyBehind returns an error that is no fence if err is a server that has less than the archive, or an older timeline, or one that is fenced, and is a standby: one that was
+// started again, or hears of a promotion late, or is to be promoted itself, catches up.
 func (a *Archiver) standbyBehind(ctx context.Context, conn Conn, err error) error {
 	var (
 		ahead    *AheadError
 		timeline *TimelineError
+		fenced   *repository.FencedError
 	)
-	if !errors.As(err, &ahead) && !errors.As(err, &timeline) {
+	if !errors.As(err, &ahead) && !errors.As(err, &timeline) && !errors.As(err, &fenced) {
 		return err
 	}
 	if v, showErr := conn.Setting(ctx, "in_hot_standby"); showErr == nil && v == "on" {

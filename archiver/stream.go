@@ -44,32 +44,34 @@ type stream struct {
 	current *segment      // of the receiver alone
 
 	// Of the loop alone.
-	assembler  *assembler
-	segments   map[wal.SegmentNumber]*segment // with an encoder, until cut
-	before     chan struct{}                  // started of the last segment, closed at first
-	hasPieces  map[wal.SegmentNumber]struct{} // in the repository or on their way
-	commits    []lastCommit                   // put and not known to be durable
-	marks      []mark
-	received   wal.LSN
-	serverEnd  wal.LSN
-	bytes      uint64
-	proved     keepalive
-	beats      beats
-	others     others
-	verified   bool
-	withheld   bool // the server is told less than is durable
-	warned     bool // of that, because commits began to wait after the stream did
-	mayDelete  bool
-	heard      time.Time
-	asked      time.Time
-	began      time.Time
-	probedAt   time.Time
-	probing    bool
-	shutdownBy time.Time // when a server that shuts down is left; zero if it does not
-	live       bool      // the wire is up
-	stopping   bool
-	deadline   time.Time // when uploads are abandoned; zero means never
-	cause      error     // why the wire ended
+	assembler *assembler
+	segments  map[wal.SegmentNumber]*segment // with an encoder, until cut
+	before    chan struct{}                  // started of the last segment, closed at first
+	hasPieces map[wal.SegmentNumber]struct{} // in the repository or on their way
+	commits   []lastCommit                   // put and not known to be durable
+	marks     []mark
+	received  wal.LSN
+	serverEnd wal.LSN
+	bytes     uint64
+	proved    keepalive
+	beats     beats
+	others    others
+	verified  bool
+
+	unfencedOnce bool // what was durable when the stream began was so before any fence
+	withheld     bool // the server is told less than is durable
+	warned       bool // of that, because commits began to wait after the stream did
+	mayDelete    bool
+	heard        time.Time
+	asked        time.Time
+	began        time.Time
+	probedAt     time.Time
+	probing      bool
+	shutdownBy   time.Time // when a server that shuts down is left; zero if it does not
+	live         bool      // the wire is up
+	stopping     bool
+	deadline     time.Time // when uploads are abandoned; zero means never
+	cause        error     // why the wire ended
 }
 
 // lastCommit is the last transaction end of an object.
@@ -94,8 +96,9 @@ type result struct {
 	dialed bool // a new connection is there
 	denied bool // pieces may not be deleted
 
-	watched bool // others were looked for
-	listed  []repository.Entry
+	unfenced bool // nobody had taken over when that was asked first
+	watched  bool // others were looked for
+	listed   []repository.Entry
 }
 
 func newStream(a *Archiver, p prepared, conn Conn) *stream {
@@ -195,6 +198,7 @@ func (l *loop) run(ctx, work context.Context) error {
 	now := time.Now()
 	l.live, l.began, l.heard, l.asked = true, now, now, now
 	l.settle()
+	l.group.Go(func() error { return l.askOnce(work) })
 	tick := time.NewTicker(housekeeping)
 	defer tick.Stop()
 	piece := time.NewTimer(math.MaxInt64)
@@ -298,12 +302,13 @@ func (l *loop) mark(received wal.LSN, now time.Time) {
 }
 
 // verify lets the server be told what is durable once all that was durable
-// before was found to be the same as what it sends.
+// before was found to be the same as what it sends, and nobody had taken over
+// when it was durable.
 func (l *loop) verify() {
 	if l.verified {
 		return
 	}
-	if l.reading.position() >= l.from.durable {
+	if l.unfencedOnce && l.reading.position() >= l.from.durable {
 		l.verified = true
 		l.settle()
 	}
@@ -311,7 +316,7 @@ func (l *loop) verify() {
 
 // settle takes the durable position over to those who wait for it.
 func (l *loop) settle() {
-	if l.reading.position() >= l.from.durable {
+	if l.unfencedOnce && l.reading.position() >= l.from.durable {
 		l.verified = true
 	}
 	if !l.verified {

@@ -58,7 +58,10 @@ func (s *stream) recycle(c cut, o *object) {
 func (s *stream) put(ctx context.Context, e *repository.EncodedWAL) error {
 	for attempt := 0; ; attempt++ {
 		err := s.cluster.PutWAL(ctx, e)
-		if err == nil || fence(err) || ctx.Err() != nil {
+		if err == nil {
+			err = s.unfenced(ctx) // only now: what was put before a fence is replayed by who takes over
+		}
+		if err == nil || fence(err) || errors.Is(err, errTakenOver) || ctx.Err() != nil {
 			s.progress.stored(nil)
 			return err
 		}
@@ -91,6 +94,8 @@ func (p *progress) stored(err error) {
 // handle takes in the end of a call beside the loop.
 func (l *loop) handle(work context.Context, r result) error {
 	switch {
+	case errors.Is(r.err, errTakenOver) && !r.watched:
+		return r.err
 	case r.dialed:
 		l.deadline = time.Now().Add(l.options.StopTimeout)
 	case r.denied:
@@ -98,6 +103,9 @@ func (l *loop) handle(work context.Context, r result) error {
 		l.options.Logger.InfoContext(work, "pieces may not be deleted, they are left to expiry", "error", r.err)
 	case r.watched:
 		l.watched(work, r)
+	case r.unfenced:
+		l.unfencedOnce = true
+		l.verify()
 	case r.probe:
 		l.probing = false
 		l.probed(work, r.err)

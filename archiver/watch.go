@@ -73,6 +73,11 @@ func (l *loop) watch(work context.Context, now time.Time) {
 		if newer {
 			err = errNewerTimeline
 		}
+		if err == nil && l.options.Fence != nil {
+			if found := l.options.Fence(ctx, l.system); fence(found) {
+				err = takenOver(found)
+			}
+		}
 		var listed []repository.Entry
 		if err == nil {
 			listed, err = list(ctx, l.cluster, l.from.timeline, from)
@@ -85,8 +90,8 @@ func (l *loop) watch(work context.Context, now time.Time) {
 // watched takes in what was found. Pieces of somebody else are compared with ours where they overlap.
 func (l *loop) watched(work context.Context, r result) {
 	l.others.busy = false
-	if errors.Is(r.err, errNewerTimeline) {
-		l.hangUp(errNewerTimeline)
+	if errors.Is(r.err, errNewerTimeline) || errors.Is(r.err, errTakenOver) {
+		l.hangUp(r.err)
 		return
 	}
 	if r.err != nil {

@@ -87,7 +87,8 @@ func expired(o repository.Object, let repository.Expiry) bool {
 	case repository.ClassDrill, repository.ClassNames:
 		return let.HasDrill(o.Drill)
 	case repository.ClassHistory, repository.ClassMarker, repository.ClassBeat, repository.ClassSync, repository.ClassGap, repository.ClassExpiry,
-		repository.ClassHold, repository.ClassReading, repository.ClassRecord, repository.ClassIndex, repository.ClassManifest, repository.ClassPack, repository.ClassPin:
+		repository.ClassHold, repository.ClassReading, repository.ClassRecord, repository.ClassIndex, repository.ClassManifest, repository.ClassPack, repository.ClassPin,
+		repository.ClassFence:
 	}
 	return o.Backup != "" && let.HasBackup(o.Backup)
 }

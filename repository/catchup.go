@@ -24,7 +24,7 @@ const MarkerKey = markerKey
 const catchUpJobs = 4
 
 // CatchUp copies what the repository in from has and the one in to lacks. At every moment to is a repository that can be restored
-// from: the markers come first, the record of a gap before any WAL behind it, the history of a timeline before its WAL, WAL in LSN order, a
+// from: the markers come first, then fences, the record of a gap before any WAL behind it, the history of a timeline before its WAL, WAL in LSN order, a
 // backup after the WAL that makes it consistent, its record last, a coverage beat, and a record of synchronous mode, after the WAL that it
 // speaks of, the report of a drill last. What is encrypted is copied as it is, and no key is needed. Objects with a hash are verified on their way; one that is corrupt
 // is not copied, nor what needs it, the others are, and the error is a *CorruptError then. It returns an error that wraps storage.ErrConflict if to is
@@ -181,6 +181,10 @@ func (c copier) markerOnce(ctx context.Context) error {
 }
 
 func (c copier) cluster(ctx context.Context, id wal.SystemID) error {
+	unfenced := c.fences(ctx, id)
+	if unfenced != nil && !isCorrupt(unfenced) {
+		return unfenced
+	}
 	beats, err := c.missing(ctx, clusterPrefix(id)+beatsFolder)
 	if err != nil {
 		return err
@@ -218,7 +222,7 @@ func (c copier) cluster(ctx context.Context, id wal.SystemID) error {
 	if corrupt != nil && !isCorrupt(corrupt) {
 		return corrupt
 	}
-	corrupt = errors.Join(unread, unexplained, corrupt)
+	corrupt = errors.Join(unfenced, unread, unexplained, corrupt)
 	for _, backup := range backups {
 		if expired.HasBackup(backup) {
 			continue

@@ -155,7 +155,7 @@ func (c *Cluster) checkNames(ctx context.Context, o Object) ([]byte, error) {
 func recordSize(class Class) int64 {
 	sizes := map[Class]int64{
 		ClassMarker: markerLimit, ClassHistory: historyLimit, ClassBeat: beatLimit, ClassGap: gapLimit, ClassSync: syncLimit, ClassDrill: drillLimit,
-		ClassRecord: recordLimit, ClassPin: pinLimit,
+		ClassRecord: recordLimit, ClassPin: pinLimit, ClassFence: fenceLimit,
 	}
 	return sizes[class]
 }
@@ -190,6 +190,8 @@ func (c *Cluster) judge(o Object, body []byte) error {
 		_, err = c.checkBackup(o.Key, o.Backup, body)
 	case ClassPin:
 		err = verifyPin(o.Key, body)
+	case ClassFence:
+		err = verifyFence(o.Key, body)
 	case ClassSegment, ClassPiece, ClassIndex, ClassManifest, ClassPack, ClassNames, ClassReading, ClassExpiry, ClassHold:
 		err = fmt.Errorf("check %s: a %s is no record", o.Key, o.Class)
 	}

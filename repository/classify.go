@@ -50,11 +50,11 @@ func SegmentOf(key storage.Key) storage.Key {
 	return storage.Key(folder + name)
 }
 
-// ClusterFolders are the folders of a cluster in which what was lost is looked for, in an order in which it can be brought back: a history before its WAL, WAL
+// ClusterFolders are the folders of a cluster in which what was lost is looked for, in an order in which it can be brought back: fences before all, a history before its WAL, WAL
 // before the base backups that need it, and data before the record that names it.
 func (c *Cluster) ClusterFolders() []storage.Key {
 	var prefixes []storage.Key
-	for _, folder := range []string{expiryFolder, pinsFolder, walFolder, gapsFolder, syncFolder, beatsFolder, backupsFolder, drillsFolder} {
+	for _, folder := range []string{fencesFolder, expiryFolder, pinsFolder, walFolder, gapsFolder, syncFolder, beatsFolder, backupsFolder, drillsFolder} {
 		prefixes = append(prefixes, clusterPrefix(c.id)+storage.Key(folder))
 	}
 	return prefixes

@@ -19,9 +19,10 @@ type Cluster struct {
 	id    wal.SystemID
 	keys  *keyring // nil: none
 
-	mu    sync.Mutex
-	size  wal.SegmentSize // 0 until it is known
-	beats []storage.Key   // older beats to delete when the next is durable; nil before the first was put
+	mu     sync.Mutex
+	size   wal.SegmentSize          // 0 until it is known
+	beats  []storage.Key            // older beats to delete when the next is durable; nil before the first was put
+	fences map[wal.TimelineID]Fence // the newest that was read of each timeline
 }
 
 // SystemID returns the cluster's system identifier.

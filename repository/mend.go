@@ -63,7 +63,7 @@ func (c *Cluster) readSound(ctx context.Context, o Object, b Backup) ([]byte, er
 		return c.checkNames(ctx, o)
 	case ClassPack, ClassReading, ClassExpiry, ClassHold:
 		return nil, fmt.Errorf("%w: a %s", errNoPart, o.Class)
-	case ClassMarker, ClassHistory, ClassBeat, ClassSync, ClassGap, ClassRecord, ClassDrill, ClassPin:
+	case ClassMarker, ClassHistory, ClassBeat, ClassSync, ClassGap, ClassRecord, ClassDrill, ClassPin, ClassFence:
 	}
 	body, err := storage.ReadSettled(ctx, c.store, o.Key, recordSize(o.Class))
 	if err != nil {

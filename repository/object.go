@@ -33,6 +33,7 @@ const (
 	ClassDrill    Class = "drill report"
 	ClassNames    Class = "drill names"
 	ClassPin      Class = "pin"
+	ClassFence    Class = "fence"
 	// The rest are of one repository alone; its copies have others.
 	ClassReading Class = "verification record"
 	ClassExpiry  Class = "expiry record"
@@ -153,7 +154,7 @@ func (c *Cluster) BackupFolder(ctx context.Context, id string) (map[storage.Key]
 	return there, nil
 }
 
-// Records lists the small objects that a cluster has beside WAL and backups: histories, gap records, records of synchronous mode, drills, pins. Of the beats
+// Records lists the small objects that a cluster has beside WAL and backups: histories, gap records, records of synchronous mode, drills, pins, fences. Of the beats
 // the newest alone counts, see NewestBeatObject. It ends after the first error.
 func (c *Cluster) Records(ctx context.Context) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
@@ -162,7 +163,7 @@ func (c *Cluster) Records(ctx context.Context) iter.Seq2[Object, error] {
 			yield(Object{}, err)
 			return
 		}
-		prefixes := []storage.Key{gapPrefix(c.id), syncPrefix(c.id), drillPrefix(c.id), pinPrefix(c.id)}
+		prefixes := []storage.Key{gapPrefix(c.id), syncPrefix(c.id), drillPrefix(c.id), pinPrefix(c.id), fencePrefix(c.id)}
 		for _, tli := range timelines {
 			prefixes = append(prefixes, historyKey(c.id, tli))
 		}
@@ -212,6 +213,9 @@ func (c *Cluster) recordOf(info storage.Info) (Object, bool) {
 	case pinsFolder:
 		o.Class = ClassPin
 		o.Backup, _, ours = parsePinName(name)
+	case fencesFolder:
+		o.Class = ClassFence
+		o.Timeline, _, ours = parseFenceName(name)
 	}
 	return o, ours
 }

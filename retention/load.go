@@ -109,7 +109,7 @@ func (c *Cluster) shelve(s *shelves, o repository.Object) {
 		c.Readings = append(c.Readings, Reading{Object: o})
 	case repository.ClassHistory, repository.ClassGap, repository.ClassSync, repository.ClassPin:
 		c.Others = append(c.Others, o)
-	case repository.ClassMarker, repository.ClassExpiry, repository.ClassHold: // the first two stay, and holds are listed last
+	case repository.ClassMarker, repository.ClassExpiry, repository.ClassFence, repository.ClassHold: // the first three stay, and holds are listed last
 	}
 }
 

@@ -140,7 +140,7 @@ func (h holdings) holdsFrom(branch wal.History, at wal.LSN) bool {
 // rank is the order in which objects are put right: what is needed to use another before that.
 func rank(class repository.Class) int {
 	order := []repository.Class{
-		repository.ClassMarker, repository.ClassPin, repository.ClassGap, repository.ClassHistory, repository.ClassSegment, repository.ClassPiece,
+		repository.ClassMarker, repository.ClassFence, repository.ClassPin, repository.ClassGap, repository.ClassHistory, repository.ClassSegment, repository.ClassPiece,
 		repository.ClassPack, repository.ClassIndex, repository.ClassManifest, repository.ClassRecord, repository.ClassDrill, repository.ClassNames,
 	}
 	if i := slices.Index(order, class); i >= 0 {

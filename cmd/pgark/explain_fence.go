@@ -24,9 +24,12 @@ func explainHistory(err error, f *failure) bool {
 		conflict *archiver.ConflictError
 		stored   *repository.ConflictError
 		restored *archiver.RestoredError
+		fenced   *repository.FencedError
 	)
 	f.Code = exitLocked
 	switch {
+	case errors.As(err, &fenced):
+		f.explainFenced(fenced.Fence)
 	case errors.As(err, &timeline):
 		f.Cause = fmt.Sprintf("another server was promoted to timeline %d, and its WAL is archived here; this is the old primary, or a copy of it, and goes on beside it", uint32(timeline.Archive))
 		f.Fix = steps(
@@ -56,6 +59,21 @@ func explainHistory(err error, f *failure) bool {
 		return false
 	}
 	return true
+}
+
+// explainFenced explains a server whose timeline is fenced.
+func (f *failure) explainFenced(by repository.Fence) {
+	f.Cause = "it took over, or is about to: what this server writes now belongs to no history, and nothing of it is archived or confirmed"
+	if by.Directory == "" {
+		f.Cause = "somebody fenced it by hand, before another server takes over: nothing of this server's WAL is archived or confirmed any more"
+	}
+	if by.Note != "" {
+		f.Cause += " (" + by.Note + ")"
+	}
+	f.Fix = steps(
+		"stop this server, and let it follow the one that took over: pg_rewind -c, or pgark standby create; docs/RUNBOOK-REGION-LOSS.md, fail-back",
+		"if nobody was promoted, and none is to be: pgark standby fence --lift",
+	)
 }
 
 // explainSetBack explains a server that has less of a timeline than the archive; 0 if it is not known where it ends.

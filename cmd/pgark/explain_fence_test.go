@@ -23,6 +23,11 @@ func TestFencesAreExplained(t *testing.T) {
 		{&archiver.TimelineError{Server: 1, Archive: 2, Flush: 0x6000000, Switch: 0x5000000}, exitLocked, []string{"timeline 1 at 0/5000000", "ends at 0/6000000", "pg_rewind", "target_session_attrs=read-write"}},
 		{&archiver.HistoryError{Server: begun, Archive: begun}, exitLocked, []string{"timeline 2 left timeline 1 at 0/5000000", "another prefix"}},
 		{&archiver.AheadError{Timeline: 3, Archive: 0x6000000, Server: 0x5000000}, exitLocked, []string{"up to 0/5000000 only", "to 0/6000000", "stop this server", "pgark restore --timeline 3"}},
+		{
+			&repository.FencedError{Fence: repository.Fence{Timeline: 3, Number: 1, Host: "far", Directory: "/pg", Note: "region lost"}, Repository: "dr"}, exitLocked,
+			[]string{"timeline 3 was fenced in dr by the standby in /pg on host far", "region lost", "pg_rewind", "pgark standby create", "pgark standby fence --lift"},
+		},
+		{&repository.FencedError{Fence: repository.Fence{Timeline: 3, Number: 1, Host: "far"}}, exitLocked, []string{"by host far", "by hand"}},
 		{postgres.ErrAheadOfServer, exitLocked, []string{"was set back", "stop this server"}},
 		{&archiver.ConflictError{Timeline: 1, At: 0x5000000}, exitLocked, []string{"0/5000000", "clone", "stop the agent of the other server"}},
 		{&repository.ConflictError{Key: "1/wal/x", Range: wal.Range{Start: 1, End: 2}}, exitLocked, []string{"1/wal/x", "clone"}},
