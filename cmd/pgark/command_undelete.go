@@ -37,7 +37,7 @@ func undelete(s *session) error {
 	}
 	meter := s.newMeter()
 	o.Progress = func(objects, bytes int64) {
-		meter.show(progress{phase: "undelete", done: bytes, text: count(int(objects), "object")})
+		meter.show(progress{phase: "recall", done: bytes, text: count(int(objects), "object")})
 	}
 	options := s.storeOptions()
 	options.AsOf = time.Time{} // what is now is compared with what was then
