@@ -250,7 +250,7 @@ func (d *running) recover(ctx context.Context) error {
 	}
 	d.restored = got
 	if !got.Server.Confined {
-		d.report.Notes = append(d.report.Notes, "the restored server was not held within its sandbox: this kernel has no Landlock (Linux 5.19)")
+		d.report.Notes = append(d.report.Notes, "the restored server was not wholly held within its sandbox: that takes Landlock as of Linux 6.2")
 	}
 	for _, name := range got.Invalid {
 		d.report.Notes = append(d.report.Notes, repository.DrillText(fmt.Sprintf("database %s is invalid: DROP DATABASE was at work on it at this instant", name)))

@@ -10,20 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What Landlock knows since Linux 5.19, and all of it that changes files (linux/landlock.h). Before, a file could not be moved from one folder to
-// another, as restore_command does with WAL that was read ahead.
+// What Landlock knows since Linux 5.19, and all of it that changes what is in files (linux/landlock.h). Before, a file could not be moved from one folder to
+// another, as restore_command does with WAL that was read ahead. It knows nothing of modes, owners and times.
 const (
 	landlockNeeded = 2
+	landlockHolds  = 3 // since 6.2: a file can be emptied by its path before, as replay does with what was dropped
 
 	landlockWrites = unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_REMOVE_DIR | unix.LANDLOCK_ACCESS_FS_REMOVE_FILE |
 		unix.LANDLOCK_ACCESS_FS_MAKE_CHAR | unix.LANDLOCK_ACCESS_FS_MAKE_DIR | unix.LANDLOCK_ACCESS_FS_MAKE_REG | unix.LANDLOCK_ACCESS_FS_MAKE_SOCK |
 		unix.LANDLOCK_ACCESS_FS_MAKE_FIFO | unix.LANDLOCK_ACCESS_FS_MAKE_BLOCK | unix.LANDLOCK_ACCESS_FS_MAKE_SYM | unix.LANDLOCK_ACCESS_FS_REFER
-	landlockTruncates = unix.LANDLOCK_ACCESS_FS_TRUNCATE // since 6.2
-	landlockSignals   = 6                                // since 6.12: LANDLOCK_SCOPE_SIGNAL
+	landlockTruncates = unix.LANDLOCK_ACCESS_FS_TRUNCATE
+	landlockSignals   = 6 // since 6.12: LANDLOCK_SCOPE_SIGNAL
 )
 
-// confined runs start, which starts a process, on a thread that may change files only below the folders, and so may the process and all that it starts. Shared
-// memory and the null device are free. It reports false, and starts the process without that, where the kernel cannot do it.
+// confined runs start, which starts a process, on a thread that may change what is in files, and which there are, only below the folders, and so may the process and
+// all that it starts. Shared memory and the null device are free. It reports false where the kernel cannot hold all of that, or none.
 func confined(folders []string, start func() error) (held bool, err error) {
 	version, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if errno != 0 || version < landlockNeeded {
@@ -38,13 +39,13 @@ func confined(folders []string, start func() error) (held bool, err error) {
 		}
 		done <- err
 	}()
-	return true, <-done
+	return version >= landlockHolds, <-done
 }
 
 // restrict confines this thread for good.
 func restrict(version int, folders []string) error {
 	writes := uint64(landlockWrites)
-	if version >= 3 {
+	if version >= landlockHolds {
 		writes |= landlockTruncates
 	}
 	rules := unix.LandlockRulesetAttr{Handled_access_fs: writes} // what an older kernel does not know of it has to be 0

@@ -32,8 +32,8 @@ type RecoverOptions struct {
 	Owner *Owner
 	// Settings are given to the server on its command line, after what every restored server gets.
 	Settings []postgres.Setting
-	// Within is the folder in which the server, and all that it starts, may change files, whatever its configuration and WAL say; empty: wherever its user may. It
-	// is held where the kernel knows Landlock, Linux 5.19 or later: see Server.Confined.
+	// Within is the folder in which the server, and all that it starts, may change what is in files, whatever its configuration and WAL say; empty: wherever its user
+	// may. It is held where the kernel knows Landlock as of Linux 6.2, but for what empties files from 5.19 on: see Server.Confined.
 	Within string
 	// Progress is called about ten times a second, from one goroutine.
 	Progress func(Progress)
