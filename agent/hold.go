@@ -72,6 +72,7 @@ func Hold(ctx context.Context, c config.Cluster, why string, so StoreOptions, f 
 	}
 	stores, err := openPlaces(ctx, c, so)
 	if err != nil {
+		h.unheld[config.Primary] = err
 		return f(h) // whoever reads says why it cannot be opened
 	}
 	defer func() { _ = stores.Close() }() // the holds are durable, or are not
@@ -107,13 +108,12 @@ func Hold(ctx context.Context, c config.Cluster, why string, so StoreOptions, f 
 
 // Name says what is read, of which cluster. From then on that is held, and no more. It returns where it is not, by name.
 func (h *Holding) Name(ctx context.Context, id wal.SystemID, reads repository.Reads) Held {
-	if h.stores == nil {
-		return Held{}
+	if h.stores != nil {
+		h.turn.Lock()
+		h.of, h.reads = id, reads
+		h.turn.Unlock()
+		h.put(ctx, holdPatience, everywhere)
 	}
-	h.turn.Lock()
-	h.of, h.reads = id, reads
-	h.turn.Unlock()
-	h.put(ctx, holdPatience, everywhere)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	slices.Sort(h.goes)

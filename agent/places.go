@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,9 +39,12 @@ type places struct {
 	keys encryption.Keys
 	// copies is what Store is where the agent makes copies; nil where it makes none.
 	copies *copies.Store
+	// unopened is why a store could not be opened, nil if all could: a fault of the configuration.
+	unopened error
 }
 
-// openPlaces opens the stores of a cluster. It reads and writes nothing in them. The caller closes them.
+// openPlaces opens the stores of a cluster. It reads and writes nothing in them. Where there are several, one that cannot be opened, such as a copy whose region or
+// profile this host does not know, answers every call with the error of that: it keeps nobody from the others. The caller closes them.
 func openPlaces(ctx context.Context, c config.Cluster, o StoreOptions) (*places, error) {
 	keys, err := loadKeys(c)
 	if err != nil {
@@ -54,7 +58,11 @@ func openPlaces(ctx context.Context, c config.Cluster, o StoreOptions) (*places,
 		}
 		store, err := OpenStore(ctx, one.URL, its)
 		if err != nil {
-			return nil, errors.Join(err, p.Close())
+			if len(c.Copies) == 0 {
+				return nil, err
+			}
+			p.unopened = cmp.Or(p.unopened, err)
+			store = &Store{Store: limit.Wrap(unopened{err}, its.limits())}
 		}
 		p.all = append(p.all, place{one.Name, one.URL, store, one.ByBucket, one.Lock, one.Limits, one.Classes})
 	}

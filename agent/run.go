@@ -105,6 +105,9 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 		return err
 	}
 	defer func() { _ = stores.Close() }() // all writes were confirmed before
+	if stores.unopened != nil {
+		return stores.unopened
+	}
 	system, err := preflight(ctx, srv, stores, o)
 	if err != nil || ctx.Err() != nil {
 		return err

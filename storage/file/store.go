@@ -35,19 +35,16 @@ type Store struct {
 }
 
 // Open returns the store over dir. A folder that does not exist is created by the first write; until
-// then the store is empty. The caller closes the store.
+// then the store is empty. One that cannot be opened is tried again by each call, which says so. The
+// caller closes the store.
 func Open(dir string) (*Store, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", dir, err)
 	}
 	s := &Store{dir: abs, place: "file://" + abs, synced: make(map[string]os.FileInfo)}
-	root, err := os.OpenRoot(abs)
-	switch {
-	case err == nil:
+	if root, err := os.OpenRoot(abs); err == nil {
 		s.root = root
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, s.fault("open", "", err)
 	}
 	return s, nil
 }
