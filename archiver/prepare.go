@@ -177,6 +177,9 @@ func (a *Archiver) locate(ctx context.Context, conn Conn, p *prepared) (archived
 	}
 	have.kept = p.slot.RestartLSN
 	p.from, err = resume(p.system, p.server, have)
+	if hasLess(err) {
+		err = a.resumeFresh(ctx, conn, p, have)
+	}
 	if err != nil {
 		return archived{}, a.standbyBehind(ctx, conn, explainTimeline(ctx, p, err))
 	}
@@ -188,15 +191,37 @@ func (a *Archiver) locate(ctx context.Context, conn Conn, p *prepared) (archived
 	return have, nil
 }
 
-// standbyBehind returns an error that is no fence if err is a server that has less than the archive, or an older timeline, or one that is fenced, and is a standby: one that was
-// started again, or hears of a promotion late, or is to be promoted itself, catches up.
-func (a *Archiver) standbyBehind(ctx context.Context, conn Conn, err error) error {
+// errPromoted says that the server was promoted after it had said what it is.
+var errPromoted = errors.New("server went on to another timeline while the archive was read")
+
+// resumeFresh resumes by what the server says of itself now. It spoke before the archive was listed: what another agent of it archived in between, it has too by now.
+func (a *Archiver) resumeFresh(ctx context.Context, conn Conn, p *prepared, have archived) error {
+	now, err := conn.System(ctx)
+	if err != nil {
+		return err
+	}
+	if now.Timeline != p.system.Timeline {
+		return fmt.Errorf("%w: from %s to %s", errPromoted, p.system.Timeline, now.Timeline)
+	}
+	p.system = now
+	p.from, err = resume(p.system, p.server, have)
+	return err
+}
+
+// hasLess tells of an error that the archive has more than the server, or a newer timeline.
+func hasLess(err error) bool {
 	var (
 		ahead    *AheadError
 		timeline *TimelineError
-		fenced   *repository.FencedError
 	)
-	if !errors.As(err, &ahead) && !errors.As(err, &timeline) && !errors.As(err, &fenced) {
+	return errors.As(err, &ahead) || errors.As(err, &timeline)
+}
+
+// standbyBehind returns an error that is no fence if err is a server that has less than the archive, or an older timeline, or one that is fenced, and is a standby: one that was
+// started again, or hears of a promotion late, or is to be promoted itself, catches up.
+func (a *Archiver) standbyBehind(ctx context.Context, conn Conn, err error) error {
+	var fenced *repository.FencedError
+	if !hasLess(err) && !errors.As(err, &fenced) {
 		return err
 	}
 	if v, showErr := conn.Setting(ctx, "in_hot_standby"); showErr == nil && v == "on" {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pgark/pgark/archiver"
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/storage/memory"
 	"github.com/pgark/pgark/wal"
 )
 
@@ -78,6 +79,40 @@ func TestAgentAloneIsNotAnother(t *testing.T) {
 			t.Errorf("told of another agent:\n%s", l.logged.String())
 		}
 	})
+}
+
+// TestArchivedMeanwhile guards A3 and A9: between what the server says of itself and the list of what is archived another agent of it archives more, also of a timeline that is new. That is no server
+// that was set back, and no fence.
+func TestArchivedMeanwhile(t *testing.T) {
+	for name, promoted := range map[string]bool{"more": false, "a new timeline": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLab(t)
+				l.start()
+				l.server.write(1_500_000)
+				l.await()
+				l.finish()
+				release := l.store.Hang(memory.List, "")
+				l.start()
+				tli, at := wal.TimelineID(1), l.server.end()
+				if promoted {
+					tli = 2
+					l.server.promote(tli, at)
+					if err := l.cluster().PutHistory(t.Context(), tli, l.server.raw[tli]); err != nil {
+						t.Fatal(err)
+					}
+				}
+				l.server.write(1000)
+				l.putPiece(tli, wal.Range{Start: at, End: at + 1000}, l.server.bytes(at, at+1000))
+				release()
+				l.server.write(300_000)
+				l.await()
+				l.finish()
+				l.compare(1, l.anchor, at)
+				l.compare(tli, at, l.server.end())
+			})
+		})
+	}
 }
 
 // TestPromotionElsewhere guards P6: while this server streams on, another one is promoted and archived. The archiver does not go on for months beside it.
