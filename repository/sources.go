@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -50,6 +49,7 @@ type source struct {
 	known   bool       // its marker was right
 
 	err   error         // why it was left out last; nil if it answered since
+	lacks []lack        // lists that were made without it, and not again with it
 	until time.Time     // until then it is asked after the others
 	away  time.Duration // how long that was
 	final bool          // it holds another repository, or none: it is not asked again
@@ -127,7 +127,8 @@ func (s *Sources) Substitutes() (list []Substitute, all int) {
 	return list, len(list) + s.silent
 }
 
-// Away returns the sources that did not answer when they were last asked, or are not of this repository. A nil *Sources has none.
+// Away returns the sources that did not answer when they were last asked, or are not of this repository, and those that a list was made without, which
+// may have been chosen from, though they answer again; until the same is listed with them. A nil *Sources has none.
 func (s *Sources) Away() []Fault {
 	if s == nil {
 		return nil
@@ -136,15 +137,23 @@ func (s *Sources) Away() []Fault {
 	defer s.mu.Unlock()
 	var list []Fault
 	for _, one := range s.all {
-		if one.err != nil {
-			list = append(list, Fault{one.Name, one.err})
+		if err := one.fault(); err != nil {
+			list = append(list, Fault{one.Name, err})
 		}
 	}
 	return list
 }
 
+// fault returns why something was read without the source; nil if nothing was. It is called with Sources.mu held.
+func (one *source) fault() error {
+	if one.err == nil && len(one.lacks) > 0 {
+		return one.lacks[0].err
+	}
+	return one.err
+}
+
 // AbsenceProved returns nil if what is absent for this cluster is so: its repository was reached. Of several sources the first must have been
-// reached, because a copy may be behind it; otherwise the error says why it was not.
+// reached, also by every list, because a copy may be behind it; otherwise the error says why it was not.
 func (c *Cluster) AbsenceProved() error {
 	s, several := c.store.(*Sources)
 	if !several {
@@ -152,8 +161,8 @@ func (c *Cluster) AbsenceProved() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if first := s.all[0]; first.err != nil {
-		return fmt.Errorf("%s was not reached, and a copy may be behind it: %w", first.Name, first.err)
+	if err := s.all[0].fault(); err != nil {
+		return fmt.Errorf("%s was not reached, and a copy may be behind it: %w", s.all[0].Name, err)
 	}
 	return nil
 }
@@ -410,156 +419,6 @@ func (s *Sources) Stat(ctx context.Context, key storage.Key) (info storage.Info,
 		return frozen, nil // in all that answer
 	}
 	return info, err
-}
-
-// List implements storage.Store: each key that any source holds which answers, once. Size is 0 where they differ in it.
-func (s *Sources) List(ctx context.Context, prefix, after storage.Key) iter.Seq2[storage.Info, error] {
-	return func(yield func(storage.Info, error) bool) {
-		for patience := s.patient(0); ; patience *= 2 {
-			m := s.merge(ctx, prefix, after, patience)
-			ended := m.run(ctx, s, func(info storage.Info) bool {
-				after = info.Key
-				return yield(info, nil)
-			})
-			m.stop()
-			switch {
-			case ended:
-				return
-			case m.late && ctx.Err() == nil:
-			default:
-				yield(storage.Info{}, m.fault(s))
-				return
-			}
-		}
-	}
-}
-
-// merge is the lists of several sources while they are made one.
-type merge struct {
-	heads  []*head
-	faults []Fault
-	late   bool
-}
-
-// head is the list of one source.
-type head struct {
-	source *source
-	next   func() (storage.Info, error, bool)
-	stop   func()
-	info   storage.Info
-	err    error
-	more   bool
-	late   bool
-}
-
-// merge begins to list all sources that answered lately, or all if none did.
-func (s *Sources) merge(ctx context.Context, prefix, after storage.Key, patience time.Duration) *merge {
-	list, answering := s.order()
-	if answering > 0 {
-		list = list[:answering]
-	}
-	m := &merge{}
-	var group sync.WaitGroup
-	for _, one := range list {
-		listing, cancel := context.WithCancelCause(ctx)
-		next, stop := iter.Pull2(one.list(listing, s, prefix, after))
-		h := &head{source: one, stop: func() { stop(); cancel(nil) }}
-		h.next = func() (storage.Info, error, bool) {
-			timer := time.AfterFunc(patience, func() { cancel(errPatience) })
-			defer timer.Stop()
-			info, err, more := next()
-			h.late = err != nil && listing.Err() != nil && ctx.Err() == nil
-			return info, err, more
-		}
-		m.heads = append(m.heads, h)
-		group.Go(h.pull)
-	}
-	group.Wait()
-	for _, h := range m.heads {
-		if h.err == nil {
-			s.said(h.source, nil, false)
-		}
-	}
-	m.drop(ctx, s)
-	return m
-}
-
-// list lists a source whose marker is looked at first.
-func (one *source) list(ctx context.Context, s *Sources, prefix, after storage.Key) iter.Seq2[storage.Info, error] {
-	return func(yield func(storage.Info, error) bool) {
-		if err := s.look(ctx, one); err != nil {
-			yield(storage.Info{}, err)
-			return
-		}
-		one.Store.List(ctx, prefix, after)(yield)
-	}
-}
-
-func (h *head) pull() { h.info, h.err, h.more = h.next() }
-
-// drop leaves out the sources that failed, as long as the caller's context has not ended.
-func (m *merge) drop(ctx context.Context, s *Sources) {
-	m.heads = slices.DeleteFunc(m.heads, func(h *head) bool {
-		if h.err == nil {
-			return false
-		}
-		if ctx.Err() == nil {
-			s.said(h.source, h.err, isForeign(h.err))
-		}
-		m.faults, m.late = append(m.faults, Fault{h.source.Name, h.err}), m.late || h.late
-		h.stop()
-		return true
-	})
-}
-
-// run yields the union in order. It returns false if every source failed before its end.
-func (m *merge) run(ctx context.Context, s *Sources, yield func(storage.Info) bool) bool {
-	for len(m.heads) > 0 {
-		var least *head
-		for _, h := range m.heads {
-			if h.more && (least == nil || h.info.Key < least.info.Key) {
-				least = h
-			}
-		}
-		if least == nil {
-			return true
-		}
-		info, now := least.info, time.Now()
-		for _, h := range m.heads {
-			if !h.more || h.info.Key != info.Key {
-				continue
-			}
-			if h.info.Size != info.Size {
-				info.Size = 0
-			}
-			if h.info.Archive.Readability(now) < info.Archive.Readability(now) {
-				info.Archive = h.info.Archive
-			}
-			h.pull()
-		}
-		if !yield(info) {
-			return true
-		}
-		m.drop(ctx, s)
-	}
-	return false
-}
-
-// stop ends the lists that are not at their end.
-func (m *merge) stop() {
-	for _, h := range m.heads {
-		h.stop()
-	}
-}
-
-// fault returns the error of a list that no source gave.
-func (m *merge) fault(s *Sources) error {
-	e := &SourcesError{Faults: m.faults}
-	if len(e.Faults) == 0 {
-		e.Faults = s.Away()
-	}
-	e.decide()
-	return e
 }
 
 // hasSize reports whether one of several sources holds an object of this size, though they differ in it.

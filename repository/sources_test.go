@@ -431,3 +431,81 @@ func TestSourcesAreReadOnly(t *testing.T) {
 		t.Error("a history was put")
 	}
 }
+
+// heldMarker is a store that gives its marker only once it is released.
+type heldMarker struct {
+	*memory.Store
+
+	reached, release chan struct{} // nil: at once
+}
+
+func (h *heldMarker) Get(ctx context.Context, key storage.Key, span storage.Span) (io.ReadCloser, error) {
+	if key == repository.MarkerKey && h.reached != nil {
+		close(h.reached)
+		<-h.release
+	}
+	return h.Store.Get(ctx, key, span)
+}
+
+// TestSourceLeftOutOfAList: what a list without the primary may have hidden is not forgotten because another reading reached it meanwhile, until the same is listed with it.
+func TestSourceLeftOutOfAList(t *testing.T) {
+	for _, how := range []string{"the list fails", "passed over after a failure"} {
+		primary, _ := archive(t)
+		behind := primary.Clone()
+		last := entries(t, openCluster(t, primary), 1, 0)[2].Key
+		if err := behind.Delete(t.Context(), last); err != nil {
+			t.Fatal(err)
+		}
+		held := &heldMarker{Store: primary}
+		c, s := sources(t, held, behind)
+		has := func() bool {
+			found := false
+			for o, err := range c.Stock(t.Context()) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				found = found || o.Key == last
+			}
+			return found
+		}
+		if !has() {
+			t.Fatal("the primary's newest is not listed")
+		}
+		held.reached, held.release = make(chan struct{}), make(chan struct{})
+		// Another goroutine's reading is on its way at the primary while the list fails there.
+		read := make(chan error)
+		go func() {
+			_, err := s.Get(t.Context(), repository.MarkerKey, storage.All())
+			read <- err
+		}()
+		<-held.reached
+		if how == "the list fails" {
+			primary.Fail(memory.List, "", 1, storage.ErrDenied)
+		} else { // a reading does, and the primary is passed over for a while
+			primary.Fail(memory.Get, string(last), 1, storage.ErrDenied)
+			if _, err := s.Get(t.Context(), last, storage.All()); err == nil {
+				t.Fatal("the copy has it")
+			}
+		}
+		if has() {
+			t.Fatalf("%s: the primary's newest is listed", how)
+		}
+		close(held.release)
+		if err := <-read; err != nil {
+			t.Fatal(err)
+		}
+		if away := s.Away(); len(away) != 1 || away[0].Source != "primary" || !errors.Is(away[0].Err, storage.ErrDenied) || !errors.Is(c.AbsenceProved(), storage.ErrDenied) {
+			t.Errorf("%s: away %v, proved: %v", how, away, c.AbsenceProved())
+		}
+		held.reached = nil
+		if _, err := readAll(t, c); err != nil { // lists of less
+			t.Fatal(err)
+		}
+		if away := s.Away(); len(away) != 1 || c.AbsenceProved() == nil {
+			t.Errorf("%s, and lists of less came whole: away %v, proved: %v", how, away, c.AbsenceProved())
+		}
+		if !has() || len(s.Away()) > 0 || c.AbsenceProved() != nil {
+			t.Errorf("%s, and later it did not: away %v, proved: %v", how, s.Away(), c.AbsenceProved())
+		}
+	}
+}
