@@ -16,7 +16,7 @@ const (
 	Back Fate = "back"
 	// Expired means that retention let it go: an expiry record names it.
 	Expired Fate = "expired"
-	// Replaced means that pgark deleted it because another took its place: a piece whose segment is there, a beat or an expiry record that a newer one follows.
+	// Replaced means that pgark deleted it because another took its place: a piece whose segment was there, a beat or an expiry record that a newer one follows.
 	Replaced Fate = "replaced"
 	// Dropped means that pgark deleted it because nothing needs it: of a base backup that was never completed, the mark of a reader.
 	Dropped Fate = "dropped"
@@ -40,10 +40,15 @@ type entry struct {
 	asof.Change
 
 	object repository.Object
+
+	sound bool               // of a beat that came since: it says what its key does
+	says  *repository.Expiry // of an expiry record, of then where it is gone; nil if it cannot be read
 }
 
-func (e entry) was() bool { return e.Was.Key != "" }
-func (e entry) is() bool  { return !e.Now.Marker }
+func (e entry) was() bool     { return e.Was.Key != "" }
+func (e entry) is() bool      { return !e.Now.Marker }
+func (e entry) gone() bool    { return e.was() && !e.is() }
+func (e entry) altered() bool { return e.was() && !e.Same() }
 
 // judge returns the items of a group in its order: entries that pgark deletes for one another's sake, such as a segment and its pieces.
 func judge(group []entry, let repository.Expiry) []Item {
@@ -61,20 +66,29 @@ func fate(e entry, group []entry, let repository.Expiry) Fate {
 	switch {
 	case o.Class == repository.ClassHold, o.Class == repository.ClassReading:
 		return Dropped
-	case (o.Class == repository.ClassBeat || o.Class == repository.ClassExpiry) && has(group, func(other entry) bool { return other.is() && other.Now.Key != e.Now.Key }):
-		return Replaced
 	case e.is(): // what was put over is nobody's doing but a thief's
 		return Back
-	case o.Class == repository.ClassPiece && has(group, func(other entry) bool {
-		return other.object.Class == repository.ClassSegment && (other.was() || other.is())
-	}):
+	case has(group, e.isFollowedBy):
 		return Replaced
+	case o.Class == repository.ClassPiece && has(group, func(other entry) bool { return other.object.Class == repository.ClassSegment && other.was() }):
+		return Replaced // one that came since may be anybody's, and a piece beside its segment does no harm
 	case o.Backup != "" && o.Class != repository.ClassPin && !has(group, func(other entry) bool { return other.object.Class == repository.ClassRecord && other.was() }):
 		return Dropped
 	case expired(o, let):
 		return Expired
 	}
 	return Back
+}
+
+// isFollowedBy reports whether another beat or expiry record took the place of one that is gone: a newer one that nobody altered, and that says as much.
+func (e entry) isFollowedBy(other entry) bool {
+	switch {
+	case !other.is() || other.altered() || other.Now.Key <= e.Now.Key:
+		return false
+	case e.object.Class == repository.ClassExpiry: // two that were put at one time do not repeat each other
+		return other.says != nil && e.says != nil && other.says.Contains(*e.says)
+	}
+	return e.object.Class == repository.ClassBeat && (other.was() || other.sound)
 }
 
 func has(group []entry, is func(entry) bool) bool { return slices.ContainsFunc(group, is) }

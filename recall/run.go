@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -81,7 +82,7 @@ func (r *run) all(ctx context.Context) error {
 		one := func(info storage.Info) (repository.Object, storage.Key, bool) {
 			return repository.Object{Key: info.Key, Class: repository.ClassMarker, Size: info.Size}, info.Key, info.Key == key
 		}
-		if err := r.folder(ctx, key, repository.Expiry{}, one); err != nil {
+		if err := r.folder(ctx, key, scene{}, one); err != nil {
 			return err
 		}
 	}
@@ -99,8 +100,8 @@ func (r *run) all(ctx context.Context) error {
 
 func (r *run) cluster(ctx context.Context, id wal.SystemID) error {
 	then := repository.Unchecked(r.then).Cluster(id)
-	let, err := r.letGo(ctx, id, then)
-	if err != nil {
+	c := scene{then: then, now: repository.Unchecked(r.store).Cluster(id)}
+	if err := r.letGo(ctx, &c); err != nil {
 		return err
 	}
 	size, err := then.SegmentSize(ctx)
@@ -112,24 +113,64 @@ func (r *run) cluster(ctx context.Context, id wal.SystemID) error {
 		return o, groupOf(o), ours
 	}
 	for _, folder := range then.ClusterFolders() {
-		if err := r.folder(ctx, folder, let, classify); err != nil {
+		if err := r.folder(ctx, folder, c, classify); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// letGo returns what retention let go, by the records of then and of now. What cannot be read, as it may have been put over, says nothing.
-func (r *run) letGo(ctx context.Context, id wal.SystemID, then *repository.Cluster) (repository.Expiry, error) {
-	var let repository.Expiry
-	for _, c := range []*repository.Cluster{then, repository.Unchecked(r.store).Cluster(id)} {
+// scene is a cluster then and now, and what its retention let go. The zero value is that of objects of no cluster.
+type scene struct {
+	then, now *repository.Cluster
+	let       repository.Expiry
+}
+
+// letGo reads what retention let go, by the records of then and of now. What cannot be read, as it may have been put over, says nothing.
+func (r *run) letGo(ctx context.Context, s *scene) error {
+	for _, c := range []*repository.Cluster{s.then, s.now} {
 		one, err := c.Expiry(ctx)
 		if err != nil && !repository.OnlyUnreadable(err) {
-			return let, err
+			return err
 		}
-		let.Add(one)
+		s.let.Add(one)
 	}
-	return let, nil
+	return nil
+}
+
+// look reads of the beats or expiry records of a cluster, if any is gone, what tells whether another follows it.
+func (r *run) look(ctx context.Context, s scene, group []entry) error {
+	if !has(group, entry.gone) {
+		return nil
+	}
+	for i := range slices.Backward(group) {
+		e := &group[i]
+		unknown := func(err error) bool {
+			return err != nil && !errors.Is(err, storage.ErrNotFound) && !repository.OnlyUnreadable(err)
+		}
+		switch {
+		case e.object.Class == repository.ClassExpiry && (e.gone() || e.is() && !e.altered()):
+			c := s.now
+			if e.gone() {
+				c = s.then
+			}
+			says, err := c.ExpiryRecord(ctx, e.object.Key)
+			if unknown(err) {
+				return err
+			}
+			if err == nil {
+				e.says = &says
+			}
+		case e.object.Class == repository.ClassBeat && e.is() && !e.was():
+			_, err := s.now.CheckRecord(ctx, e.object)
+			e.sound = err == nil
+			if unknown(err) {
+				return err
+			}
+			return nil // the newest is enough to tell that others were replaced
+		}
+	}
+	return nil
 }
 
 // groupOf is what the objects have in common that are judged together.
@@ -151,10 +192,17 @@ func groupOf(o repository.Object) storage.Key {
 type classifier func(storage.Info) (o repository.Object, group storage.Key, ours bool)
 
 // folder brings back what begins with a prefix.
-func (r *run) folder(ctx context.Context, prefix storage.Key, let repository.Expiry, classify classifier) error {
+func (r *run) folder(ctx context.Context, prefix storage.Key, s scene, classify classifier) error {
 	var group []entry
 	var name storage.Key
 	var batch []Item
+	decide := func() error {
+		if err := r.look(ctx, s, group); err != nil {
+			return err
+		}
+		batch = append(batch, judge(group, s.let)...)
+		return nil
+	}
 	for c, err := range asof.Compare(ctx, r.store, r.options.At, prefix, "") {
 		if err != nil {
 			return err
@@ -168,7 +216,9 @@ func (r *run) folder(ctx context.Context, prefix storage.Key, let repository.Exp
 			continue
 		}
 		if of != name {
-			batch = append(batch, judge(group, let)...)
+			if err := decide(); err != nil {
+				return err
+			}
 			group, name = nil, of
 			if len(batch) >= batched {
 				if err := r.bringAll(ctx, batch); err != nil {
@@ -177,9 +227,12 @@ func (r *run) folder(ctx context.Context, prefix storage.Key, let repository.Exp
 				batch = nil
 			}
 		}
-		group = append(group, entry{c, o})
+		group = append(group, entry{Change: c, object: o})
 	}
-	return r.bringAll(ctx, append(batch, judge(group, let)...))
+	if err := decide(); err != nil {
+		return err
+	}
+	return r.bringAll(ctx, batch)
 }
 
 // bringAll brings items back: histories first, and the records of backups after all else.

@@ -3,10 +3,12 @@ package recall_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/pgark/pgark/recall"
+	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/storage/memory"
 	"github.com/pgark/pgark/storage/retry"
@@ -160,5 +162,76 @@ func TestRunRefused(t *testing.T) {
 	cancel()
 	if _, err := recall.Run(ended, newArchive(t), recall.Options{At: began, Act: true}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want Canceled", err)
+	}
+}
+
+// TestRunFollowed guards that a beat and an expiry record which pgark replaced stay away, and that no noise or forged record under a newer name keeps one away that a thief deleted.
+func TestRunFollowed(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		since func(a *archive, c *repository.Cluster, beat repository.Beat, let repository.Expiry) error
+		lost  int64
+	}{
+		{"pgark put newer ones", func(a *archive, c *repository.Cluster, beat repository.Beat, let repository.Expiry) error {
+			beat.Time = beat.Time.Add(time.Hour)
+			return errors.Join(c.PutBeat(t.Context(), beat), c.PutExpiry(t.Context(), let, repository.Expiry{Time: a.now, Drills: []string{"20261121T030000Z"}}))
+		}, 0},
+		{"a thief put noise", func(a *archive, _ *repository.Cluster, _ repository.Beat, _ repository.Expiry) error {
+			for key := range all(t, a) {
+				if err := a.Delete(t.Context(), key); err != nil {
+					return err
+				}
+			}
+			return errors.Join(a.Put(t.Context(), "7/beats/20271121T100000Z-00000001-0000000002000000", []byte("{}")),
+				a.Put(t.Context(), "7/expired/20271121T100000Z-00000000.json", []byte("{}")))
+		}, 3},
+		{"a thief put a record that names nothing", func(a *archive, c *repository.Cluster, _ repository.Beat, _ repository.Expiry) error {
+			for key := range all(t, a) {
+				if strings.HasPrefix(string(key), "7/expired/") {
+					if err := a.Delete(t.Context(), key); err != nil {
+						return err
+					}
+				}
+			}
+			return c.PutExpiry(t.Context(), repository.Expiry{}, repository.Expiry{Time: a.now})
+		}, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := &archive{Store: memory.New(), now: began}
+			a.KeepVersions()
+			a.SetClock(func() time.Time { return a.now })
+			if _, err := repository.Create(t.Context(), a); err != nil {
+				t.Fatal(err)
+			}
+			c := repository.Unchecked(a).Cluster(7)
+			beat := repository.Beat{Time: began, Timeline: 1, LSN: 0x2000000}
+			if err := errors.Join(c.PutBeat(t.Context(), beat), c.PutExpiry(t.Context(), repository.Expiry{}, repository.Expiry{Time: began, Backups: []string{"20261101T020000Z"}})); err != nil {
+				t.Fatal(err)
+			}
+			let, err := c.Expiry(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := all(t, a)
+			a.now = began.Add(time.Hour)
+			if err := tt.since(a, c, beat, let); err != nil {
+				t.Fatal(err)
+			}
+			now := len(all(t, a))
+			a.now = a.now.Add(time.Hour)
+			r, err := recall.Run(t.Context(), a, recall.Options{At: began.Add(time.Minute), Act: true})
+			if err != nil || r.Lost.Objects != tt.lost || r.Back != r.Lost {
+				t.Errorf("got %+v, %v; want %d objects back", r, err, tt.lost)
+			}
+			after := all(t, a)
+			for key, body := range before {
+				if tt.lost > 0 && after[key] != body {
+					t.Errorf("%s: got %q", key, after[key])
+				}
+			}
+			if len(after) != now+int(tt.lost) {
+				t.Errorf("%d objects, had %d, and %d were lost: %v", len(after), now, tt.lost, after)
+			}
+		})
 	}
 }

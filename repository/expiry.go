@@ -237,28 +237,40 @@ func (c *Cluster) readExpiry(ctx context.Context) (all Expiry, gone bool, err er
 		if !isExpiryName(strings.TrimPrefix(string(info.Key), string(expiryPrefix(c.id)))) {
 			continue
 		}
-		one, err := verified(ctx, c.store, info.Key, func(ctx context.Context, store storage.Store) (Expiry, error) {
-			text, err := storage.ReadAll(ctx, store, info.Key, expiryLimit)
-			if err != nil {
-				return Expiry{}, err
-			}
-			e, err := parseExpiry(c.id, text)
-			if err != nil {
-				return Expiry{}, &CorruptError{Key: info.Key, Reason: "expiry record", Err: err}
-			}
-			return e, nil
-		})
+		one, err := c.ExpiryRecord(ctx, info.Key)
 		if errors.Is(err, storage.ErrNotFound) {
 			return Expiry{}, true, nil
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("read expiry record: %w", err))
+			errs = append(errs, err)
 			continue
 		}
-		one.keys = []storage.Key{info.Key}
 		all.Add(one)
 	}
 	return all, false, errors.Join(errs...)
+}
+
+// ExpiryRecord reads one record. The error wraps storage.ErrNotFound if it is gone, or is a *CorruptError, a *FormatError or that of the store.
+func (c *Cluster) ExpiryRecord(ctx context.Context, key storage.Key) (Expiry, error) {
+	one, err := verified(ctx, c.store, key, func(ctx context.Context, store storage.Store) (Expiry, error) {
+		text, err := storage.ReadAll(ctx, store, key, expiryLimit)
+		if err != nil {
+			return Expiry{}, err
+		}
+		e, err := parseExpiry(c.id, text)
+		if err != nil {
+			return Expiry{}, &CorruptError{Key: key, Reason: "expiry record", Err: err}
+		}
+		return e, nil
+	})
+	if errors.Is(err, storage.ErrTooLarge) {
+		err = &CorruptError{Key: key, Reason: "size", Err: err}
+	}
+	if err != nil {
+		return Expiry{}, fmt.Errorf("read expiry record: %w", err)
+	}
+	one.keys = []storage.Key{key}
+	return one, nil
 }
 
 // Explained reads what explains holes in the WAL: the gap records, as Gaps does, and what was let go. Of several repositories that are read as one, any of them may have
