@@ -8,6 +8,7 @@ import (
 	"iter"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pgark/pgark/storage"
@@ -158,4 +159,63 @@ func TestSuite(t *testing.T) {
 			})
 		})
 	}
+}
+
+// stuck is a store whose lists stay away from a key on.
+type stuck struct {
+	storage.Store
+
+	at storage.Key
+}
+
+func (s stuck) List(ctx context.Context, prefix, after storage.Key) iter.Seq2[storage.Info, error] {
+	return func(yield func(storage.Info, error) bool) {
+		for info, err := range s.Store.List(ctx, prefix, after) {
+			if info.Key == s.at {
+				<-ctx.Done()
+				yield(storage.Info{}, context.Cause(ctx))
+				return
+			}
+			if !yield(info, err) {
+				return
+			}
+		}
+	}
+}
+
+// TestLongList: a list whose caller takes longer over it than a member may for a reading leaves no member behind; one that gives no more does.
+func TestLongList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const patience = time.Second
+		s := &site{places: []*memory.Store{memory.New(), memory.New()}}
+		s.places[0].Replace(marker, []byte("marker"))
+		s.runStores(t, copies.Options{Patience: patience}, func(i int) storage.Store {
+			if i == 0 {
+				return stuck{s.places[i], "stuck/05"}
+			}
+			return s.places[i]
+		})
+		s.allLive(t)
+		for i := range 10 {
+			s.put(t, storage.Key(fmt.Sprintf("long/%02d", i)))
+			s.put(t, storage.Key(fmt.Sprintf("stuck/%02d", i)))
+		}
+		for prefix, want := range map[storage.Key]copies.State{"long/": copies.Live, "stuck/": copies.Behind} {
+			n, left := 0, copies.Live
+			for info, err := range s.List(t.Context(), prefix, "") {
+				if err != nil || info.Key != storage.Key(fmt.Sprintf("%s%02d", prefix, n)) {
+					t.Fatalf("entry %d is %s: %v", n, info.Key, err)
+				}
+				n++
+				if st := s.Status()[0]; st.State != copies.Live {
+					left = copies.Behind
+				}
+				time.Sleep(patience / 2)
+			}
+			if n != 10 || left != want {
+				t.Errorf("%s: %d entries, and the primary was %s meanwhile, want %s", prefix, n, left, want)
+			}
+			s.allLive(t)
+		}
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"time"
 
 	"github.com/pgark/pgark/storage"
 )
@@ -30,17 +31,19 @@ func (s *Store) best(ctx context.Context) (*member, error) {
 }
 
 // read runs a read on the best member. One that does not answer, or is not what it was, is left behind
-// and the next one asked.
-func (s *Store) read(ctx context.Context, do func(ctx context.Context, store storage.Store) error) error {
+// and the next one asked. Whoever does more than one reading stops the timer in between, which ends the attempt.
+func (s *Store) read(ctx context.Context, do func(ctx context.Context, store storage.Store, patience *time.Timer) error) error {
 	for {
 		m, err := s.best(ctx)
 		if err != nil {
 			return err
 		}
-		try, cancel := context.WithTimeoutCause(ctx, s.options.Patience, errPatience)
-		err = do(try, m.Store)
+		try, cancel := context.WithCancelCause(ctx)
+		patience := time.AfterFunc(s.options.Patience, func() { cancel(errPatience) })
+		err = do(try, m.Store, patience)
+		patience.Stop()
 		late := try.Err() != nil && ctx.Err() == nil
-		cancel()
+		cancel(nil)
 		switch {
 		case err == nil:
 			return nil
@@ -56,7 +59,7 @@ func (s *Store) read(ctx context.Context, do func(ctx context.Context, store sto
 
 // Get implements storage.Store.
 func (s *Store) Get(ctx context.Context, key storage.Key, span storage.Span) (body io.ReadCloser, err error) {
-	err = s.read(ctx, func(try context.Context, store storage.Store) error {
+	err = s.read(ctx, func(try context.Context, store storage.Store, _ *time.Timer) error {
 		// The body lives longer than the attempt to open it.
 		open, cancel := context.WithCancelCause(ctx)
 		stop := context.AfterFunc(try, func() { cancel(context.Cause(try)) })
@@ -90,27 +93,29 @@ func (c *closer) Close() error {
 
 // Stat implements storage.Store.
 func (s *Store) Stat(ctx context.Context, key storage.Key) (info storage.Info, err error) {
-	err = s.read(ctx, func(ctx context.Context, store storage.Store) error {
+	err = s.read(ctx, func(ctx context.Context, store storage.Store, _ *time.Timer) error {
 		info, err = store.Stat(ctx, key)
 		return err
 	})
 	return info, err
 }
 
-// List implements storage.Store. It goes on with another member where one fails.
+// List implements storage.Store. It goes on with another member where one fails. However long it is, and its caller takes over it, a member is waited for only as long as over one reading.
 func (s *Store) List(ctx context.Context, prefix, after storage.Key) iter.Seq2[storage.Info, error] {
 	return func(yield func(storage.Info, error) bool) {
 		ended := false
-		err := s.read(ctx, func(ctx context.Context, store storage.Store) error {
+		err := s.read(ctx, func(ctx context.Context, store storage.Store, patience *time.Timer) error {
 			for info, err := range store.List(ctx, prefix, after) {
 				if err != nil {
 					return err
 				}
 				after = info.Key
+				patience.Stop()
 				if !yield(info, nil) {
 					ended = true
 					return nil
 				}
+				patience.Reset(s.options.Patience)
 			}
 			return nil
 		})
