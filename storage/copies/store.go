@@ -91,6 +91,7 @@ var (
 type Store struct {
 	options Options
 	members []*member
+	parts   sync.Pool // *[]byte: memory of parts that were sent
 
 	mu      sync.Mutex
 	changed chan struct{} // closed at each change

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pgark/pgark/storage"
@@ -50,7 +51,7 @@ func (s *Store) Begin(ctx context.Context, key storage.Key) (storage.Upload, err
 		}
 		u.to[m] = to
 		return nil
-	})
+	}, nil)
 	if err != nil {
 		return nil, errors.Join(err, u.Abort(ctx))
 	}
@@ -121,8 +122,8 @@ func (u *upload) drop(ctx context.Context, m *member) {
 }
 
 // each calls do for all members at once. It returns when those that are required are done and the others
-// had their grace; who fails, or is not done by then, is dropped.
-func (u *upload) each(ctx context.Context, do func(ctx context.Context, m *member, to storage.Upload) error) error {
+// had their grace; who fails, or is not done by then, is dropped. Calls that are may go on; ended, if not nil, is called after the last.
+func (u *upload) each(ctx context.Context, do func(ctx context.Context, m *member, to storage.Upload) error, ended func()) error {
 	type result struct {
 		m   *member
 		err error
@@ -131,8 +132,16 @@ func (u *upload) each(ctx context.Context, do func(ctx context.Context, m *membe
 	work, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	results := make(chan result, len(to))
+	var working atomic.Int64
+	working.Store(int64(len(to)))
 	for m, up := range to {
-		go func() { results <- result{m, do(work, m, up)} }()
+		go func() {
+			err := do(work, m, up)
+			if working.Add(-1) == 0 && ended != nil {
+				ended()
+			}
+			results <- result{m, err}
+		}()
 	}
 	began, done := time.Now(), make([]bool, len(u.store.members))
 	var grace <-chan time.Time
@@ -182,7 +191,18 @@ func (u *upload) Part(ctx context.Context, n int, body []byte) error {
 	if err := u.closed("part"); err != nil {
 		return err
 	}
-	return u.each(ctx, func(ctx context.Context, _ *member, to storage.Upload) error { return to.Part(ctx, n, body) })
+	lent := u.store.lend(body)
+	return u.each(ctx, func(ctx context.Context, _ *member, to storage.Upload) error { return to.Part(ctx, n, *lent) }, func() { u.store.parts.Put(lent) })
+}
+
+// lend copies the body of a part, which the caller may use again before a member that is not waited for has read it.
+func (s *Store) lend(body []byte) *[]byte {
+	lent, ok := s.parts.Get().(*[]byte)
+	if !ok {
+		lent = new([]byte)
+	}
+	*lent = append((*lent)[:0], body...)
+	return lent
 }
 
 // Commit implements storage.Upload. Live members that were dropped are left behind, and get the object

@@ -3,8 +3,10 @@ package copies_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/storage/copies"
@@ -133,5 +135,75 @@ func TestUploadThatTheOnlyRequiredMemberRefuses(t *testing.T) {
 	}
 	if err := u.Abort(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// late is a store that reads the body of a part only when it is told to, whoever waits for it.
+type late struct {
+	storage.Store
+
+	read chan struct{}
+	got  chan string
+}
+
+type lateUpload struct {
+	storage.Upload
+
+	store late
+}
+
+func (l late) Begin(ctx context.Context, key storage.Key) (storage.Upload, error) {
+	u, err := l.Store.Begin(ctx, key)
+	return lateUpload{u, l}, err
+}
+
+func (u lateUpload) Part(ctx context.Context, _ int, body []byte) error {
+	<-u.store.read
+	u.store.got <- string(body)
+	return context.Cause(ctx)
+}
+
+// TestBodyOfAPart: the caller uses the memory of a part again while a copy that was dropped, or whose caller gave up, still reads it. The race detector tells too.
+func TestBodyOfAPart(t *testing.T) {
+	for name, part := range map[string]func(ctx context.Context, u storage.Upload, body []byte) error{
+		"after the grace": func(ctx context.Context, u storage.Upload, body []byte) error { return u.Part(ctx, 1, body) },
+		"the caller gives up": func(ctx context.Context, u storage.Upload, body []byte) error {
+			ctx, cancel := context.WithCancel(ctx)
+			cancel()
+			if err := u.Part(ctx, 1, body); !errors.Is(err, context.Canceled) {
+				return fmt.Errorf("got %w", err)
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := late{read: make(chan struct{}), got: make(chan string, 1)}
+				s := &site{places: []*memory.Store{memory.New(), memory.New()}}
+				s.places[0].Replace(marker, []byte("marker"))
+				s.runStores(t, copies.Options{}, func(i int) storage.Store {
+					if i == 0 {
+						return s.places[i]
+					}
+					l.Store = s.places[i]
+					return l
+				})
+				s.allLive(t)
+				u, err := s.Begin(t.Context(), "large")
+				if err != nil {
+					t.Fatal(err)
+				}
+				body := []byte("content")
+				if err := part(t.Context(), u, body); err != nil {
+					t.Fatal(err)
+				}
+				copy(body, "another")
+				close(l.read)
+				synctest.Wait()
+				if got := <-l.got; got != "content" {
+					t.Errorf("the copy read %q", got)
+				}
+			})
+		})
 	}
 }
