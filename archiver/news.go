@@ -20,6 +20,7 @@ type news struct {
 type snapshot struct {
 	received  wal.LSN
 	serverEnd wal.LSN
+	sent      wal.Time // when the last message was, by the server's clock
 	bytes     uint64
 	proof     proof
 	heard     bool // something came since the last look
@@ -76,7 +77,7 @@ func (n *news) data(d *postgres.Data) {
 	n.change(func(s *snapshot) {
 		s.heard, s.data = true, true
 		s.received = d.Start + wal.LSN(len(d.Bytes))
-		s.serverEnd = max(s.serverEnd, d.ServerEnd)
+		s.serverEnd, s.sent = max(s.serverEnd, d.ServerEnd), d.ServerTime
 		s.bytes += uint64(len(d.Bytes))
 		s.proof.data()
 	})
@@ -85,7 +86,7 @@ func (n *news) data(d *postgres.Data) {
 func (n *news) keepalive(k *postgres.Keepalive) {
 	n.change(func(s *snapshot) {
 		s.heard = true
-		s.serverEnd = max(s.serverEnd, k.End)
+		s.serverEnd, s.sent = max(s.serverEnd, k.End), k.ServerTime
 		s.proof.alive(keepalive{end: k.End, time: k.ServerTime}, s.received)
 	})
 }

@@ -46,6 +46,11 @@ type Status struct {
 	ServerEnd wal.LSN   // end of the server's WAL, as far as it said
 	Behind    time.Time // when the oldest byte that is not durable came; zero if there is none
 
+	// CoveredUntil is as CoverageTime by this host's clock, to a tenth of a second, as of the server's last word; zero if nothing is known
+	// since Run began.
+	CoveredUntil time.Time
+	Turned       time.Time // when the loop of a stream last turned: four times a second while it streams
+
 	LastCommit     time.Time // of the last durable transaction end; zero if none was seen
 	LastCommitXID  wal.XID
 	CoverageTime   time.Time // the archive holds all that the server had then, by the server's clock
@@ -55,6 +60,7 @@ type Status struct {
 	Pieces         uint64
 	StoreError     string    // what the store last refused; "" once a put succeeded
 	StoreErrorFrom time.Time // since when
+	Stored         time.Time // when the repository last took an object; zero if it took none since Run began
 }
 
 // Restorable returns the end of the WAL that can be restored, as far as that

@@ -50,6 +50,7 @@ type stream struct {
 	hasPieces map[wal.SegmentNumber]struct{} // in the repository or on their way
 	commits   []lastCommit                   // put and not known to be durable
 	marks     []mark
+	covered   covered
 	received  wal.LSN
 	serverEnd wal.LSN
 	bytes     uint64
@@ -265,6 +266,7 @@ func (l *loop) look(work context.Context) {
 	}
 	if n.heard {
 		l.heard = now
+		l.covered.heard(n.serverEnd, n.sent, now)
 	}
 	if n.data {
 		l.asked = now

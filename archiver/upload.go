@@ -61,6 +61,9 @@ func (s *stream) put(ctx context.Context, e *repository.EncodedWAL) error {
 		if err == nil {
 			err = s.unfenced(ctx) // only now: what was put before a fence is replayed by who takes over
 		}
+		if err == nil {
+			s.progress.took()
+		}
 		if err == nil || fence(err) || errors.Is(err, errTakenOver) || ctx.Err() != nil {
 			s.progress.stored(nil)
 			return err
@@ -74,6 +77,11 @@ func (s *stream) put(ctx context.Context, e *repository.EncodedWAL) error {
 			return err
 		}
 	}
+}
+
+// took says that the repository took an object.
+func (p *progress) took() {
+	p.update(func(s *Status) { s.Stored = time.Now() })
 }
 
 // stored says how the last put ended.
@@ -163,6 +171,7 @@ func (l *loop) deletePieces(work context.Context) {
 // publish brings the status up to date.
 func (l *loop) publish(added uint64) {
 	durable := l.assembler.durable
+	now := time.Now()
 	var last lastCommit
 	kept := l.commits[:0]
 	for _, c := range l.commits {
@@ -174,7 +183,7 @@ func (l *loop) publish(added uint64) {
 	}
 	l.commits = kept
 	l.progress.update(func(s *Status) {
-		s.Received = Position{Timeline: l.from.timeline, LSN: l.received}
+		s.Received, s.Turned = Position{Timeline: l.from.timeline, LSN: l.received}, now
 		s.ServerEnd = l.serverEnd
 		s.BytesReceived += added
 		s.Behind = time.Time{}
@@ -184,6 +193,9 @@ func (l *loop) publish(added uint64) {
 		if last.end != 0 {
 			s.LastCommit, s.LastCommitXID = last.time.Go(), last.xid
 			s.CoverageTime = later(s.CoverageTime, s.LastCommit)
+		}
+		if l.verified {
+			s.CoveredUntil = later(s.CoveredUntil, l.covered.durable(durable))
 		}
 		if l.verified && l.proved.time != 0 && l.proved.end <= durable {
 			s.CoverageTime = later(s.CoverageTime, l.proved.time.Go())
@@ -208,6 +220,7 @@ func later(a, b time.Time) time.Time {
 // housekeep does what only the clock asks for.
 func (l *loop) housekeep(work context.Context, now time.Time) {
 	l.verify()
+	l.progress.update(func(s *Status) { s.Turned = now })
 	if l.withheld {
 		l.settle()
 	}
@@ -300,5 +313,7 @@ func (s *stream) putBeat(ctx context.Context, k keepalive) {
 	if err := s.cluster.PutBeat(ctx, b); err != nil {
 		s.options.Logger.WarnContext(ctx, "coverage beat was not put",
 			"timeline", b.Timeline.String(), "lsn", b.LSN.String(), "error", err)
+		return
 	}
+	s.progress.took()
 }
