@@ -88,13 +88,10 @@ func (r *Report) Judge(c Commands) {
 // that all it has flushed is durable, but only beside a program that receives: without one, nothing
 // tells that from a clock that stands still. false if it is not known.
 func (r Report) exposure() (time.Duration, bool) {
-	switch {
-	case r.RecoverableUntil == nil || r.ahead() > RPOTarget:
+	if r.RecoverableUntil == nil {
 		return 0, false
-	case r.CaughtUp():
-		return 0, true
 	}
-	return max(0, -r.ahead()), true
+	return Exposure{Until: *r.RecoverableUntil, CaughtUp: r.CaughtUp()}.Age(r.Now)
 }
 
 // unprotected is what Unprotected says; nil where nothing tells, or where the clocks differ too much for an age.
