@@ -43,27 +43,31 @@ var rooms = map[string]string{
 	"standby":               "postgres/walsender repository storage wal",
 	"drill":                 "postgres repository restore wal",
 	"commitlog":             "repository wal",
+	"web":                   "",
+	"health":                "status wal",
 	"status":                "repository storage syncmode wal",
 	"config":                "backup storage storage/copies syncmode",
-	"agent": "archiver backup compression config encryption postgres repository restore retention status " +
+	"agent": "archiver backup compression config encryption health postgres repository restore retention status " +
 		"postgres/walsender recall standby storage storage/asof storage/copies storage/file storage/limit storage/retry storage/s3 syncmode verify wal",
-	"cmd/pgark": "agent archiver backup commitlog config drill encryption postgres recall repository restore retention standby status storage syncmode verify wal",
+	"cmd/pgark": "agent archiver backup commitlog config drill encryption health postgres recall repository restore retention standby status storage syncmode verify wal web",
 }
 
 // owners names the one room that may import each outside module.
 var owners = map[string]string{
-	"github.com/jackc/":      "postgres",
-	"github.com/aws/":        "storage/s3",
-	"github.com/klauspost/":  "compression",
-	"github.com/urfave/":     "cmd/pgark",
-	"github.com/jedib0t/":    "cmd/pgark",
-	"github.com/goccy/":      "config",
-	"github.com/prometheus/": "config",
-	"github.com/go-co-op/":   "backup",
-	"github.com/coreos/":     "agent",
-	"filippo.io/":            "encryption",
-	"golang.org/x/crypto":    "encryption",
-	"golang.org/x/time":      "storage/limit",
+	"github.com/jackc/":                      "postgres",
+	"github.com/aws/":                        "storage/s3",
+	"github.com/klauspost/":                  "compression",
+	"github.com/urfave/":                     "cmd/pgark",
+	"github.com/jedib0t/":                    "cmd/pgark",
+	"github.com/goccy/":                      "config",
+	"github.com/prometheus/common":           "config",
+	"github.com/prometheus/exporter-toolkit": "web",
+	"github.com/go-co-op/":                   "backup",
+	"github.com/coreos/":                     "agent",
+	"filippo.io/":                            "encryption",
+	"golang.org/x/crypto":                    "encryption",
+	"golang.org/x/net":                       "web",
+	"golang.org/x/time":                      "storage/limit",
 }
 
 // pure lists the files that decide and do not act: no context, no input or output, no log.
@@ -78,6 +82,7 @@ var pure = []string{
 	"verify/judge.go", "verify/risk.go",
 	"recall/judge.go", "retention/catalog.go", "retention/lineage.go", "retention/window.go", "retention/calendar.go", "retention/plan.go",
 	"commitlog/edge.go", "commitlog/track.go",
+	"archiver/covered.go", "health/facts.go", "health/judge.go", "status/exposure.go",
 	"agent/lifecycle.go", "agent/slot_watch.go", "status/slot.go",
 	"syncmode/names.go", "syncmode/state.go", "syncmode/watch.go",
 }

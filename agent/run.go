@@ -34,6 +34,8 @@ type Options struct {
 	Prune []string
 	// Bandwidth is shared with the other agents of the process; nil limits nothing.
 	Bandwidth *Bandwidth
+	// Vitals are kept up to date for who asks; nil keeps none.
+	Vitals *Vitals
 	// Logger gets what the agent does; nil means nobody.
 	Logger *slog.Logger
 }
@@ -147,7 +149,7 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 		Slot: c.Slot, Interval: c.Repo.Every, Codec: codec, Adopt: o.Adopt, Logger: o.Logger, Gap: a.gap,
 		Fence: newFences(stores, o.Logger).ask,
 	})
-	a.commits = newCommits(srv, c, a.archiver, o.Logger)
+	a.commits, a.vitals = newCommits(srv, c, a.archiver, o.Logger), o.Vitals
 	return a.run(ctx, plan, func(ctx context.Context) error {
 		return a.jobs(ctx,
 			func(c *repository.Cluster) *jobSchedule { return a.drills(c, drills, o.Drill) },
@@ -164,6 +166,7 @@ type running struct {
 	stores   *places
 	archiver *archiver.Archiver
 	commits  *commits
+	vitals   *Vitals // nil if nobody asks
 	// opened gets the repository once.
 	opened chan *repository.Repository
 	// archived gets the cluster once, when its WAL streams.
@@ -213,6 +216,9 @@ func (a *running) run(ctx context.Context, plan *backup.Schedule, jobs func(cont
 	group.Go(func() error { return a.commits.journal.run(inner) })
 	group.Go(func() error { return keepWatchdog(inner, a.state) })
 	group.Go(func() error { (&guard{primary: a.stores.all[0], logger: a.logger}).run(inner); return nil })
+	if a.vitals != nil {
+		group.Go(func() error { a.vitals.watch(inner, a); return nil })
+	}
 	if s := newStandbys(a.server, a.config, a.archiver.Status, a.logger); s != nil && a.config.StandbySlots {
 		group.Go(func() error { s.run(inner); return nil })
 	}
@@ -276,6 +282,9 @@ func (a *running) backups(ctx context.Context, plan *backup.Schedule) error {
 			}
 			a.logger.InfoContext(ctx, "base backup done", "backup", b.ID, "bytes", b.Plain, "stored", b.Stored,
 				"elapsed", time.Since(began).Round(time.Millisecond))
+			if a.vitals != nil && b.Good() {
+				a.vitals.backedUp.Store(true)
+			}
 			return nil
 		},
 	}

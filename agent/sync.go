@@ -50,6 +50,8 @@ type commits struct {
 	backedUp  bool                               // there is a base backup
 	nextAsked time.Time                          // when that is asked for next
 
+	sighted atomic.Pointer[sighting] // nil until a look succeeded
+
 	blind     time.Time // since when looks fail; zero if they do not
 	blindTold bool
 }
@@ -131,10 +133,15 @@ func (c *commits) run(ctx context.Context) error {
 	defer ticker.Stop()
 	watch := syncmode.NewWatch(c.policy)
 	for {
+		began := time.Now()
 		if found, err := c.look(ctx); err == nil {
 			c.blind = time.Time{}
+			c.sighted.Store(&sighting{at: began, recovery: found.settings.Standby, system: found.system})
 			c.act(ctx, watch, found)
 		} else if ctx.Err() == nil {
+			if last := c.sighted.Load(); last != nil {
+				c.sighted.Store(&sighting{at: last.at, failed: true, recovery: last.recovery, system: last.system})
+			}
 			c.cannotSee(ctx, err)
 		}
 		select {

@@ -29,6 +29,7 @@ type Config struct {
 	// File is the path that was read, or "".
 	File string
 	Log  Log
+	HTTP HTTP
 	// Limits are what a process keeps to over all repositories.
 	Limits Limits
 	// Clusters are sorted by name; there is at least one.
@@ -219,7 +220,7 @@ func Load(from Sources) (Config, error) {
 		lockCopies(&c.Clusters[i])
 	}
 	if len(f) == 0 {
-		f = complete(c)
+		f = append(complete(c), completeHTTP(c)...)
 	}
 	if len(f) > 0 {
 		return Config{}, &Error{Faults: f}

@@ -27,6 +27,7 @@ func TestLoadReadsEveryKey(t *testing.T) {
 	file := write(t, `
 log: { level: debug, format: json }
 limits: { upload: 50MB/s, read: 100MB/s }
+http: { listen: "127.0.0.1:9868", web_config_file: /etc/pgark/web.yml }
 clusters:
   main:
     postgres: service=main
@@ -51,6 +52,9 @@ clusters:
 	}
 	if want := (config.Limits{Upload: 50_000_000, Read: 100_000_000}); got.Limits != want {
 		t.Errorf("limits: got %+v, want %+v", got.Limits, want)
+	}
+	if want := (config.HTTP{Listen: "127.0.0.1:9868", WebConfigFile: "/etc/pgark/web.yml"}); got.HTTP != want {
+		t.Errorf("http: got %+v, want %+v", got.HTTP, want)
 	}
 	if want := (config.Keep{Max: 64_000_000_000, OnLimit: config.Drop}); c.Keep != want {
 		t.Errorf("slot: got %+v, want %+v", c.Keep, want)
@@ -318,6 +322,7 @@ func TestFaults(t *testing.T) {
   q: { repo: "s3://key:secret@bucket/x" }
 log: { level: loud, format: }
 http: { listen: x }
+telemetry: { otlp: env }
 1: x
 `)
 	_, err := config.Load(config.Sources{File: file, Environment: []string{"PGARK_LOG_LEVL=info", "PGARK_PORT=tcp://1.2.3.4", "PGARK_SERVICE_HOST=1.2.3.4"}})
@@ -350,8 +355,9 @@ http: { listen: x }
 		{17, 14, "clusters.q.repo.url", "credentials"},
 		{18, 15, "log.level", `"loud"`},
 		{18, 21, "log.format", "is not one of"},
-		{19, 1, "http", "this version knows no such key"},
-		{20, 1, "1", "this kind of key"},
+		{19, 17, "http.listen", "want host:port"},
+		{20, 1, "telemetry", "this version knows no such key"},
+		{21, 1, "1", "this kind of key"},
 		{0, 0, "PGARK_LOG_LEVL", "did you mean PGARK_LOG_LEVEL?"},
 	}
 	for i, f := range got.Faults {

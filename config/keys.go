@@ -40,7 +40,7 @@ func GlobalKeys() []Key {
 			set: func(c *Config, _ *Cluster, v string) error { return oneOf(&c.Log.Format, v, "auto", "text", "json") },
 			get: func(c Config, _ Cluster) string { return c.Log.Format },
 		},
-	}, limitKeys()...)
+	}, append(limitKeys(), httpKeys()...)...)
 }
 
 // ClusterKeys returns the keys below clusters.<name>.

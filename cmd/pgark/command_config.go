@@ -7,6 +7,7 @@ import (
 
 	"github.com/pgark/pgark/agent"
 	"github.com/pgark/pgark/config"
+	"github.com/pgark/pgark/web"
 )
 
 func configCommand(p *program) *cli.Command {
@@ -32,6 +33,9 @@ func validateConfig(s *session) error {
 		if err := agent.Validate(cluster); err != nil {
 			return &codeError{code: exitUsage, cause: err}
 		}
+	}
+	if err := web.Validate(c.HTTP.WebConfigFile); err != nil {
+		return err
 	}
 	from := c.File
 	if from == "" {

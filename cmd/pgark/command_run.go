@@ -55,8 +55,13 @@ func runAgents(s *session) error {
 			return usagef("adopt %q: want a system identifier", v)
 		}
 	}
+	site, err := s.openSite(c.HTTP)
+	if err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(s.ctx)
 	for _, cluster := range clusters {
+		vitals := site.vitals(cluster)
 		group.Go(func() error {
 			logger := s.log
 			if len(clusters) > 1 {
@@ -68,10 +73,12 @@ func runAgents(s *session) error {
 			if err := errors.Join(errDrill, errVerify, errPrune); err != nil {
 				return err
 			}
-			return runAgent(ctx, cluster, agent.Options{Logger: logger, Bandwidth: s.bandwidth, Adopt: adopt, Drill: drill, Verify: verify, Prune: prune})
+			return runAgent(ctx, cluster, agent.Options{
+				Logger: logger, Bandwidth: s.bandwidth, Adopt: adopt, Drill: drill, Verify: verify, Prune: prune, Vitals: vitals,
+			})
 		})
 	}
-	err = group.Wait()
+	err = site.serveWhile(ctx, s.log, group.Wait)
 	if errors.Is(context.Cause(s.ctx), context.Canceled) || s.program.interrupted() != nil {
 		if err == nil && s.program.interrupted() == syscall.SIGINT {
 			return &codeError{code: exitCancelled}

@@ -165,7 +165,7 @@ func explainTyped(err error, f *failure) bool {
 	var emptied *agent.EmptiedError
 	var lacking *agent.LackingError
 	switch {
-	case explainAsked(err, f), explainRestore(err, f), explainFence(err, f):
+	case explainAsked(err, f), explainRestore(err, f), explainFence(err, f), explainListen(err, f):
 	case errors.As(err, &lacking):
 		f.Code, f.Cause = exitNotRecoverable, "objects are missing or cut: they were deleted, or the copy is not complete yet"
 	case errors.As(err, &other):
