@@ -105,7 +105,7 @@ func (k *check) stock(ctx context.Context, p *checkedPlace) (renewed bool) {
 		}
 	}
 	for _, o := range objects {
-		mode, until, err := storage.Locked(ctx, p.store, o.Key)
+		mode, until, err := storage.Locked(ctx, p.store, storage.Info{Key: o.Key})
 		if err != nil {
 			continue // it may not be there
 		}

@@ -123,7 +123,7 @@ func (p *checkedPlace) roundTrip(ctx context.Context, key storage.Key, body []by
 	got, err := storage.ReadAll(ctx, p.store, key, int64(len(body)))
 	t.get = time.Since(began) - t.put
 	if err == nil && !p.lock.IsZero() {
-		t.lock, t.until, t.lockErr = storage.Locked(ctx, p.store, key)
+		t.lock, t.until, t.lockErr = storage.Locked(ctx, p.store, storage.Info{Key: key})
 	}
 	deleteErr := p.store.Delete(ctx, key)
 	switch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -98,6 +99,73 @@ func TestRenewWithoutThePrimary(t *testing.T) {
 	report, err := Prune(t.Context(), c, StoreOptions{Patience: Brief}, PruneOptions{})
 	if err != nil || report.Repositories[1].Locks != nil {
 		t.Errorf("a run that only shows: %+v, %v", report.Repositories[1].Locks, err)
+	}
+}
+
+// TestRenewPutOverAtTheStore guards T2: somebody who may write put noise over a repository's objects. When the locks that its own versions had would have ended, nobody can remove these, and as of before they are
+// read as they were.
+func TestRenewPutOverAtTheStore(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits until a lock would have ended")
+	}
+	server := storagetest.StartServer(t)
+	server.Setenv(t)
+	server.CreateBucket(t, "bucket")
+	server.LockBucket(t, "bucket", "", 0)
+	c := config.Cluster{Name: "main", Required: config.Primary, Backup: config.Backup{Timezone: "UTC"}}
+	c.Repo.URL, c.Repo.Lock = server.URL("bucket", "main"), storage.Lock{Mode: storage.Governance, For: 4 * time.Second}
+	store, err := OpenStore(t.Context(), c.Repo.URL, StoreOptions{Lock: c.Repo.Lock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := repository.Create(t.Context(), store)
+	if err == nil {
+		err = r.Cluster(7).PutPin(t.Context(), repository.Pin{Backup: "20261121T024000Z", Number: 1, Change: repository.Pinned, Time: time.Now()})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends := time.Now().Add(c.Repo.Lock.For)
+	time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(1050 * time.Millisecond))) // S3 dates versions to the second
+	before := time.Now().Add(-time.Second)
+	const pin = "7/pins/20261121T024000Z-00001.json"
+	first := map[storage.Key]string{repository.MarkerKey: "", pin: ""}
+	for key := range first {
+		info, err := store.Stat(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first[key] = info.Version
+		server.PutObject(t, "bucket", "main/"+string(key), []byte("noise"))
+	}
+	c.Repo.Lock.For = time.Hour
+	report, err := Prune(t.Context(), c, StoreOptions{Patience: Brief}, PruneOptions{Remove: true})
+	if l := report.Repositories[0].Locks; err != nil || l == nil || l.Asked != 2 || l.Extended != 2 || l.Failed > 0 {
+		t.Fatalf("got %+v, %v", l, err)
+	}
+	time.Sleep(time.Until(ends.Add(2 * time.Second)))
+	for v, err := range storage.Versions(t.Context(), store, "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ours := first[v.Key]; !ours || v.Current {
+			continue
+		}
+		first[v.Key] = v.Version
+		if status := server.DeleteVersion(t, "/bucket/main/"+string(v.Key), v.Version); status != http.StatusForbidden {
+			t.Errorf("%s: whoever has all keys removes the first version: status %d", v.Key, status)
+		}
+	}
+	was, err := OpenStore(t.Context(), c.Repo.URL, StoreOptions{AsOf: before})
+	if err != nil {
+		t.Fatal(err)
+	}
+	then, err := repository.Open(t.Context(), was)
+	if err != nil || then.Marker() != r.Marker() {
+		t.Fatalf("as of before: %v", err)
+	}
+	if pins, err := then.Cluster(7).Pins(t.Context()); err != nil || len(pins) != 1 {
+		t.Errorf("as of before: pins %v, %v", pins, err)
 	}
 }
 

@@ -14,27 +14,68 @@ import (
 // none of a repository's, and what Probe leaves, is left out. The ranges of WAL are empty. It ends after the first error.
 func ListAll(ctx context.Context, store storage.Store) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
-		var c Cluster
 		for info, err := range store.List(ctx, "", "") {
 			if err != nil {
 				yield(Object{}, fmt.Errorf("list the repository: %w", err))
 				return
 			}
-			o, ours := Object{Key: info.Key, Class: ClassMarker, Size: info.Size, Modified: info.Modified}, true
-			if info.Key != MarkerKey && info.Key != EncryptionMarkerKey {
-				folder, _, _ := strings.Cut(string(info.Key), "/")
-				id, err := wal.ParseSystemID(folder)
-				if err != nil {
-					continue
-				}
-				c.id = id
-				o, ours = c.Classify(0, info)
-			}
-			if ours && !yield(o, nil) {
+			if o, ours := classifyAny(info); ours && !yield(o, nil) {
 				return
 			}
 		}
 	}
+}
+
+// ObjectVersions are all versions and delete markers of one key, the newest first, and what its name says.
+type ObjectVersions struct {
+	Object // Size and Modified are of the newest
+
+	Versions []storage.Version // one at least
+}
+
+// Deleted reports whether a marker hides what there is.
+func (o ObjectVersions) Deleted() bool { return o.Versions[0].Marker }
+
+// ListVersions is ListAll with what was deleted, and with the older versions of all.
+func ListVersions(ctx context.Context, store storage.Store) iter.Seq2[ObjectVersions, error] {
+	return func(yield func(ObjectVersions, error) bool) {
+		var one ObjectVersions
+		give := func() bool {
+			o, ours := classifyAny(one.Versions[0].Info)
+			one.Object = o
+			return !ours || yield(one, nil)
+		}
+		for v, err := range storage.Versions(ctx, store, "", "") {
+			if err != nil {
+				yield(ObjectVersions{}, fmt.Errorf("list the versions in the repository: %w", err))
+				return
+			}
+			if len(one.Versions) > 0 && one.Versions[0].Key != v.Key {
+				if !give() {
+					return
+				}
+				one = ObjectVersions{}
+			}
+			one.Versions = append(one.Versions, v)
+		}
+		if len(one.Versions) > 0 {
+			give()
+		}
+	}
+}
+
+// classifyAny returns the object of a listed key of any cluster, or of the repository itself; false if its key has not the form of one.
+func classifyAny(info storage.Info) (Object, bool) {
+	if info.Key == MarkerKey || info.Key == EncryptionMarkerKey {
+		return Object{Key: info.Key, Class: ClassMarker, Size: info.Size, Modified: info.Modified}, true
+	}
+	folder, _, _ := strings.Cut(string(info.Key), "/")
+	id, err := wal.ParseSystemID(folder)
+	if err != nil {
+		return Object{}, false
+	}
+	c := Cluster{id: id}
+	return c.Classify(0, info)
 }
 
 // Needs lists all that a base backup is restored from, up to where it is consistent: its own objects, the WAL from the segment of its start on, pieces among it, the history

@@ -25,6 +25,7 @@ type lockable struct {
 
 	mu    sync.Mutex
 	until map[storage.Key]time.Time
+	older map[string]time.Time // of versions that something was put over
 	asked []storage.Key
 }
 
@@ -32,7 +33,7 @@ type lockable struct {
 func locked(t *testing.T, l storage.Lock) *lockable {
 	t.Helper()
 	s, till := archive(t)
-	lock := &lockable{Store: s, now: till, until: map[storage.Key]time.Time{}}
+	lock := &lockable{Store: s, now: till, until: map[storage.Key]time.Time{}, older: map[string]time.Time{}}
 	for info, err := range s.List(t.Context(), "", "") {
 		if err != nil {
 			t.Fatal(err)
@@ -46,18 +47,35 @@ func locked(t *testing.T, l storage.Lock) *lockable {
 func (s *lockable) BucketLock(context.Context) (storage.Lock, error) { return storage.Lock{}, nil }
 
 // Extend implements storage.Locker.
-func (s *lockable) Extend(_ context.Context, key storage.Key, l storage.Lock, least time.Duration) (bool, error) {
+func (s *lockable) Extend(ctx context.Context, key storage.Key, version string, l storage.Lock, least time.Duration) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked = append(s.asked, key)
 	if err := errors.Join(s.refuses, s.broken[key]); err != nil {
 		return false, err
 	}
+	if version != "" && version != s.current(ctx, key) {
+		if s.older[version].Sub(s.now) >= least {
+			return false, nil
+		}
+		s.older[version] = s.now.Add(l.For)
+		return true, nil
+	}
 	if s.until[key].Sub(s.now) >= least {
 		return false, nil
 	}
 	s.until[key] = s.now.Add(l.For)
 	return true, nil
+}
+
+// current is the newest version of a key.
+func (s *lockable) current(ctx context.Context, key storage.Key) string {
+	for v, err := range s.Versions(ctx, key, "") {
+		if err == nil && v.Key == key {
+			return v.Version
+		}
+	}
+	return ""
 }
 
 // foreign is what others keep in the same place.
@@ -84,7 +102,7 @@ func renew(t *testing.T, s *lockable, r retention.Renewal) retention.Extended {
 }
 
 // Locked implements storage.Locker.
-func (s *lockable) Locked(_ context.Context, key storage.Key) (storage.LockMode, time.Time, error) {
+func (s *lockable) Locked(_ context.Context, key storage.Key, _ string) (storage.LockMode, time.Time, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if until, is := s.until[key]; is {
@@ -133,6 +151,64 @@ func TestRenew(t *testing.T) {
 				t.Errorf("a second run: %+v", e)
 			}
 		})
+	}
+}
+
+// TestRenewWhatWasPutOver guards T2: who may write puts another object over one whose lock then ends as it did: that of the version which its writer made is made longer, that of one
+// which repaired it, and no more than a few of those which somebody puts over it; not that of what was let go.
+func TestRenewWhatWasPutOver(t *testing.T) {
+	l := storage.Lock{Mode: storage.Governance, For: 14 * day}
+	for name, extend := range map[string]func(*testing.T, *lockable, []repository.Object) retention.Extended{
+		"prune": func(t *testing.T, s *lockable, _ []repository.Object) retention.Extended {
+			t.Helper()
+			return renew(t, s, retention.Renewal{Lock: l, Now: s.now})
+		},
+		"keep pin": func(t *testing.T, s *lockable, of []repository.Object) retention.Extended {
+			t.Helper()
+			e, err := retention.Extend(t.Context(), s, of, l)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return e
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := locked(t, storage.Lock{Mode: storage.Governance, For: day})
+			s.KeepVersions()
+			over, gone := s.Keys()[3], s.Keys()[5]
+			first, old := s.current(t.Context(), over), s.current(t.Context(), gone)
+			for range 30 {
+				s.Overwrite(over, []byte("noise"))
+			}
+			current := s.current(t.Context(), over)
+			if err := s.Delete(t.Context(), gone); err != nil {
+				t.Fatal(err)
+			}
+			all := len(s.Keys())
+			e := extend(t, s, []repository.Object{{Key: over}})
+			if e.Err != nil || e.Failed > 0 || name == "prune" && e.Asked != all {
+				t.Errorf("got %+v of %d objects", e, all)
+			}
+			if until := s.older[first]; until.Sub(s.now) < l.For || s.until[over].Sub(s.now) < l.For {
+				t.Errorf("the first version is locked until %s, the current one %s until %s", until, current, s.until[over])
+			}
+			if n := len(s.older); n > 8 {
+				t.Errorf("%d versions of one object were asked for", n)
+			}
+			if until := s.older[old]; !until.IsZero() {
+				t.Errorf("what was let go is locked until %s", until)
+			}
+		})
+	}
+}
+
+// TestRenewWithoutVersions: a credential that may not list versions makes the locks of what is there longer, and says what it may not.
+func TestRenewWithoutVersions(t *testing.T) {
+	s := locked(t, storage.Lock{})
+	s.Fail(memory.Versions, "", 0, storage.ErrDenied)
+	e := renew(t, s, retention.Renewal{Lock: storage.Lock{Mode: storage.Governance, For: 4 * day}, Now: s.now})
+	if n := len(s.Keys()); e.Extended != n || e.Asked != n || e.Failed != 1 || !errors.Is(e.Err, storage.ErrDenied) {
+		t.Errorf("got %+v of %d objects", e, n)
 	}
 }
 

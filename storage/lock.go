@@ -52,14 +52,14 @@ type Locker interface {
 	// and ErrDenied if the credential may not see it.
 	BucketLock(ctx context.Context) (Lock, error)
 
-	// Extend sees to it that the object stays locked for least from now, by the store's clock: if its lock ends sooner, it is made to
-	// end l.For from now. It returns whether it did that. No lock is shortened or weakened. It returns ErrNotFound if the object does
-	// not exist, and ErrNoLock if it cannot be locked.
-	Extend(ctx context.Context, key Key, l Lock, least time.Duration) (extended bool, err error)
+	// Extend sees to it that a version of an object stays locked for least from now, by the store's clock: if its lock ends sooner, it is
+	// made to end l.For from now. An empty version is the current one. It returns whether it did that. No lock is shortened or weakened. It
+	// returns ErrNotFound if there is no such version, or if it is a marker, and ErrNoLock if it cannot be locked.
+	Extend(ctx context.Context, key Key, version string, l Lock, least time.Duration) (extended bool, err error)
 
-	// Locked returns the mode and the end of an object's lock, which may be past; Unlocked if it never had one. It returns ErrDenied if the
-	// credential may not see it, and the errors of Extend.
-	Locked(ctx context.Context, key Key) (mode LockMode, until time.Time, err error)
+	// Locked returns the mode and the end of the lock of a version, the current one if it is empty. The end may be past; the mode is
+	// Unlocked if it never had one. It returns ErrDenied if the credential may not see it, and the errors of Extend.
+	Locked(ctx context.Context, key Key, version string) (mode LockMode, until time.Time, err error)
 }
 
 // LockedError is ErrLocked with the end of the lock.
@@ -86,20 +86,20 @@ func BucketLock(ctx context.Context, store Store) (Lock, error) {
 	return Lock{}, &Error{Op: "lock", Err: ErrNoLock}
 }
 
-// Extend calls store's Extend if it has one; ErrNoLock otherwise.
-func Extend(ctx context.Context, store Store, key Key, l Lock, least time.Duration) (bool, error) {
+// Extend calls store's Extend if it has one; ErrNoLock otherwise. Of the version its key and id count.
+func Extend(ctx context.Context, store Store, version Info, l Lock, least time.Duration) (bool, error) {
 	if s, ok := store.(Locker); ok {
-		return s.Extend(ctx, key, l, least)
+		return s.Extend(ctx, version.Key, version.Version, l, least)
 	}
-	return false, &Error{Op: "lock", Key: key, Err: ErrNoLock}
+	return false, &Error{Op: "lock", Key: version.Key, Err: ErrNoLock}
 }
 
-// Locked calls store's Locked if it has one; ErrNoLock otherwise.
-func Locked(ctx context.Context, store Store, key Key) (LockMode, time.Time, error) {
+// Locked calls store's Locked if it has one; ErrNoLock otherwise. Of the version its key and id count.
+func Locked(ctx context.Context, store Store, version Info) (LockMode, time.Time, error) {
 	if s, ok := store.(Locker); ok {
-		return s.Locked(ctx, key)
+		return s.Locked(ctx, version.Key, version.Version)
 	}
-	return Unlocked, time.Time{}, &Error{Op: "lock", Key: key, Err: ErrNoLock}
+	return Unlocked, time.Time{}, &Error{Op: "lock", Key: version.Key, Err: ErrNoLock}
 }
 
 var errLock = errors.New("want governance or compliance")

@@ -190,13 +190,13 @@ func (s *Store) BucketLock(ctx context.Context) (storage.Lock, error) {
 }
 
 // Locked implements storage.Locker.
-func (s *Store) Locked(ctx context.Context, key storage.Key) (storage.LockMode, time.Time, error) {
-	return storage.Locked(ctx, s.Store, key)
+func (s *Store) Locked(ctx context.Context, key storage.Key, version string) (storage.LockMode, time.Time, error) {
+	return storage.Locked(ctx, s.Store, storage.Info{Key: key, Version: version})
 }
 
 // Extend implements storage.Locker.
-func (s *Store) Extend(ctx context.Context, key storage.Key, l storage.Lock, least time.Duration) (bool, error) {
-	return storage.Extend(ctx, s.Store, key, l, least)
+func (s *Store) Extend(ctx context.Context, key storage.Key, version string, l storage.Lock, least time.Duration) (bool, error) {
+	return storage.Extend(ctx, s.Store, storage.Info{Key: key, Version: version}, l, least)
 }
 
 // Thaw implements storage.Thawer.

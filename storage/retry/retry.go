@@ -270,18 +270,18 @@ func (s *Store) BucketLock(ctx context.Context) (found storage.Lock, err error) 
 }
 
 // Extend implements storage.Locker.
-func (s *Store) Extend(ctx context.Context, key storage.Key, l storage.Lock, least time.Duration) (extended bool, err error) {
+func (s *Store) Extend(ctx context.Context, key storage.Key, version string, l storage.Lock, least time.Duration) (extended bool, err error) {
 	err = s.run(ctx, s.begin("lock", key, 0), func(ctx context.Context) error {
-		extended, err = storage.Extend(ctx, s.store, key, l, least)
+		extended, err = storage.Extend(ctx, s.store, storage.Info{Key: key, Version: version}, l, least)
 		return err
 	})
 	return extended, err
 }
 
 // Locked implements storage.Locker.
-func (s *Store) Locked(ctx context.Context, key storage.Key) (mode storage.LockMode, until time.Time, err error) {
+func (s *Store) Locked(ctx context.Context, key storage.Key, version string) (mode storage.LockMode, until time.Time, err error) {
 	err = s.run(ctx, s.begin("lock", key, 0), func(ctx context.Context) error {
-		mode, until, err = storage.Locked(ctx, s.store, key)
+		mode, until, err = storage.Locked(ctx, s.store, storage.Info{Key: key, Version: version})
 		return err
 	})
 	return mode, until, err

@@ -171,8 +171,8 @@ func (s *Store) BucketLock(ctx context.Context) (storage.Lock, error) {
 
 // Extend implements storage.Locker. It needs s3:GetObjectRetention and s3:PutObjectRetention.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObjectRetention.html
-func (s *Store) Extend(ctx context.Context, key storage.Key, l storage.Lock, least time.Duration) (bool, error) {
-	was, until, err := s.Locked(ctx, key)
+func (s *Store) Extend(ctx context.Context, key storage.Key, version string, l storage.Lock, least time.Duration) (bool, error) {
+	was, until, err := s.Locked(ctx, key, version)
 	if err != nil {
 		return false, err
 	}
@@ -181,36 +181,39 @@ func (s *Store) Extend(ctx context.Context, key storage.Key, l storage.Lock, lea
 	}
 	mode := modeOf(cmp.Or(was, l.Mode)) // as it was made: a lock of one mode cannot be made longer in the other
 	_, err = s.client.PutObjectRetention(ctx, &s3.PutObjectRetentionInput{
-		Bucket: s.bucket(), Key: s.name(key), Retention: &types.ObjectLockRetention{Mode: mode, RetainUntilDate: s.until(l)},
+		Bucket: s.bucket(), Key: s.name(key), VersionId: optional(version), Retention: &types.ObjectLockRetention{Mode: mode, RetainUntilDate: s.until(l)},
 	})
 	switch {
 	case err == nil:
 		return true, nil
-	case s.vanished(ctx, key, err):
+	case s.vanished(ctx, key, version, err):
 		return false, s.fault(ctx, "lock", key, storage.ErrNotFound)
 	default:
 		return false, s.fault(ctx, "lock", key, err)
 	}
 }
 
-// vanished reports whether a request for an object's lock failed because there is none: it may have been removed since it was listed. Of a delete marker S3 answers 405.
-func (s *Store) vanished(ctx context.Context, key storage.Key, err error) bool {
+// vanished reports whether a request for the lock of a version failed because there is none: it may have been removed since it was listed. Of a delete marker S3 answers 405.
+func (s *Store) vanished(ctx context.Context, key storage.Key, version string, err error) bool {
+	if version != "" {
+		return isNoVersion(err) || statusOf(err) == http.StatusBadRequest && s.isGone(ctx, key, version)
+	}
 	return statusOf(err) == http.StatusMethodNotAllowed || s.hidden(ctx, key, err)
 }
 
 // Locked implements storage.Locker. It needs s3:GetObjectRetention.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectRetention.html
-func (s *Store) Locked(ctx context.Context, key storage.Key) (storage.LockMode, time.Time, error) {
+func (s *Store) Locked(ctx context.Context, key storage.Key, version string) (storage.LockMode, time.Time, error) {
 	if err := ready(ctx, key); err != nil {
 		return storage.Unlocked, time.Time{}, s.fault(ctx, "lock", key, err)
 	}
-	out, err := s.client.GetObjectRetention(ctx, &s3.GetObjectRetentionInput{Bucket: s.bucket(), Key: s.name(key)})
+	out, err := s.client.GetObjectRetention(ctx, &s3.GetObjectRetentionInput{Bucket: s.bucket(), Key: s.name(key), VersionId: optional(version)})
 	switch {
 	case err != nil && codeOf(err) == "NoSuchObjectLockConfiguration": // it is not locked
 		return storage.Unlocked, time.Time{}, nil
 	case err != nil && codeOf(err) == "InvalidRequest":
 		err = storage.ErrNoLock
-	case err != nil && s.vanished(ctx, key, err):
+	case err != nil && s.vanished(ctx, key, version, err):
 		err = storage.ErrNotFound
 	}
 	if err != nil {

@@ -251,7 +251,7 @@ func TestExtend(t *testing.T) {
 			t.Fatal(err)
 		}
 		began := time.Now()
-		extended, err := s.Extend(t.Context(), key, test.now, test.least)
+		extended, err := s.Extend(t.Context(), key, "", test.now, test.least)
 		if err != nil || extended != test.extended {
 			t.Errorf("%s: extended %v, %v, want %v", test.name, extended, err, test.extended)
 		}
@@ -259,12 +259,13 @@ func TestExtend(t *testing.T) {
 		if late := until.Sub(began.Add(test.want.For)); mode != strings.ToUpper(string(test.want.Mode)) || late.Abs() > 5*time.Second {
 			t.Errorf("%s: locked by %s until %s, want %s from %s on", test.name, mode, until, test.want, began)
 		}
-		if again, err := s.Extend(t.Context(), key, test.now, test.least); err != nil || again {
+		if again, err := s.Extend(t.Context(), key, "", test.now, test.least); err != nil || again {
 			t.Errorf("%s: extended twice: %v", test.name, err)
 		}
 	}
 	s := openLocking(t, server.URL("bucket", "main"), storage.Lock{})
-	if _, err := s.Extend(t.Context(), "absent", lock(storage.Governance, time.Hour), time.Minute); !errors.Is(err, storage.ErrNotFound) {
+	extendFirst(t, server, s)
+	if _, err := s.Extend(t.Context(), "absent", "", lock(storage.Governance, time.Hour), time.Minute); !errors.Is(err, storage.ErrNotFound) {
 		t.Errorf("an object that is not there: %v", err)
 	}
 	server.CreateBucket(t, "plain")
@@ -272,7 +273,49 @@ func TestExtend(t *testing.T) {
 	if err := s.Put(t.Context(), "a", nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Extend(t.Context(), "a", lock(storage.Governance, time.Hour), time.Minute); !errors.Is(err, storage.ErrNoLock) {
+	if _, err := s.Extend(t.Context(), "a", "", lock(storage.Governance, time.Hour), time.Minute); !errors.Is(err, storage.ErrNoLock) {
 		t.Errorf("a bucket without Object Lock: %v", err)
+	}
+}
+
+// extendFirst makes the lock of a version longer over which another was put, and leaves that as it is.
+func extendFirst(t *testing.T, server *storagetest.Server, s *s3.Store) {
+	t.Helper()
+	if err := s.Put(t.Context(), "over", []byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	server.PutObject(t, "bucket", "main/over", []byte("noise"))
+	var ids []string
+	for v, err := range s.Versions(t.Context(), "over", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, v.Version)
+	}
+	hour := storage.Lock{Mode: storage.Governance, For: time.Hour}
+	if extended, err := s.Extend(t.Context(), "over", ids[1], hour, time.Minute); err != nil || !extended {
+		t.Errorf("the first version: %v, %v", extended, err)
+	}
+	for version, want := range map[string]storage.LockMode{"": storage.Unlocked, ids[0]: storage.Unlocked, ids[1]: storage.Governance} {
+		if mode, until, err := s.Locked(t.Context(), "over", version); err != nil || mode != want || want != storage.Unlocked && time.Until(until) < 59*time.Minute {
+			t.Errorf("version %q: locked by %q until %s, %v", version, mode, until, err)
+		}
+	}
+	if err := s.RemoveVersion(t.Context(), "over", ids[1]); !errors.Is(err, storage.ErrLocked) {
+		t.Errorf("remove the first version: %v", err)
+	}
+	if err := s.Delete(t.Context(), "over"); err != nil {
+		t.Fatal(err)
+	}
+	for v, err := range s.Versions(t.Context(), "over", "") {
+		if err == nil && v.Marker {
+			_, err = s.Extend(t.Context(), "over", v.Version, hour, time.Minute)
+			if !errors.Is(err, storage.ErrNotFound) {
+				t.Errorf("a marker: %v", err)
+			}
+		}
+	}
+	if _, err := s.Extend(t.Context(), "over", "01KABCDEFGHJKMNPQRSTVWXYZ0", hour, time.Minute); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("a version that is not there: %v", err)
 	}
 }
