@@ -57,6 +57,8 @@ type Need struct {
 	Lock storage.Lock
 	// SendLock says that the bucket does not give that lock by itself: who creates objects sends it.
 	SendLock bool
+	// RemoveVersions says that the janitor removes older versions for good.
+	RemoveVersions bool
 }
 
 // Least returns the least that a role needs at the store of a repository URL. It returns ErrNoPolicy for a folder, talks to nobody, and reads
@@ -95,6 +97,7 @@ func access(role Role, n Need) s3.Access {
 		a.Create = []string{repository.ExpiryKeys, repository.PinKeys}
 		a.Uploads = true
 		a.ExtendLock = !n.Lock.IsZero()
+		a.OlderDelete = n.RemoveVersions
 		a.Delete = []string{"*/*"} // all that is of a cluster; the repository's own record is not
 	case Repairer:
 		a.Create, a.Replace, a.Older = []string{"*"}, true, true

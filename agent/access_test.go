@@ -101,6 +101,43 @@ func TestLeastPowers(t *testing.T) {
 	}
 }
 
+// TestLeastThatRemoves guards I36: the janitor may remove versions for good where that is chosen, below the prefix and of what belongs to a cluster alone; nobody else may, and it may pass no lock.
+func TestLeastThatRemoves(t *testing.T) {
+	const bucket, object = "arn:aws:s3:::acme-pg", "arn:aws:s3:::acme-pg/main/7/wal/00000001/x.seg"
+	none, ours := map[string]string{}, map[string]string{"s3:prefix": "main/7/wal/"}
+	t.Setenv("AWS_CONFIG_FILE", os.DevNull)
+	for _, test := range []struct {
+		name    string
+		request storagetest.Request
+		may     []agent.Role
+	}{
+		{"delete a version", storagetest.Request{Action: "s3:DeleteObjectVersion", Resource: object, Keys: none}, []agent.Role{agent.Janitor}},
+		{"delete a version of the repository's record", storagetest.Request{Action: "s3:DeleteObjectVersion", Resource: bucket + "/main/pgark.json", Keys: none}, nil},
+		{"delete a version beside the prefix", storagetest.Request{Action: "s3:DeleteObjectVersion", Resource: bucket + "/mainly/7/x", Keys: none}, nil},
+		{"list versions", storagetest.Request{Action: "s3:ListBucketVersions", Resource: bucket, Keys: ours}, []agent.Role{agent.Reader, agent.Janitor, agent.Repairer}},
+		{"read an older version", storagetest.Request{Action: "s3:GetObjectVersion", Resource: object, Keys: none}, []agent.Role{agent.Reader, agent.Janitor, agent.Repairer}},
+		{"pass a lock", storagetest.Request{Action: "s3:BypassGovernanceRetention", Resource: object, Keys: none}, nil},
+	} {
+		for _, role := range agent.Roles() {
+			g, err := agent.Least(t.Context(), "s3://acme-pg/main?region=eu-west-1", role, agent.Need{RemoveVersions: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			identity, err := json.Marshal(g.Identity)
+			if err != nil {
+				t.Fatal(err)
+			}
+			policy, err := storagetest.ParsePolicies(identity)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := policy.Allow(test.request), slices.Contains(test.may, role); got != want {
+				t.Errorf("%s: %s may: %v, want %v", role, test.name, got, want)
+			}
+		}
+	}
+}
+
 // TestLeastWithLock guards I36: who writes under a bucket that locks by itself may lock nothing; who must send locks, or makes them longer, may not lock for longer than
 // is configured, nor in the mode that nobody can end; and nobody may pass a lock, or change the bucket's, whatever else is attached.
 func TestLeastWithLock(t *testing.T) {
@@ -141,6 +178,7 @@ func TestLeastWithLock(t *testing.T) {
 		{"lock for ever", storagetest.Request{Action: "s3:PutObjectRetention", Resource: object, Keys: keys("GOVERNANCE", "36500")}, nil, nil, true},
 		{"lock for good", storagetest.Request{Action: "s3:PutObjectRetention", Resource: object, Keys: keys("COMPLIANCE", "14")}, nil, nil, false},
 		{"lock beside the prefix", storagetest.Request{Action: "s3:PutObjectRetention", Resource: bucket + "/mainly/x", Keys: keys("GOVERNANCE", "14")}, nil, nil, false},
+		{"list the versions that are locked", storagetest.Request{Action: "s3:ListBucketVersions", Resource: bucket, Keys: map[string]string{"s3:prefix": "main/"}}, []agent.Role{agent.Reader, j, h}, []agent.Role{agent.Reader, j, h}, false},
 		{"see a lock", storagetest.Request{Action: "s3:GetObjectRetention", Resource: object}, []agent.Role{j}, []agent.Role{w, j, h}, false},
 		{"pass a lock", storagetest.Request{Action: "s3:BypassGovernanceRetention", Resource: object}, nil, nil, true},
 		{"hold for ever", storagetest.Request{Action: "s3:PutObjectLegalHold", Resource: object}, nil, nil, true},
@@ -253,9 +291,17 @@ func TestLeastAtTheStore(t *testing.T) {
 	server := storagetest.StartServer(t)
 	server.CreateBucket(t, "bucket")
 	server.Setenv(t)
-	as := func(role agent.Role) (*agent.Store, *storagetest.Proxy) {
+	asWith := func(role agent.Role, n agent.Need) (*agent.Store, *storagetest.Proxy) {
 		proxy := storagetest.StartProxy(t, server)
-		identity, _ := least(t, "s3://bucket/main?region=us-east-1", role) // as at Amazon's
+		t.Setenv("AWS_CONFIG_FILE", os.DevNull)
+		g, err := agent.Least(t.Context(), "s3://bucket/main?region=us-east-1", role, n) // as at Amazon's
+		if err != nil {
+			t.Fatal(err)
+		}
+		identity, err := json.Marshal(g.Identity)
+		if err != nil {
+			t.Fatal(err)
+		}
 		proxy.Add(storagetest.Rule{Name: "policy", Fault: storagetest.Enforce(t, identity)})
 		store, err := agent.OpenStore(t.Context(), proxy.URL("bucket", "main"), agent.StoreOptions{Patience: agent.Brief})
 		if err != nil {
@@ -263,6 +309,7 @@ func TestLeastAtTheStore(t *testing.T) {
 		}
 		return store, proxy
 	}
+	as := func(role agent.Role) (*agent.Store, *storagetest.Proxy) { return asWith(role, agent.Need{}) }
 	ctx := t.Context()
 	want := func(what string, err, kind error) {
 		t.Helper()
@@ -368,6 +415,22 @@ func TestLeastAtTheStore(t *testing.T) {
 	_, err = janitor.Stat(ctx, "7/wal/a")
 	want("stat what is deleted", err, storage.ErrNotFound)
 	needed(t, agent.Janitor, wire)
+
+	removing, _ := asWith(agent.Janitor, agent.Need{RemoveVersions: true})
+	older(removing, true)
+	for v, err := range storage.Versions(ctx, removing, "7/wal/a", "") { // it was deleted above
+		if err == nil {
+			err = storage.RemoveVersion(ctx, removing, v.Key, v.Version)
+		}
+		want("remove", err, nil)
+	}
+	for v, err := range storage.Versions(ctx, removing, "7/wal/a", "") {
+		t.Errorf("%s is left, %v", v.Key, err)
+	}
+	want("remove what is the repository's", storage.RemoveVersion(ctx, removing, "pgark.json", "null"), storage.ErrDenied)
+	if _, err := storage.GetVersion(ctx, janitor, first, storage.All()); !errors.Is(err, storage.ErrDenied) {
+		t.Errorf("a janitor that keeps versions reads them: %v", err)
+	}
 
 	_, wire = as(agent.Writer)
 	beside, err := agent.OpenStore(ctx, wire.URL("bucket", "mainly"), agent.StoreOptions{Patience: agent.Brief})

@@ -39,7 +39,7 @@ func (k *check) lifecycle(ctx context.Context, p *checkedPlace, r *repository.Re
 	}
 	need := needOf(k.cluster)
 	versioning, err := storage.BucketVersioning(ctx, p.store)
-	need.versions = err == nil && versioning == storage.VersioningEnabled
+	need.versions = err == nil && versioning == storage.VersioningEnabled && k.cluster.Retain.Versions != config.RemoveVersions
 	clusters, err := r.Clusters(ctx)
 	if err != nil {
 		k.bad(SectionStorage, p.says(err))

@@ -24,7 +24,7 @@ type lifecycleNeed struct {
 	// archive is at which age base backups may be archived, 0 for never, and class where.
 	archive int
 	class   string
-	// versions says that the bucket keeps versions.
+	// versions says that the bucket keeps versions, which prune leaves behind.
 	versions bool
 }
 

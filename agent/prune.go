@@ -68,7 +68,11 @@ func Prune(ctx context.Context, c config.Cluster, so StoreOptions, o PruneOption
 		}
 		r := retention.RepositoryReport{Name: one.name, Repository: one.url, Clusters: []retention.ClusterReport{}}
 		if err == nil {
-			r, err = pruneOne(ctx, one, found[i], policy, o)
+			how := retention.Options{Policy: policy}
+			if c.Retain.Versions == config.RemoveVersions {
+				how.ForGood = one.store
+			}
+			r, err = pruneOne(ctx, one, found[i], how, o)
 		} else {
 			err = opening(one.url, err)
 		}
@@ -98,27 +102,26 @@ func policyFor(c config.Cluster) (retention.Policy, error) {
 	}, nil
 }
 
-func pruneOne(ctx context.Context, one place, r *repository.Repository, policy retention.Policy, o PruneOptions) (retention.RepositoryReport, error) {
-	now := time.Now()
-	plan, removed, err := retention.Prune(ctx, r, retention.Options{
-		Policy: policy, Place: retention.Place{Name: one.name, ID: identity(one.url)}, Now: now, Remove: o.Remove, Sparing: o.Sparing,
-		Show: func(p retention.Plan) {
-			if o.Show != nil {
-				o.Show(retention.Describe(one.name, one.url, p))
-			}
-		},
-		Progress: func(sum retention.Removed) {
-			if o.Progress != nil {
-				o.Progress(one.name, sum)
-			}
-		},
-	})
+// pruneOne prunes one repository. Of how, the policy and what goes for good are given.
+func pruneOne(ctx context.Context, one place, r *repository.Repository, how retention.Options, o PruneOptions) (retention.RepositoryReport, error) {
+	how.Place, how.Now = retention.Place{Name: one.name, ID: identity(one.url)}, time.Now()
+	how.Remove, how.Sparing = o.Remove, o.Sparing
+	if o.Show != nil {
+		how.Show = func(p retention.Plan) { o.Show(retention.Describe(one.name, one.url, p)) }
+	}
+	how.Progress = func(sum retention.Removed) {
+		if o.Progress != nil {
+			o.Progress(one.name, sum)
+		}
+	}
+	plan, removed, err := retention.Prune(ctx, r, how)
 	report := retention.Describe(one.name, one.url, plan)
 	report.DeletedObjects, report.DeletedBytes = removed.Objects, removed.Bytes
-	if err != nil || policy.Window == 0 {
+	report.Versions = retention.DescribeRemoval(plan, removed)
+	if err != nil || how.Policy.Window == 0 {
 		return report, err
 	}
-	return report, sweep(ctx, one.store, now, o, &report)
+	return report, sweep(ctx, one.store, how.Now, o, &report)
 }
 
 // renew makes the locks of all that is still there longer, whatever kept the repository from being pruned: a record that cannot be read, or a primary that is lost, must not
@@ -211,7 +214,10 @@ func tellPruned(ctx context.Context, logger *slog.Logger, r retention.Report) {
 			logger.InfoContext(ctx, "repository changed while it was pruned: the next time a new plan is made", "error", one.Error)
 		case one.Error != "":
 			logger.ErrorContext(ctx, "repository was not pruned", "error", one.Error)
-		case one.DeletedObjects > 0:
+		case one.DeletedObjects > 0 || one.Versions != nil && one.Versions.Removed > 0:
+			if v := one.Versions; v != nil {
+				logger = logger.With("versions", v.Removed, "version_bytes", v.RemovedBytes, "locked_versions", v.Locked, "locked_bytes", v.LockedBytes)
+			}
 			logger.InfoContext(ctx, "repository was pruned")
 		}
 	}

@@ -16,13 +16,25 @@ type Retain struct {
 	MinBackups int
 	// Grace is how long something stays after nothing needs it.
 	Grace time.Duration
+	// Versions says what becomes of the older versions of what is removed.
+	Versions Versions
 	// Schedule is a cron expression as that of a Backup, read in its timezone, at which the agent removes what need not be kept; Off leaves that to
 	// others.
 	Schedule string
 }
 
+// Versions is what becomes of the older versions of what retention removes, in a bucket that keeps versions.
+type Versions string
+
+const (
+	// KeepVersions leaves them, hidden by a delete marker: to be brought back, and paid for, until a rule of the bucket removes them.
+	KeepVersions Versions = "keep"
+	// RemoveVersions removes them for good, and those of what was removed before, as soon as no lock holds them.
+	RemoveVersions Versions = "remove"
+)
+
 func defaultRetain() Retain {
-	return Retain{MinBackups: 2, Grace: 24 * time.Hour, Schedule: "0 5 * * *"}
+	return Retain{MinBackups: 2, Grace: 24 * time.Hour, Versions: KeepVersions, Schedule: "0 5 * * *"}
 }
 
 const mostRetained = 10_000 // backups that a number may ask for
@@ -45,6 +57,19 @@ func retainKeys() []Key {
 			Path: "retain.grace", Env: "PGARK_RETAIN_GRACE", Doc: "how long something stays after nothing needs it, for who began to read it before, 0 to 3650d; 1d by default",
 			set: func(_ *Config, c *Cluster, v string) error { return setSpan(&c.Retain.Grace, v, 0) },
 			get: func(_ Config, c Cluster) string { return FormatDuration(c.Retain.Grace) },
+		},
+		{
+			Path: "retain.versions", Env: "PGARK_RETAIN_VERSIONS", Doc: "what becomes, in a bucket that keeps versions, of what is removed: keep, the default, hides it by a delete marker, so that it can be brought back and is paid for until a rule of the bucket removes it; remove removes all its versions for good, also of what was hidden before, as soon as no Object Lock holds them",
+			set: func(_ *Config, c *Cluster, v string) error {
+				switch Versions(v) {
+				case KeepVersions, RemoveVersions:
+					c.Retain.Versions = Versions(v)
+					return nil
+				default:
+					return fmt.Errorf("%q: want keep or remove", v)
+				}
+			},
+			get: func(_ Config, c Cluster) string { return string(c.Retain.Versions) },
 		},
 		{
 			Path: "retain.schedule", Env: "PGARK_RETAIN_SCHEDULE", Doc: "when the agent runs `pgark prune --yes`, where retain.window is set: cron expression as backup.schedule's, in backup.timezone, or off; 0 5 * * * by default",

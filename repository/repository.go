@@ -139,6 +139,11 @@ func ParseMarker(b []byte) (Marker, error) {
 // Marker returns what pgark.json says.
 func (r *Repository) Marker() Marker { return r.marker }
 
+// Over returns the same repository as another store shows it, with the same keys. It reads nothing.
+func (r *Repository) Over(store storage.Store) *Repository {
+	return &Repository{store: store, marker: r.marker, keys: r.keys}
+}
+
 // Cluster returns the part of the repository that belongs to one PostgreSQL cluster. It reads nothing.
 func (r *Repository) Cluster(id wal.SystemID) *Cluster {
 	if r.keys == nil {

@@ -39,11 +39,44 @@ type RepositoryReport struct {
 	// UploadsError is why they could not be listed.
 	UploadsError string `json:"uploads_error,omitempty"`
 
+	// Versions says what goes for good; nil where versions are kept, or the store keeps none.
+	Versions *VersionsReport `json:"versions,omitempty"`
+
 	// Locks are those of what stays; nil if they were not looked at.
 	Locks *LocksReport `json:"locks,omitempty"`
 
 	// Err is the error.
 	Err error `json:"-"`
+}
+
+// VersionsReport says which versions go for good: of what goes by this plan, and of what went before.
+type VersionsReport struct {
+	Planned      int64 `json:"planned"`
+	PlannedBytes int64 `json:"planned_bytes"`
+	Removed      int64 `json:"removed"`
+	RemovedBytes int64 `json:"removed_bytes"`
+	// Locked are under lock, or wait for one that is, and go in a run after its end. Until then they are paid for.
+	Locked      int64 `json:"locked"`
+	LockedBytes int64 `json:"locked_bytes"`
+	// FirstUntil and LastUntil are when the first and the last of these locks end; nil if the store does not tell.
+	FirstUntil *time.Time `json:"first_until,omitempty"`
+	LastUntil  *time.Time `json:"last_until,omitempty"`
+}
+
+// DescribeRemoval returns the report of what goes for good; nil if nothing is to.
+func DescribeRemoval(p Plan, r Removed) *VersionsReport {
+	if p.Removal == nil {
+		return nil
+	}
+	held := p.Removal.Held
+	v := &VersionsReport{
+		Planned: p.Removal.Versions, PlannedBytes: p.Removal.Bytes, Removed: r.Versions, RemovedBytes: r.VersionBytes, Locked: held.Versions, LockedBytes: held.Bytes,
+	}
+	if !held.First.IsZero() {
+		first, last := held.First.UTC(), held.Last.UTC()
+		v.FirstUntil, v.LastUntil = &first, &last
+	}
+	return v
 }
 
 // LocksReport says how the locks of objects that stay were made longer.
@@ -117,6 +150,7 @@ func Describe(name, url string, p Plan) RepositoryReport {
 			r.PlannedObjects, r.PlannedBytes = r.PlannedObjects+1, r.PlannedBytes+o.Size
 		}
 	}
+	r.Versions = DescribeRemoval(p, Removed{})
 	return r
 }
 

@@ -32,6 +32,9 @@ const few = 2
 type Removed struct {
 	Objects int64
 	Bytes   int64
+	// Versions and VersionBytes were removed for good, and Held was to be.
+	Versions, VersionBytes int64
+	Held                   Held
 }
 
 // Options say how a repository is pruned.
@@ -45,6 +48,8 @@ type Options struct {
 	Remove bool
 	// Sparing refuses a plan by which more than half of the base backups of a cluster go, and more than two.
 	Sparing bool
+	// ForGood, if not nil, is the repository's store: all versions of what goes are removed there, and of what went before. What is under lock stays until a run after the end of that.
+	ForGood storage.Store
 	// Show, if not nil, is given the plan before anything is deleted.
 	Show func(Plan)
 	// Progress, if not nil, is called after each deletion.
@@ -53,7 +58,7 @@ type Options struct {
 
 // Prune makes a plan and, with Options.Remove, carries it out: exactly that plan, and only if a second reading of the whole repository comes to no less. It returns the
 // plan with an error too, and how much was deleted. An error before the first deletion has changed nothing but for the expiry record;
-// after any, another run goes on where this one ended. The error is ErrChanged, ErrTooMuch or ErrIncomplete, wraps storage.ErrDenied if the credential may not delete, or is
+// after any, another run goes on where this one ended. With Options.ForGood the same holds of older versions, which are read for that. The error is ErrChanged, ErrTooMuch or ErrIncomplete, wraps storage.ErrDenied if the credential may not delete, or is
 // one of reading.
 func Prune(ctx context.Context, r *repository.Repository, o Options) (Plan, Removed, error) {
 	first, err := Load(ctx, r, o.Place)
@@ -61,37 +66,86 @@ func Prune(ctx context.Context, r *repository.Repository, o Options) (Plan, Remo
 		return Plan{}, Removed{}, err
 	}
 	plan := Make(first, o.Policy, o.Now)
+	if err := plan.forGood(ctx, r, o); err != nil {
+		return plan, Removed{}, err
+	}
 	if o.Show != nil {
 		o.Show(plan)
 	}
 	if !o.Remove {
 		return plan, Removed{}, nil
 	}
-	if !slices.ContainsFunc(plan.Clusters, func(c ClusterPlan) bool { return c.changes() }) {
-		return plan, Removed{}, nil
-	}
 	if o.Sparing && plan.tooMuch() {
 		return plan, Removed{}, ErrTooMuch
 	}
-	second, err := Load(ctx, r, o.Place)
+	e := &executor{repository: r, policy: o.Policy, plan: plan, progress: o.Progress}
+	if slices.ContainsFunc(plan.Clusters, func(c ClusterPlan) bool { return c.changes() }) {
+		if err := e.clusters(ctx, o); err != nil {
+			return plan, e.sum, err
+		}
+	}
+	return plan, e.sum, e.forGood(ctx, o)
+}
+
+// forGood plans what goes for good, if anything is to.
+func (p *Plan) forGood(ctx context.Context, r *repository.Repository, o Options) error {
+	if o.ForGood == nil || o.Policy.Window <= 0 {
+		return nil
+	}
+	goes := map[storage.Key]bool{}
+	for i := range p.Clusters {
+		for _, key := range p.Clusters[i].keys() {
+			goes[key] = true
+		}
+	}
+	var err error
+	if p.Removal, err = planRemoval(ctx, r, o, p.Now, goes); err != nil || p.Removal == nil || o.Remove && o.Show == nil {
+		return err
+	}
+	return p.Removal.look(ctx, o.ForGood)
+}
+
+// forGood removes what the plan lets go for good, as far as that is deleted by now, and a second reading lets it go too.
+func (e *executor) forGood(ctx context.Context, o Options) error {
+	if e.plan.Removal == nil || len(e.plan.Removal.batches) == 0 {
+		return nil
+	}
+	again, err := planRemoval(ctx, e.repository, o, e.plan.Now, nil)
+	if err != nil || again == nil {
+		return err
+	}
+	again.only(e.plan.Removal)
+	held, err := again.carryOut(ctx, o.ForGood, func(v storage.Version) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.sum.Versions, e.sum.VersionBytes = e.sum.Versions+1, e.sum.VersionBytes+v.Size
+		e.tell()
+	})
+	e.sum.Held, e.plan.Removal.Held = held, held
+	return err
+}
+
+// clusters deletes what goes by its name.
+func (e *executor) clusters(ctx context.Context, o Options) error {
+	plan := e.plan
+	second, err := Load(ctx, e.repository, o.Place)
 	if err != nil {
-		return plan, Removed{}, err
+		return err
 	}
 	again := Make(second, o.Policy, plan.Now)
 	if err := plan.within(again); err != nil {
-		return plan, Removed{}, err
+		return err
 	}
-	e := executor{repository: r, policy: o.Policy, plan: plan, progress: o.Progress}
 	for i := range plan.Clusters {
 		c := &plan.Clusters[i]
 		if c.Back = again.Clusters[i].Back; !c.changes() {
 			continue
 		}
 		if err := e.cluster(ctx, c, second, i); err != nil {
-			return plan, e.sum, fmt.Errorf("prune cluster %s: %w", c.SystemID, err)
+			return fmt.Errorf("prune cluster %s: %w", c.SystemID, err)
 		}
 	}
-	return plan, e.sum, nil
+	return nil
 }
 
 // tooMuch reports whether most base backups of a cluster go.
@@ -324,6 +378,11 @@ func (e *executor) removed(o repository.Object) {
 	defer e.mu.Unlock()
 	e.sum.Objects++
 	e.sum.Bytes += o.Size
+	e.tell()
+}
+
+// tell is called with e.mu held.
+func (e *executor) tell() {
 	if e.progress != nil {
 		e.progress(e.sum)
 	}

@@ -56,7 +56,7 @@ func repositoryPolicy(s *session) error {
 	if sends && c.Repo.Lock.IsZero() {
 		return usagef("lock-headers: repo.lock is not set in the configuration")
 	}
-	g, err := agent.Least(s.ctx, c.Repo.URL, role, agent.Need{Replicated: replicated, Lock: c.Repo.Lock, SendLock: sends})
+	g, err := agent.Least(s.ctx, c.Repo.URL, role, agent.Need{Replicated: replicated, Lock: c.Repo.Lock, SendLock: sends, RemoveVersions: c.Retain.Versions == config.RemoveVersions})
 	if errors.Is(err, agent.ErrNoPolicy) {
 		return &codeError{
 			code: exitUsage, cause: err, why: "whoever may write in the folder may delete there: it protects against mistakes alone",
@@ -66,7 +66,7 @@ func repositoryPolicy(s *session) error {
 	if err != nil {
 		return err
 	}
-	document, attach := g.Identity, attachIdentity(g, role)
+	document, attach := g.Identity, attachIdentity(g, role, c.Retain.Versions)
 	if ofBucket {
 		document, attach = g.Bucket, attachBucket(g)
 	} else if len(g.Lock) > 0 && !sends {
@@ -111,7 +111,7 @@ func (s *session) lifecyclePolicy() error {
 }
 
 // attachIdentity says where the policy of a role belongs.
-func attachIdentity(g agent.Grant, role agent.Role) []string {
+func attachIdentity(g agent.Grant, role agent.Role, versions config.Versions) []string {
 	lines := []string{"Attach it to the IAM role or user whose credential is for: " + purpose(role)}
 	if g.RoleARN != "" {
 		lines[0] = "Attach it to " + g.RoleARN + ", which the URL assumes; whose credential assumes it needs sts:AssumeRole on that. It is for: " + purpose(role)
@@ -119,7 +119,11 @@ func attachIdentity(g agent.Grant, role agent.Role) []string {
 	lines = append(lines, "aws iam put-role-policy --role-name ROLE --policy-name pgark-"+string(role)+" --policy-document file://FILE")
 	switch role {
 	case agent.Janitor:
-		lines = append(lines, "Where the bucket keeps versions its deletions hide objects; a lifecycle rule for noncurrent versions frees their space.")
+		if versions == config.RemoveVersions {
+			lines = append(lines, "retain.versions is remove: it may remove versions for good, which nothing but Object Lock then guards against whoever has it.")
+		} else {
+			lines = append(lines, "Where the bucket keeps versions its deletions hide objects; a lifecycle rule for noncurrent versions frees their space, or retain.versions: remove.")
+		}
 	case agent.Repairer:
 		lines = append(lines, "The other repository, which what is damaged here is taken from, needs --role reader there.")
 	case agent.Reader:

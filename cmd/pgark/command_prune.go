@@ -123,7 +123,35 @@ func (s *session) printPlanned(c config.Cluster, r retention.RepositoryReport) {
 			s.printf("  others  removes %s, %s: old reports and beats, replaced pieces, what failed backups left\n", size(one.OtherBytes), count(int(one.OtherObjects), "object"))
 		}
 	}
-	s.printf("  total   removes %s, %s\n", size(r.PlannedBytes), count(int(r.PlannedObjects), "object"))
+	s.printf("  total   removes %s, %s%s\n", size(r.PlannedBytes), count(int(r.PlannedObjects), "object"), hiddenText(c, r))
+	if v := r.Versions; v != nil {
+		s.printf("  for good  %s, %s, with what was removed before%s\n", count(int(v.Planned), "version"), size(v.PlannedBytes), lockedText(v))
+	}
+}
+
+// hiddenText says what a removal is in a bucket that keeps versions, where they stay.
+func hiddenText(c config.Cluster, r retention.RepositoryReport) string {
+	if c.Retain.Versions == config.RemoveVersions || r.PlannedObjects == 0 || strings.HasPrefix(r.Repository, "file:") {
+		return ""
+	}
+	return "; where the bucket keeps versions they stay as older ones, and are paid for (retain.versions: keep)"
+}
+
+// lockedText says what of that is under lock, and until when.
+func lockedText(v *retention.VersionsReport) string {
+	if v.Locked == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("; %s, %s, stay paid for under lock", count(int(v.Locked), "version"), size(v.LockedBytes))
+	switch {
+	case v.FirstUntil == nil:
+		text += ", the store does not tell until when,"
+	case v.FirstUntil.Equal(*v.LastUntil):
+		text += " until " + instant(*v.LastUntil)
+	default:
+		text += " until " + instant(*v.FirstUntil) + " to " + instant(*v.LastUntil)
+	}
+	return text + " and go in a run after that"
 }
 
 func windowText(c config.Cluster, r retention.RepositoryReport) string {
@@ -158,6 +186,9 @@ func (s *session) printPruned(r retention.Report) {
 	planned := int64(0)
 	for _, one := range r.Repositories {
 		planned += one.PlannedObjects + int64(one.Uploads)
+		if one.Versions != nil {
+			planned += one.Versions.Planned
+		}
 		if one.UploadsError != "" {
 			s.printf("%s   uploads that nobody ended were not looked for: %s\n", one.Name, one.UploadsError)
 		}
@@ -170,6 +201,9 @@ func (s *session) printPruned(r retention.Report) {
 			s.printf("%s   %s: %s\n", one.Name, s.paint("not pruned to the end", "1;31"), one.Error)
 		case r.Removed && one.PlannedObjects > 0:
 			s.printf("%s   removed %s, %s\n", one.Name, size(one.DeletedBytes), count(int(one.DeletedObjects), "object"))
+		}
+		if v := one.Versions; r.Removed && v != nil && v.Removed+v.Locked > 0 {
+			s.printf("%s   removed for good %s, %s%s\n", one.Name, count(int(v.Removed), "version"), size(v.RemovedBytes), lockedText(v))
 		}
 	}
 	if !r.Removed && planned > 0 {

@@ -36,6 +36,8 @@ func explainDenied(err error, f *failure) {
 	switch e.Op {
 	case "get", "stat", "list":
 		f.Fix += "; with --role reader that of who restores alone"
+	case "versions":
+		f.Fix += "; with --role janitor that of who prunes, where retain.versions is remove or objects come under lock"
 	}
 }
 

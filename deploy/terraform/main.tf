@@ -23,6 +23,7 @@ locals {
   }
   lock       = var.lock_mode == "none" ? "" : "-${var.lock_mode}"
   replicated = var.copy_by == "bucket" ? "-replicated" : ""
+  removing   = var.remove_versions ? "-removing" : ""
 
   # The documents that `pgark repo policy` prints, with names in the place of values. They are made by a test of pgark, and never by hand.
   documents = {

@@ -47,6 +47,14 @@ func printed(t *testing.T, p place) map[string]any {
 					t.Fatal(err)
 				}
 				documents[name], documents["bucket"] = g.Identity, g.Bucket
+				if role != agent.Janitor {
+					continue
+				}
+				need.RemoveVersions = true
+				if g, err = agent.Least(t.Context(), fmt.Sprintf("s3://%s/%s?region=%s", p.bucket, p.prefix, p.region), role, need); err != nil {
+					t.Fatal(err)
+				}
+				documents[name+"-removing"] = g.Identity
 			}
 		}
 	}

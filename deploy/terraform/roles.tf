@@ -8,11 +8,11 @@ locals {
     for role in local.roles : {
       "${role}-primary" = {
         role   = role
-        policy = local.documents["primary"]["${role}${local.lock}${local.replicated}"]
+        policy = local.documents["primary"]["${role}${local.lock}${local.replicated}${role == "janitor" ? local.removing : ""}"]
       }
       "${role}-copy" = {
         role   = role
-        policy = local.documents["copy"]["${role == "writer" && var.copy_by == "bucket" ? "reader" : role}${local.lock}"]
+        policy = local.documents["copy"]["${role == "writer" && var.copy_by == "bucket" ? "reader" : role}${local.lock}${role == "janitor" ? local.removing : ""}"]
       }
     }
   ]...)

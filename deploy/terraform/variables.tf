@@ -90,6 +90,12 @@ variable "noncurrent_days" {
   }
 }
 
+variable "remove_versions" {
+  description = "Whether the janitor may remove older versions for good, as it does with retain.versions: remove in its pgark.yml. Then nothing but Object Lock protects what is there from whoever has its credential."
+  type        = bool
+  default     = false
+}
+
 variable "archive" {
   description = "Moves what is large in old base backups of the copy into a cheaper class, by the system identifiers of their clusters (pgark status -o json). A window of retention begins with a base backup from before it, beside which stays the one before: after_days must be more than window_days, twice pause_days, the longest time between two base backups, and grace_days (retain.grace) together, so that a restore within the window waits for no thaw. null moves nothing."
   type = object({

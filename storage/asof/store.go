@@ -21,6 +21,8 @@ type Options struct {
 	// First gives of each object that was there at the instant the first version since it was last deleted, and not the newest: of what is
 	// created once that is the one its writer made, whoever put others over it.
 	First bool
+	// All shows every object that has a version, whenever it was put, also if it was deleted since. At says nothing then.
+	All bool
 }
 
 // Store is a storage.Store whose writing methods return storage.ErrReadOnly. It is safe for concurrent use.
@@ -55,7 +57,8 @@ type pick struct {
 
 func (p *pick) add(v storage.Version) {
 	switch {
-	case p.decided || v.Modified.Truncate(time.Second).After(p.options.At):
+	case p.options.All && v.Marker:
+	case p.decided || !p.options.All && v.Modified.Truncate(time.Second).After(p.options.At):
 	case v.Marker:
 		p.decided = true
 	default:

@@ -267,3 +267,26 @@ func TestArchivedVersion(t *testing.T) {
 		t.Errorf("thawed: got %q, %v", got, err)
 	}
 }
+
+// TestAll: everything that has a version is shown, whatever was put over it or deleted since, in its first version.
+func TestAll(t *testing.T) {
+	m := past(t)
+	s := asof.New(m, asof.Options{All: true, First: true})
+	want := map[storage.Key]string{"a/old": "old", "a/piece": "piece", "a/segment": "segment", "a/late": "late"}
+	for info, err := range s.List(t.Context(), "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // by the list, and by the key
+			body, err := storage.ReadAll(t.Context(), s, info.Key, 100)
+			if err != nil || string(body) != want[info.Key] {
+				t.Errorf("%s: got %q, %v", info.Key, body, err)
+			}
+			s = asof.New(m, asof.Options{All: true, First: true})
+		}
+		delete(want, info.Key)
+	}
+	if len(want) > 0 {
+		t.Errorf("not listed: %v", want)
+	}
+}

@@ -22,8 +22,10 @@ type Access struct {
 	Create []string
 	// Replace says that it may also put a new version over an object, as Supersede does.
 	Replace bool
-	// Delete are the objects that it may delete. Their older versions it may not.
+	// Delete are the objects that it may delete. Their older versions it may not, without OlderDelete.
 	Delete []string
+	// OlderDelete says that it may also remove all versions of these for good, which it finds by Versions and GetVersion.
+	OlderDelete bool
 	// Uploads says that it may list and end the uploads of all others, as StaleUploads and DropUpload do. The list names the whole bucket's.
 	Uploads bool
 	// Lifecycle says that it may ask by which rules the bucket moves and removes objects, as Lifecycle does.
@@ -90,10 +92,12 @@ func (o Options) IdentityPolicy(a Access) Policy {
 		list.Condition = map[string]map[string]string{"StringLike": {"s3:prefix": literal(o.Prefix) + "/*"}}
 	}
 	p.add(list)
-	if a.Older {
+	if a.Older || a.OlderDelete || a.ExtendLock { // locks are made longer of what was put over, too
 		older := list // the prefix is a condition of both lists
 		older.Sid, older.Action = "ListVersions", []string{"s3:ListBucketVersions"}
 		p.add(older)
+	}
+	if a.Older || a.OlderDelete {
 		p.add(Statement{Sid: "ReadVersions", Effect: allow, Action: []string{"s3:GetObjectVersion"}, Resource: o.objects("*")})
 	}
 	if len(a.Create) > 0 {
@@ -104,7 +108,11 @@ func (o Options) IdentityPolicy(a Access) Policy {
 		p.add(Statement{Sid: "EndUploads", Effect: allow, Action: []string{"s3:AbortMultipartUpload"}, Resource: o.objects("*")})
 	}
 	if len(a.Delete) > 0 {
-		p.add(Statement{Sid: "Delete", Effect: allow, Action: []string{"s3:DeleteObject"}, Resource: o.objects(a.Delete...)})
+		remove := Statement{Sid: "Delete", Effect: allow, Action: []string{"s3:DeleteObject"}, Resource: o.objects(a.Delete...)}
+		if a.OlderDelete {
+			remove.Action = append(remove.Action, "s3:DeleteObjectVersion")
+		}
+		p.add(remove)
 	}
 	if a.SendLock || a.ExtendLock {
 		p.lock(o, a)
@@ -221,6 +229,9 @@ func (a Access) destruction() []string {
 	}
 	if a.SendLock || a.ExtendLock {
 		actions = slices.DeleteFunc(actions, func(action string) bool { return action == "s3:PutObjectRetention" })
+	}
+	if a.OlderDelete {
+		actions = slices.DeleteFunc(actions, func(action string) bool { return action == "s3:DeleteObjectVersion" })
 	}
 	if len(a.Delete) == 0 {
 		actions = append([]string{"s3:DeleteObject"}, actions...)
