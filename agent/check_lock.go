@@ -57,14 +57,14 @@ func (k *check) lock(ctx context.Context, p *checkedPlace, t trip) {
 	}
 	renewed := k.stock(ctx, p)
 	k.renewals(p, renewed)
-	if need := lockNeeded(k.cluster); held.For < need {
+	if need := neededFor(k.cluster); held.For < need {
 		const day = 24 * time.Hour
 		longer := storage.Lock{Mode: p.lock.Mode, For: (need + 2*day - 1).Truncate(day)}
 		k.report(Finding{
 			Section: SectionStorage, Verdict: Warning,
-			Text: fmt.Sprintf("%slocks of %s end while objects are needed, for up to %s: retain.window is %s, and base backups are up to %s apart",
+			Text: fmt.Sprintf("%slocks of %s end while objects are needed, for up to %s: retain.window is %s, with a grace of %s, and base backups are up to %s apart",
 				p.label, config.FormatDuration(held.For), config.FormatDuration(need), config.FormatDuration(k.cluster.Retain.Window),
-				config.FormatDuration(need-k.cluster.Retain.Window)),
+				config.FormatDuration(k.cluster.Retain.Grace), config.FormatDuration(pauseBetween(k.cluster))),
 			Fix: fmt.Sprintf("lock: { mode: %s, for: %s }   and %s", longer.Mode, config.FormatDuration(longer.For), lockCommands(ctx, p.url, longer)),
 		})
 	}
@@ -94,10 +94,30 @@ const (
 // stock looks whether what is there is under lock, by the repository's own record and those of the oldest base backups: what was put before locks were configured is not until a run
 // of prune has seen to it. It returns whether a lock was seen that was made longer. A credential that may not see locks is told nothing.
 func (k *check) stock(ctx context.Context, p *checkedPlace) (renewed bool) {
-	looked, bare, listed := 0, 0, 0
+	s := lookAtStock(ctx, p.store, p.lock, mostListed)
+	if s.bare > 0 {
+		k.report(Finding{
+			Section: SectionStorage, Verdict: Warning,
+			Text: fmt.Sprintf("%sof %d records that were looked at %d are under no lock: they were put before there was one, or it has ended", p.label, s.looked, s.bare),
+			Fix:  "pgark prune --yes",
+		})
+	}
+	return s.renewed
+}
+
+// lockedStock is what a sample of what is there tells of locks.
+type lockedStock struct {
+	looked, bare int  // records, and those under no lock
+	renewed      bool // one was seen that was made longer
+}
+
+// lookAtStock looks at the lock of the repository's own record and those of the oldest base backups, among the first objects of a list. Those that the credential may not see
+// do not count.
+func lookAtStock(ctx context.Context, store storage.Store, l storage.Lock, most int) (s lockedStock) {
+	listed := 0
 	objects := []repository.Object{{Key: repository.MarkerKey}}
-	for o, err := range repository.ListAll(ctx, p.store) {
-		if listed++; err != nil || len(objects) == sampled || listed == mostListed {
+	for o, err := range repository.ListAll(ctx, store) {
+		if listed++; err != nil || len(objects) == sampled || listed == most {
 			break
 		}
 		if o.Class == repository.ClassRecord {
@@ -105,25 +125,21 @@ func (k *check) stock(ctx context.Context, p *checkedPlace) (renewed bool) {
 		}
 	}
 	for _, o := range objects {
-		mode, until, err := storage.Locked(ctx, p.store, storage.Info{Key: o.Key})
+		mode, until, err := storage.Locked(ctx, store, storage.Info{Key: o.Key})
+		if errors.Is(err, storage.ErrDenied) {
+			break
+		}
 		if err != nil {
 			continue // it may not be there
 		}
-		looked++
+		s.looked++
 		if mode == storage.Unlocked || until.Before(time.Now()) {
-			bare++
-		} else if !o.Modified.IsZero() && until.Sub(o.Modified) > p.lock.For+time.Hour {
-			renewed = true
+			s.bare++
+		} else if !o.Modified.IsZero() && until.Sub(o.Modified) > l.For+time.Hour {
+			s.renewed = true
 		}
 	}
-	if bare > 0 {
-		k.report(Finding{
-			Section: SectionStorage, Verdict: Warning,
-			Text: fmt.Sprintf("%sof %d records that were looked at %d are under no lock: they were put before there was one, or it has ended", p.label, looked, bare),
-			Fix:  "pgark prune --yes",
-		})
-	}
-	return renewed
+	return s
 }
 
 // renewals tells where nothing makes locks longer in time.
@@ -170,13 +186,13 @@ func (k *check) lockByBucket(p *checkedPlace) {
 	})
 }
 
-// lockNeeded is for how long an object of the window is needed: the anchor of the window may be as much older as base backups are apart. It is 0
-// where everything is kept for ever.
-func lockNeeded(c config.Cluster) time.Duration {
+// neededFor is up to which age an object may be needed at once: the window begins with a base backup that is up to one pause between two older than it, and where that is damaged, or
+// nobody verified it, with the one before. It is 0 where everything is kept for ever.
+func neededFor(c config.Cluster) time.Duration {
 	if c.Retain.Window == 0 {
 		return 0
 	}
-	return c.Retain.Window + pauseBetween(c)
+	return c.Retain.Window + 2*pauseBetween(c) + c.Retain.Grace
 }
 
 // pauseBetween is how far base backups are apart at most, by the schedule; 0 where there is none.

@@ -32,9 +32,9 @@ func TestCheckLock(t *testing.T) {
 		{"month", "21d", "0 2 */2 * *", "14d", map[agent.Verdict]string{agent.Good: "governance 30d, by the bucket itself: this credential needs no right"}},
 		{"month", "30d", "0 2 * * 0", "14d", map[agent.Verdict]string{agent.Good: "governance 30d, by the bucket itself"}},
 		{"two-weeks", "14d", "0 2 */2 * *", "14d", map[agent.Verdict]string{
-			agent.Good: "by the bucket itself", agent.Warning: "locks of 2w end while objects are needed, for up to 16d: retain.window is 2w, and base backups are up to 2d apart" + mends + "17}",
+			agent.Good: "by the bucket itself", agent.Warning: "locks of 2w end while objects are needed, for up to 19d: retain.window is 2w, with a grace of 1d, and base backups are up to 2d apart" + mends + "20}",
 		}},
-		{"off", "1h", "off", "1d", map[agent.Verdict]string{agent.Good: "governance 1h0m0s, sent", agent.Warning: "needed, for up to 1d"}},
+		{"off", "1h", "off", "1d", map[agent.Verdict]string{agent.Good: "governance 1h0m0s, sent", agent.Warning: "needed, for up to 2d"}},
 		{"off", "1h", "0 2 * * *", "0", map[agent.Verdict]string{
 			agent.Good: "governance 1h0m0s, sent", agent.Warning: "locks of 1h may end before they are made longer: runs of retain.schedule are up to 1d apart, and should be 30m at most",
 		}},

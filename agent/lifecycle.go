@@ -14,8 +14,7 @@ import (
 // lifecycleNeed is what a bucket's rules must leave alone. Ages are in days since an object was created; a rule knows prefix, size and age of
 // objects and nothing of what needs them.
 type lifecycleNeed struct {
-	// window is up to which age an object may be needed at once; 0 for any. The window begins with a base backup that is up to one pause between two
-	// older than it, and where that is damaged with the one before.
+	// window is up to which age an object may be needed at once, as neededFor says; 0 for any.
 	window int
 	// keep is up to which age base backups of the calendar are kept.
 	keep int
@@ -44,7 +43,7 @@ func needOf(c config.Cluster) lifecycleNeed {
 	n := lifecycleNeed{older: olderDays, archive: days(c.Repo.Archive.After), class: c.Repo.Archive.Class}
 	if c.Retain.Window > 0 {
 		pause := pauseBetween(c)
-		n.window = days(c.Retain.Window+2*pause+c.Retain.Grace) + 1
+		n.window = days(neededFor(c)) + 1
 		n.older = max(days(c.Retain.Window+pause+c.Retain.Grace)+1, days(c.Repo.Lock.For))
 	}
 	const week, month, year = 7, 31, 366

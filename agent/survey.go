@@ -78,7 +78,7 @@ func surveyPlaces(ctx context.Context, c config.Cluster, o StoreOptions,
 				reports[i], err = surveyRepository(ctx, found[i], id)
 			}
 			reports[i].Cluster, reports[i].Repository = c.Name, one.url
-			reports[i].Lock = lookAtLock(ctx, one)
+			reports[i].Lock, reports[i].Lossy = lookAtLock(ctx, one), one.store.Lossy()
 			errs[i] = err
 		})
 	}
@@ -111,7 +111,9 @@ func lookAtLock(ctx context.Context, one place) *status.Lock {
 	case one.byBucket: // which copies the locks too
 		by = status.LockedByBucket
 	}
-	return &status.Lock{Mode: string(held.Mode), Seconds: int64(held.For.Seconds()), By: by}
+	const page = 1000 // of a list: one request
+	s := lookAtStock(ctx, one.store, one.lock, page)
+	return &status.Lock{Mode: string(held.Mode), Seconds: int64(held.For.Seconds()), By: by, Looked: s.looked, Unlocked: s.bare}
 }
 
 // joinReports makes one report of those of several repositories.

@@ -4,6 +4,8 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -150,6 +152,10 @@ func TestUndelete(t *testing.T) {
 	}
 	if got := b.verdict(t, time.Time{}); got.Verdict != sound.Verdict || len(got.Damage) != len(sound.Damage) {
 		t.Errorf("%s, %v, was %s", got.Verdict, got.Damage, sound.Verdict)
+	}
+	b.server.SuspendVersioning(t, "bucket")
+	if got := b.verdict(t, before); !slices.ContainsFunc(got.Notes, func(n string) bool { return strings.Contains(n, "versioning is or was suspended") }) {
+		t.Errorf("with versioning suspended: %q", got.Notes)
 	}
 }
 

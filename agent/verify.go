@@ -33,6 +33,11 @@ func Verify(ctx context.Context, c config.Cluster, id wal.SystemID, o StoreOptio
 	v.Keys = stores.keys
 	report, err := verify.Run(Patient(ctx), all, v)
 	report.Cluster = c.Name
+	for _, one := range stores.all {
+		if one.store.Lossy() {
+			report.Notes = append(report.Notes, one.name+": versioning is or was suspended since then: what was put and deleted or put over meanwhile left no version, and was not read")
+		}
+	}
 	if err != nil && ctx.Err() == nil && errs[0] == nil {
 		err = opening(stores.all[0].url, err)
 	}

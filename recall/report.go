@@ -29,8 +29,10 @@ type Kind struct {
 
 // Report is what Run found and did in one repository. docs/JSON.md describes it.
 type Report struct {
-	AsOf  time.Time `json:"as_of"`
-	Acted bool      `json:"acted"`
+	AsOf time.Time `json:"as_of"`
+	// Lossy says that the bucket did not keep versions all the time since: what was put and lost meanwhile is not among what was found.
+	Lossy bool `json:"lossy,omitempty"`
+	Acted bool `json:"acted"`
 	// Kinds are the classes of which something was lost, by name.
 	Kinds []Kind `json:"kinds"`
 	// Lost is all of it, Back what is there again: by this run or, of what was lost, by one before.

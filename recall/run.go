@@ -54,6 +54,7 @@ func (e *NotBackError) Error() string {
 func Run(ctx context.Context, store storage.Store, o Options) (Report, error) {
 	r := &run{store: store, then: asof.New(store, asof.Options{At: o.At}), options: o, report: Report{AsOf: o.At.UTC().Truncate(time.Second), Acted: o.Act}}
 	err := r.all(ctx)
+	r.report.Lossy = r.then.Lossy()
 	r.report.finish()
 	if err != nil {
 		return r.report, fmt.Errorf("as of %s: %w", r.report.AsOf.Format(time.RFC3339), err)

@@ -26,6 +26,8 @@ type Copy struct {
 	Stored      Stored `json:"stored"`
 	// Lock is that of its objects; nil if none is configured.
 	Lock *Lock `json:"lock,omitempty"`
+	// Lossy says that it was read as it was, and may lack some of that: its bucket did not keep versions all the time since.
+	Lossy bool `json:"lossy,omitempty"`
 	// By is ByBucket where the primary's bucket makes the copy; empty where the agent does.
 	By string `json:"by,omitempty"`
 	// Replication is what the primary's bucket tells of that.
@@ -45,7 +47,7 @@ func (c Copy) Patience() time.Duration {
 
 // CopyOf takes from the report of one repository what is told of it beside the others.
 func CopyOf(name string, r Report) Copy {
-	c := Copy{Name: name, Repository: r.Repository, Durable: r.Durable, Until: r.RecoverableUntil, Stored: r.Stored, Lock: r.Lock}
+	c := Copy{Name: name, Repository: r.Repository, Durable: r.Durable, Until: r.RecoverableUntil, Stored: r.Stored, Lock: r.Lock, Lossy: r.Lossy}
 	for _, b := range r.Backups {
 		if b.Restorable {
 			c.Backups++

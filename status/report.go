@@ -80,6 +80,8 @@ type Report struct {
 
 	// Lock is that of objects in the repository; absent if none is configured.
 	Lock *Lock `json:"lock,omitempty"`
+	// Lossy says that the repository was read as it was, and may lack some of that: its bucket did not keep versions all the time since.
+	Lossy bool `json:"lossy,omitempty"`
 
 	// Copies are the repositories of the cluster, the primary first; absent where there is only one.
 	Copies []Copy `json:"copies,omitempty"`

@@ -98,7 +98,9 @@ func (s *session) asOfNote(without string) string {
 func lossyNotes(sources *agent.Sources) []string {
 	var notes []string
 	for _, name := range sources.Lossy() {
-		notes = append(notes, name+": versioning is or was suspended since then: what was put and deleted or put over meanwhile left no version, so that this may be older than what was there")
+		notes = append(notes, name+": "+lossyText)
 	}
 	return notes
 }
+
+const lossyText = "versioning is or was suspended since then: what was put and deleted or put over meanwhile left no version, so that this may be older than what was there"

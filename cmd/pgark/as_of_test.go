@@ -88,7 +88,9 @@ func TestAsOf(t *testing.T) {
 	has(run(exitOK, "repo", "undelete", "--as-of", asOf, url), "deleted WAL segment 1 object", "15 objects to bring back", "--yes")
 	has(run(exitOK, "repo", "undelete", "--as-of", asOf, "--yes", url), "15 objects back", "pgark verify --deep")
 	has(run(exitOK, "list", url), "20261121T024000Z")
-	has(run(exitUsage, "repo", "undelete", url), "--as-of TIME is missing")
+	has(run(exitUsage, "repo", "undelete", url), "--as-of TIME is missing", "pgark repo policy --role repairer")
 	server.SuspendVersioning(t, "bucket")
 	has(run(exitOK, "log", "--as-of", asOf, "--around", "latest", url), "primary: versioning is or was suspended since then")
+	has(run(exitOK, "list", "--as-of", asOf, url), "note versioning is or was suspended since then")
+	has(run(exitOK, "repo", "undelete", "--as-of", asOf, url), "versioning is or was suspended since then")
 }

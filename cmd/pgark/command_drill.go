@@ -60,6 +60,7 @@ type drilling struct {
 	options drill.Options
 	archive repository.Marker
 	before  []repository.Drill // the newest ones held before, for the estimate
+	lossy   func() []string    // tells which repositories cannot be read wholly as they were, by what was read
 }
 
 func holdDrill(s *session) error {
@@ -98,6 +99,9 @@ func (d *drilling) readOptions() error {
 			return err
 		}
 		o.Asked, o.Time = drill.AtTime, target
+	}
+	if err := s.checkJobs(); err != nil {
+		return err
 	}
 	if err := config.CheckWhere(s.cli.String("where")); err != nil {
 		return usagef("--where %w", err)
@@ -189,6 +193,7 @@ func (d *drilling) hold() error {
 	if err != nil {
 		return err
 	}
+	held.Report.Notes = append(held.Report.Notes, d.lossy()...)
 	d.redactReport(&held.Report)
 	filed, err := d.file(held)
 	if err != nil {
@@ -428,11 +433,14 @@ func (s *session) checkText(c repository.DrillCheck) string {
 	switch {
 	case c.Detail != "":
 		what += ": " + strings.ReplaceAll(c.Detail, "\n", "; ")
+	case c.Kind == repository.CheckSQL && c.Result == repository.CheckPassed:
+		what += fmt.Sprintf(" = %q", c.Want) // what it got is not kept beside encrypted contents
+	case c.Kind == repository.CheckSQL && c.Result == repository.CheckFailed && c.Got == "":
+		what += fmt.Sprintf(": want %q; got nothing, or it is not kept beside encrypted contents", c.Want)
 	case c.Kind == repository.CheckSQL:
-		what += fmt.Sprintf(" = %q", c.Got)
-		if c.Result == repository.CheckFailed {
-			what += fmt.Sprintf(", want %q", c.Want)
-		}
+		what += fmt.Sprintf(" = %q, want %q", c.Got, c.Want)
+	case c.Result == repository.CheckFailed:
+		what += " failed; what was found is not kept beside encrypted contents"
 	case c.Kind == repository.CheckPages && c.By == repository.ByBaseBackup:
 		what += " right in " + size(c.Bytes) + ", read by the server itself"
 	case c.Kind == repository.CheckPages:

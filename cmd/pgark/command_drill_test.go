@@ -61,6 +61,24 @@ FAIL
   verify    ✓ page checksums right in 411 GB, read by the server itself
 PASS   RTO 3m 41s (target 15m, ok)   data loss at target 0.0 s
 `},
+		{"what checks found is not kept beside encrypted contents", func(d *repository.Drill) {
+			d.Result, d.Phase, d.RTO, d.DataLoss, d.RTOTarget = repository.DrillFailed, repository.DrillVerify, 0, nil, 0
+			d.Checks = []repository.DrillCheck{
+				{Kind: repository.CheckAmcheck, Result: repository.CheckFailed, Count: 3},
+				{Kind: repository.CheckSQL, Name: "recent", Result: repository.CheckPassed, Want: "t"},
+				{Kind: repository.CheckSQL, Name: "sum", Result: repository.CheckFailed, Want: "7"},
+				{Kind: repository.CheckSQL, Name: "said", Result: repository.CheckFailed, Want: "7", Got: "8"},
+			}
+		}, `Drill 20261120T104500Z   target 2026-11-17 16:22:41Z (random)   from dr
+  fetch     ✓ base 20261116T020000Z, 411 GB                                     2m 41s
+  replay    ✓ 21 GB WAL, last commit 2026-11-17 16:22:40.990Z xid 88120077        54 s
+  open      ✓ PostgreSQL 17.6 accepts connections                                6.0 s
+  verify    ✗ amcheck failed; what was found is not kept beside encrypted contents
+            ✓ sql recent = "t"
+            ✗ sql sum: want "7"; got nothing, or it is not kept beside encrypted contents
+            ✗ sql said = "8", want "7"
+FAIL
+`},
 		{"from several", func(d *repository.Drill) {
 			d.Repository, d.Sources, d.Checks, d.Notes = "primary+dr", []string{"primary", "dr"}, nil, []string{"far was left out: no answer"}
 			d.Substituted, d.Substitutes = 1, []repository.DrillSubstitute{{Object: "7/backups/x/index.zst", From: "dr", Reason: "primary: not there"}}

@@ -66,6 +66,9 @@ func export(s *session) error {
 		u.fix = "pgark export --at '10m ago' --database NAME"
 		return u
 	}
+	if err := s.checkJobs(); err != nil {
+		return err
+	}
 	if err := drill.CheckArguments(o.Arguments); err != nil {
 		u := usagef("option for pg_dump: %w", err)
 		u.fix = "leave it out; behind -- stand options that say what is dumped, and how"

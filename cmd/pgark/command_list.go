@@ -46,7 +46,24 @@ func list(s *session) error {
 		s.printf("KEYS %s\n", encryptionText(*r.Encryption))
 	}
 	s.printOrphans(r)
+	for _, note := range lossyList(r) {
+		s.printf("note   %s\n", note)
+	}
 	return nil
+}
+
+// lossyList tells of repositories that cannot be read wholly as they were.
+func lossyList(r status.Report) []string {
+	if len(r.Copies) == 0 && r.Lossy {
+		return []string{lossyText}
+	}
+	var notes []string
+	for _, c := range r.Copies {
+		if c.Lossy {
+			notes = append(notes, c.Name+": "+lossyText)
+		}
+	}
+	return notes
 }
 
 // printArchive prints what the WAL makes recoverable: from when to when, and the gaps in it.

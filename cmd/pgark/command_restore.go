@@ -104,8 +104,8 @@ func restoreCluster(s *session) error {
 	case s.cli.IsSet("port") && !s.cli.Bool("start"):
 		return usagef("--port needs --start: without it the server listens where its postgresql.conf says")
 	}
-	if jobs := s.cli.Int("jobs"); s.cli.IsSet("jobs") && jobs < 1 {
-		return usagef("--jobs %d: want 1 or more", jobs)
+	if err := s.checkJobs(); err != nil {
+		return err
 	}
 	if r.owner, err = s.owner(); err != nil {
 		return err

@@ -28,7 +28,8 @@ func undelete(s *session) error {
 	o := recall.Options{At: s.asOf, Expired: s.cli.Bool("expired"), Act: s.yes}
 	if o.At.IsZero() {
 		u := usagef("--as-of TIME is missing: the last instant at which the repositories were right")
-		u.fix = "pgark list and pgark restore --dry-run say when the first object that they need was lost; pgark list --as-of TIME shows how it was then"
+		u.fix = "pgark list and pgark restore --dry-run say when the first object that they need was lost; pgark list --as-of TIME shows how it was then\n" +
+			"it takes buckets that keep versions (pgark check), and with --yes a credential that may put over objects (pgark repo policy --role repairer); docs/RUNBOOK-BUCKET.md"
 		return u
 	}
 	c, err := s.clusterToRead(s.argument())
@@ -75,6 +76,9 @@ func (s *session) printUndeleted(u agent.Undeleted) {
 	}
 	if u.Expired.Objects > 0 {
 		s.printf("  let go by retention, by its records: %s, %s; --expired brings them back too\n", count(int(u.Expired.Objects), "object"), size(u.Expired.Bytes))
+	}
+	if u.Lossy {
+		s.printf("  %s\n", lossyText)
 	}
 	left := u.Lost.Objects - u.Back.Objects
 	switch {

@@ -77,6 +77,9 @@ func (s *session) verifyOptions() (config.Cluster, verify.Options, error) {
 	if err != nil {
 		return c, verify.Options{}, err
 	}
+	if err := s.checkJobs(); err != nil {
+		return c, verify.Options{}, err
+	}
 	since, err := config.ParseDuration(s.cli.String("since"))
 	if err != nil || since <= 0 {
 		return c, verify.Options{}, usagef("since %q: want a duration like 7d or 12h", s.cli.String("since"))

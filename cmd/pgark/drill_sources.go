@@ -53,6 +53,7 @@ func (d *drilling) withAll(f func() error) error {
 		return err
 	}
 	d.archive, d.sources, d.options.Sources = r.Marker(), sources, sources.Sources
+	d.lossy = func() []string { return lossyNotes(sources) }
 	return f()
 }
 
@@ -93,6 +94,12 @@ func (d *drilling) withOne(from string, f func() error) error {
 		return err
 	}
 	d.archive = r.Marker()
+	d.lossy = func() []string {
+		if !store.Lossy() {
+			return nil
+		}
+		return []string{d.options.Repositories[0] + ": " + lossyText}
+	}
 	return f()
 }
 

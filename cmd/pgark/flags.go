@@ -51,3 +51,11 @@ func innermost(c *cli.Context, flag string) *cli.Context {
 func text(c *cli.Context, flag string) string { return innermost(c, flag).String(flag) }
 
 func set(c *cli.Context, flag string) bool { return innermost(c, flag).Bool(flag) }
+
+// checkJobs refuses a --jobs by which nothing would be done.
+func (s *session) checkJobs() error {
+	if jobs := s.cli.Int("jobs"); s.cli.IsSet("jobs") && jobs < 1 {
+		return usagef("--jobs %d: want 1 or more", jobs)
+	}
+	return nil
+}

@@ -45,6 +45,14 @@ func (s *session) printCopies(r status.Report) {
 		if c.By == status.ByBucket {
 			s.row("", "%s is made by the primary's bucket: %s", c.Name, replicationText(c.Replication))
 		}
+		s.printUnlocked(c.Name+": ", c.Lock)
+	}
+}
+
+// printUnlocked says that what is there already is under no lock.
+func (s *session) printUnlocked(name string, l *status.Lock) {
+	if l != nil && l.Unlocked > 0 {
+		s.row("", "%s", s.paint(fmt.Sprintf("%sof %s that were looked at %d are under no lock: pgark prune --yes locks them", name, count(l.Looked, "old record"), l.Unlocked), "1;33"))
 	}
 }
 
@@ -76,6 +84,7 @@ func (s *session) printLock(r status.Report) {
 		text = lockOf(r.Lock).String() + ", sent with each object"
 	}
 	s.row("lock", "%s", text)
+	s.printUnlocked("", r.Lock)
 }
 
 // replicationText says what the primary's bucket tells of a copy that it makes. What is wrong stands among the causes.

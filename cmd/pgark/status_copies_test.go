@@ -32,9 +32,13 @@ func TestCopyByTheBucketIsExplained(t *testing.T) {
 func TestLocksAreShown(t *testing.T) {
 	bucket := &status.Lock{Mode: "governance", Seconds: 21 * 24 * 3600, By: status.LockedByBucket}
 	for want, r := range map[string]status.Report{
-		"lock      governance 21d, by the bucket itself": {Lock: bucket},
-		"lock      compliance 36h0m0s, sent with each":   {Lock: &status.Lock{Mode: "compliance", Seconds: 36 * 3600, By: status.LockedByAgent}},
-		"lock      not known: access denied":             {Lock: &status.Lock{Error: "access denied"}},
+		"lock      governance 21d, by the bucket itself":                              {Lock: bucket},
+		"lock      compliance 36h0m0s, sent with each":                                {Lock: &status.Lock{Mode: "compliance", Seconds: 36 * 3600, By: status.LockedByAgent}},
+		"of 4 old records that were looked at 3 are under no lock: pgark prune --yes": {Lock: &status.Lock{Mode: "governance", Seconds: 3600, By: status.LockedByBucket, Looked: 4, Unlocked: 3}},
+		"near: of 1 old record that were looked at 1 are under no lock": {Copies: []status.Copy{
+			{Name: "primary", Repository: "s3://a/main?region=eu-west-1"}, {Name: "near", Repository: "s3://b/main", Lock: &status.Lock{Error: "-", Looked: 1, Unlocked: 1}},
+		}},
+		"lock      not known: access denied": {Lock: &status.Lock{Error: "access denied"}},
 		"LOCK": {Lock: bucket, Copies: []status.Copy{
 			{Name: "primary", Repository: "s3://a/main?region=eu-west-1", Lock: bucket}, {Name: "near", Repository: "file:///b"},
 		}},

@@ -69,7 +69,7 @@ variable "lock_mode" {
 }
 
 variable "lock_days" {
-  description = "How long an object is locked from its creation, in days: longer than the window of retention and the time between two base backups together."
+  description = "How long an object is locked from its creation, in days: longer than the window of retention, twice the time between two base backups and retain.grace together."
   type        = number
   default     = 21
 
