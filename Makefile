@@ -47,9 +47,10 @@ test: parts ## every test, against real servers; a missing part is a failure
 # goes with each allocation above 64 KiB, and most of what the kernel did was to hand it out again page by page: up to 64 MiB it clears that memory instead.
 # The codecs' inner loops, ciphers, regular expressions and the parser of the command line share nothing of ours, and took a third of the time when watched.
 # None of them may use sync.Map, as crypto/tls does: TestMapsAreWatched.
+# A bundle of certificates that the environment names would be parsed for each repository that a test opens.
 unit: ## tests without real servers, with the race detector; no network, under a minute
 	@command -v gcc >/dev/null || { echo "the race detector needs gcc: apt-get install gcc libc6-dev" >&2; exit 1; }
-	CGO_ENABLED=1 GORACE='atexit_sleep_ms=100 clear_shadow_mmap_threshold=67108864' $(GO) test -p 4 -short -race $(UNWATCHED:%='-gcflags=%=-race=false') $(UNIT_PACKAGES)
+	AWS_CA_BUNDLE= CGO_ENABLED=1 GORACE='atexit_sleep_ms=100 clear_shadow_mmap_threshold=67108864' $(GO) test -p 4 -short -race $(UNWATCHED:%='-gcflags=%=-race=false') $(UNIT_PACKAGES)
 
 # The files that the check of the Terraform module reads are no part of its Go module, so that a kept result would be an old one.
 lint: $(GOLANGCI_BIN) ## golangci-lint as .golangci.yml says, and the form of the Terraform module

@@ -19,6 +19,9 @@ func TestArchivedBackup(t *testing.T) {
 	glacier := storagetest.NewGlacier()
 	proxy.Add(storagetest.Rule{Fault: glacier.Fault()})
 	through := proxy.URL("pgark", "main")
+	payer := storagetest.StartProxy(t, s.s3)
+	payer.Trust() // to thaw is a right that no role of pgark's has
+	payer.Add(storagetest.Rule{Fault: glacier.Fault()})
 	s.server.Exec(t, "create table t as select g from generate_series(1, 1000) g")
 	agent := s.tool.start(t, "run", through)
 	s.waitBackup(t)
@@ -45,7 +48,7 @@ func TestArchivedBackup(t *testing.T) {
 
 	thaw := func(want int, flags ...string) (sum struct{ Objects, Frozen, Asked int }) {
 		t.Helper()
-		o := s.tool.run(t.Context(), append(append([]string{"repo", "thaw", "--to-backup", backup, "-o", "json"}, flags...), through)...)
+		o := s.tool.run(t.Context(), append(append([]string{"repo", "thaw", "--to-backup", backup, "-o", "json"}, flags...), payer.URL("pgark", "main"))...)
 		var document struct {
 			Archived *struct{ Objects, Frozen, Asked int } `json:"archived"`
 		}

@@ -115,6 +115,7 @@ func TestBucketTamperedWith(t *testing.T) {
 	s.waitArchived(t)
 	s.rows = "4001 1001"
 	agent.stop(t)
+	s.url = s.as(t, "reader")
 
 	before := calm(t)
 	s.deleteAll(t)
@@ -156,7 +157,7 @@ func (s *tampered) undelete(t *testing.T, asOf string, flags ...string) undelete
 	t.Helper()
 	var report struct{ Repositories []undeleted }
 	args := append([]string{"repo", "undelete", "--as-of", asOf, "-o", "json"}, flags...)
-	if err := json.Unmarshal([]byte(s.tool.must(t.Context(), t, append(args, s.url)...)), &report); err != nil {
+	if err := json.Unmarshal([]byte(s.tool.must(t.Context(), t, append(args, s.as(t, "repairer"))...)), &report); err != nil {
 		t.Fatal(err)
 	}
 	return report.Repositories[0]

@@ -86,7 +86,7 @@ func (s *site) byHand(t *testing.T, scripts map[string]string, target string) st
 	if err := os.WriteFile(fetch, []byte(scripts["fetch"]), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	env := map[string]string{"REPO": s.folder, "DIR": filepath.Join(home, "data"), "FETCH": fetch, "TARGET": target}
+	env := map[string]string{"REPO": s.brought(t), "DIR": filepath.Join(home, "data"), "FETCH": fetch, "TARGET": target}
 	if encrypting() {
 		needAge(t)
 		env["IDENTITY"] = sharedKeys(t).recovery
@@ -110,6 +110,20 @@ func (s *site) byHand(t *testing.T, scripts map[string]string, target string) st
 	shell(t, scripts["tablespace"], env)
 	shell(t, scripts["settings"], env)
 	return env["DIR"]
+}
+
+// brought is a folder with all of the repository, that the servers' user may read and write: where the suite is hardened a copy of what the bucket holds, as somebody has it who reads by hand.
+func (s *site) brought(t testing.TB) string {
+	t.Helper()
+	if !hardened() {
+		return s.folder
+	}
+	folder := filepath.Join(postgrestest.TempDir(t), "repo")
+	if err := os.CopyFS(folder, os.DirFS(s.folder)); err != nil {
+		t.Fatal(err)
+	}
+	postgrestest.Own(t, folder)
+	return folder
 }
 
 // shell runs a script that must end well and returns what it printed.

@@ -173,7 +173,10 @@ select current_setting('archive_mode'), current_setting('listen_addresses'), cur
 // filed compares what both repositories hold: the same report and names, and nothing else that is new.
 func (d *drills) filed(t *testing.T, r repository.Drill, before []string) {
 	t.Helper()
-	added := slices.DeleteFunc(tree(t, d.folder), func(path string) bool { return slices.Contains(before, path) })
+	added := slices.DeleteFunc(tree(t, d.folder), func(path string) bool {
+		// Who may delete nothing leaves the holds of what it read, which end by themselves.
+		return slices.Contains(before, path) || hardened() && strings.Contains(path, "/holds")
+	})
 	if len(added) != 3 || filepath.Base(added[0]) != "drills" { // the folder, names, report
 		t.Errorf("a drill wrote %v", added)
 	}
@@ -394,7 +397,7 @@ func (d *drills) damaged(t *testing.T) {
 	if err := os.Chmod(folder, 0o500); err != nil {
 		t.Fatal(err)
 	}
-	alone := d.tool.with("PGARK_COPIES=", "PGARK_REQUIRED=primary", "PGARK_REPO=file://"+d.near)
+	alone := d.tool.with("PGARK_COPIES=", "PGARK_REQUIRED=primary", "PGARK_REPO=file://"+d.near, "PGARK_LOCK_MODE=", "PGARK_LOCK_FOR=")
 	o := alone.run(t.Context(), "drill", "run", "--to", "latest", "--bin-dir", d.server.Version.BinDir)
 	if o.code != 1 || !strings.Contains(o.stdout, "FAIL") || !strings.Contains(o.stdout, filepath.Base(packs[len(packs)-1])) || !strings.Contains(o.stdout, "not in primary") {
 		t.Errorf("a damaged pack: exit %d\n%s%s", o.code, o.stdout, o.stderr)

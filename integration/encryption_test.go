@@ -244,11 +244,12 @@ func (s *site) openByHand(t *testing.T, k keyFiles) {
 			}
 		}
 	}
-	shell(t, scriptsOf(t)["decrypt"], map[string]string{"REPO": s.folder, "IDENTITY": k.host})
+	folder := s.brought(t)
+	shell(t, scriptsOf(t)["decrypt"], map[string]string{"REPO": folder, "IDENTITY": k.host})
 	out := shell(t, `
 		find "$REPO" -name '*.zst' | while read -r object; do zstd -qdc "$object" > /dev/null || exit 1; echo "$object"; done
 		for pack in "$REPO"/*/backups/*/*.tar.zst; do zstd -qdc "$pack" | tar -t > /dev/null || exit 1; done`,
-		map[string]string{"REPO": s.folder})
+		map[string]string{"REPO": folder})
 	if !strings.Contains(out, "base-00001.tar.zst\n") || !strings.Contains(out, "/wal/") || !strings.Contains(out, "-names.zst\n") {
 		t.Errorf("by hand:\n%s", out)
 	}

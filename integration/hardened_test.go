@@ -45,6 +45,20 @@ func newBucket(t testing.TB, s3 *storagetest.Server, bucket, prefix string) (url
 
 var enterAWS sync.Once
 
+// as is the URL by which a host with another role than the writer's comes to the repository, and may do exactly what `pgark repo policy` prints for it; where the suite is not hardened, one credential
+// may do everything.
+func (s *site) as(t testing.TB, role string) string {
+	t.Helper()
+	if !hardened() {
+		return s.url
+	}
+	document := newTool(t, hardLock()...).must(t.Context(), t, "repo", "policy", "--quiet", "--role", role, "s3://pgark/main?region=us-east-1")
+	wire := storagetest.StartProxy(t, s.s3)
+	wire.Trust() // it has its own policy
+	wire.Add(storagetest.Rule{Name: "policy", Fault: storagetest.Enforce(t, []byte(document))})
+	return wire.URL("pgark", "main")
+}
+
 // lockedUntil is the end of the lock of a version as the server has it; zero if it has none.
 func lockedUntil(t *testing.T, s3 *storagetest.Server, v objectVersion) (until time.Time) {
 	t.Helper()

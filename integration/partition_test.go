@@ -111,6 +111,9 @@ func TestLeaderVanishes(t *testing.T) {
 	network := newNetwork(t)
 	s := newSite(t, postgrestest.Need(t, 15), onFile, postgrestest.Options{})
 	standby := standbyOf(t, s.server)
+	if hardened() { // no folder
+		s.url = storagetest.StartProxyAt(t, s.s3, network.store.host).URL("pgark", "main")
+	}
 	first := newWireAt(t, network.server.host, s.address(), nil).at()
 	second := newWireAt(t, network.store.host, (&site{server: standby}).address(), nil).at() // the store is a folder
 	s.tool = s.tool.in(network).with(fmt.Sprintf("PGHOST=%s,%s", first.Addr(), second.Addr()), fmt.Sprintf("PGPORT=%d,%d", first.Port(), second.Port()),

@@ -30,7 +30,7 @@ func TestLeastPrivilege(t *testing.T) {
 	if o := writer.run(t.Context(), "check", "--only", "postgres,storage", url("writer")); o.code != 0 || !strings.Contains(o.stdout, "may not delete") || strings.Contains(o.stdout, "this credential may delete") {
 		t.Errorf("check: exit %d\n%s%s", o.code, o.stdout, o.stderr)
 	}
-	if o := writer.run(t.Context(), "check", "--only", "storage", s.url); o.code != 0 || !strings.Contains(o.stdout, "this credential may delete and overwrite objects, and delete their versions for good") {
+	if o := writer.run(t.Context(), "check", "--only", "storage", s.s3.URL("pgark", "main")); o.code != 0 || !strings.Contains(o.stdout, "this credential may delete and overwrite objects, and delete their versions for good") {
 		t.Errorf("check with all rights: exit %d\n%s%s", o.code, o.stdout, o.stderr)
 	}
 	agent := writer.start(t, "run", url("writer"))

@@ -30,6 +30,10 @@ func newReplicated(t *testing.T, rule storagetest.ReplicationRule) *replicated {
 	r.replication = storagetest.StartReplication(t, r.s3, r.second, rule)
 	near.Add(storagetest.Rule{Fault: r.replication.Fault()})
 	r.tool.env = append(r.tool.env, "PGARK_REPO="+near.URL("pgark", "main"), "PGARK_COPIES=dr@bucket="+r.far.URL("pgark-dr", "main")+"&profile=dr")
+	if hardened() { // who archives may see the rule
+		document := r.tool.must(t.Context(), t, "repo", "policy", "--quiet", "s3://pgark/main?region=us-east-1")
+		r.s3.Guard(t, []byte(document))
+	}
 	return r
 }
 

@@ -44,6 +44,9 @@ type committed struct{ before, after time.Time }
 //
 // The long form goes on for a while, with drills, and a new cluster in the middle as after pg_upgrade: make retention DURATION=2h SEED=1.
 func TestRetention(t *testing.T) {
+	if hardened() {
+		t.Skip("this is an agent that deletes, and who archives may not: TestHardened and TestLeastPrivilege have the janitor who may")
+	}
 	t.Parallel()
 	length := soakDuration(t, 0)
 	s := newSite(t, postgrestest.Need(t, 15), onFile, postgrestest.Options{SegmentSize: 1 << 20})

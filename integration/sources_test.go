@@ -108,7 +108,7 @@ func TestRestoreFromDamaged(t *testing.T) {
 		pack, stored("index.zst"), "record.json", second, segments[len(segments)-1], segments[len(segments)-3],
 	} {
 		if from[filepath.Base(path)] != "dr" {
-			t.Errorf("it is not said that %s came from dr: %v", path, from)
+			t.Errorf("it is not said that %s came from dr: %v\n%s", path, from, o.stdout)
 		}
 	}
 	r.stop(t)

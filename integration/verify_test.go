@@ -138,6 +138,7 @@ func TestVerifyRepairs(t *testing.T) {
 		t.Errorf("got %+v", v)
 	}
 
+	s.tool = s.tool.with("PGARK_REPO=" + s.as(t, "repairer"))
 	v = s.verify(t, 3, "--repair")
 	for _, d := range v.Damage {
 		if !d.Healed {
