@@ -110,11 +110,11 @@ hardened: parts ## the suite with versioned buckets, Object Lock and a writer wi
 histories: ## made-up histories for retention, each judged by an oracle: make histories HISTORIES=1000000 SEED=1
 	PGARK_TEST_HISTORIES=$(HISTORIES) PGARK_TEST_SEED=$(SEED) $(GO) test -count 1 -timeout 0 -v -run '^TestHistories$$' ./retention
 
-ENCRYPTED     ?= TestRestore.*|TestAgentKilled|TestBaseBackup.*|TestArchiver.*|TestCrashWithinARecord|TestDroppedTable.*|TestDrill.*|TestExport|TestVerifyRepairs|TestCop.*|TestSync.*|TestBucket.*|TestSplitBrain|TestServerSetBack.*|TestLeastPrivilege
+ENCRYPTED     ?= TestRestore.*|TestAgentKilled|TestBaseBackup.*|TestArchive.*|TestCrashWithinARecord|TestDroppedTable.*|TestDrill.*|TestExport|TestExposure.*|TestVerifyRepairs|TestCop.*|TestSync.*|TestBucket.*|TestSplitBrain|TestServerSetBack.*|TestLeastPrivilege|TestChaos|TestPartition|TestLeaderVanishes|TestFailover|TestGap.*|TestSlot.*|TestLossAt|TestRecoveryNeverShort|TestRetention|TestStandbyFollows
 
-encrypted: parts ## the tests of the main job, of copies and of commits that wait, with everything encrypted
+encrypted: parts ## the tests of the main job, copies, commits that wait, failovers and faults, with everything encrypted
 	integration/parts.sh age
-	REQUIRE_ALL=1 PGARK_TEST_ENCRYPT=1 $(GO) test -count 1 -parallel $(PARALLEL) -timeout $(TEST_TIMEOUT) -run '^($(ENCRYPTED))$$' ./integration
+	REQUIRE_ALL=1 PGARK_TEST_ENCRYPT=1 $(GO) test -count 1 -parallel $(PARALLEL) -timeout 0 -run '^($(ENCRYPTED))$$' ./integration
 
 clean: ## what was built; not the parts
 	rm -rf bin
