@@ -24,7 +24,7 @@ UNIT_PACKAGES  = $$($(GO) list ./... | grep -v /integration)
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := build
-.PHONY: help build parts demo test unit lint fuzz bench soak restores drills failover chaos deaths hang flips retention hardened histories encrypted clean
+.PHONY: help build parts demo test unit lint fuzz bench soak restores drills failover chaos deaths hang flips retention hardened histories encrypted clean takeover
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -103,6 +103,9 @@ flips: ## random damage to a repository, each found by verify: make flips FLIPS=
 
 retention: parts ## restores in a race with prune on two hosts: make retention DURATION=2h SEED=1
 	REQUIRE_ALL=1 PGARK_TEST_DURATION=$(DURATION) PGARK_TEST_SEED=$(SEED) $(GO) test -count 1 -timeout 0 -v -run '^TestRetention$$' ./integration
+
+takeover: parts ## regions that are lost, and taken over from: make takeover ROUNDS=10 SEED=1
+	REQUIRE_ALL=1 PGARK_TEST_TAKEOVERS=$(ROUNDS) PGARK_TEST_SEED=$(SEED) $(GO) test -count 1 -timeout 0 -v -run '^TestRegionLoss$$' ./integration
 
 hardened: parts ## the suite with versioned buckets, Object Lock and a writer without any right to delete: make hardened RUN='^TestChaos$$'
 	REQUIRE_ALL=1 PGARK_TEST_HARDENED=1 $(GO) test -count 1 -parallel $(PARALLEL) -timeout 0 -run '$(RUN)' ./integration

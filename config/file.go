@@ -159,6 +159,10 @@ func (r *reader) subtree(e entry, above string, s scope) {
 		r.checks(list, s)
 		return
 	}
+	if list, isList := e.value.(*ast.SequenceNode); isList && s.cluster != nil && path == "standby.hooks" {
+		r.hooks(list, s)
+		return
+	}
 	for _, k := range s.keys {
 		if k.Path == path || k.Path == path+".url" && isScalar(e.value) {
 			r.leaf(e, k, s)

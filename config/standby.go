@@ -12,6 +12,8 @@ type Standby struct {
 	Dir string
 	// SocketDir is the folder of the socket on which the standbys of the host are served.
 	SocketDir string
+	// Hooks are run when the standby has taken over.
+	Hooks []Hook
 }
 
 // What an agent's server is.
@@ -50,6 +52,7 @@ func standbyKeys() []Key {
 			set: func(_ *Config, c *Cluster, v string) error { return setSocketDir(&c.Standby.SocketDir, v) },
 			get: func(_ Config, c Cluster) string { return c.Standby.SocketDir },
 		},
+		hooksKey(),
 	}
 }
 

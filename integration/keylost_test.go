@@ -1,11 +1,8 @@
 package integration_test
 
 import (
-	"bytes"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -13,25 +10,10 @@ import (
 	"github.com/pgark/pgark/postgres/postgrestest"
 )
 
-// runbook runs a block of docs/RUNBOOK-KEY-LOST.md as the tool's user, with pgark in the path.
+// runbook runs a script of docs/RUNBOOK-KEY-LOST.md.
 func (p tool) runbook(t *testing.T, name string, env ...string) outcome {
 	t.Helper()
-	page, err := os.ReadFile("../docs/RUNBOOK-KEY-LOST.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	block := regexp.MustCompile("(?s)```sh\n# " + name + ":[^\n]*\n(.*?)```").FindSubmatch(page)
-	if block == nil {
-		t.Fatalf("the page has no script %q", name)
-	}
-	like := p.command(t.Context(), "version")
-	cmd := exec.CommandContext(t.Context(), "/bin/sh", "-euc", string(block[1]))
-	cmd.Env = append(append(like.Env, "PATH="+filepath.Dir(p.bin)+":/usr/bin:/bin"), env...)
-	cmd.Dir, cmd.SysProcAttr = like.Dir, like.SysProcAttr
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	_ = cmd.Run() // its exit code is the outcome
-	return outcome{stdout: stdout.String(), stderr: stderr.String(), code: cmd.ProcessState.ExitCode()}
+	return p.page(t, "RUNBOOK-KEY-LOST.md", name, "", env...)
 }
 
 // TestKeyLost guards D8 and T12: the host's private key is lost and replaced while a base backup is under way, by the commands of docs/RUNBOOK-KEY-LOST.md. The recovery key opens all;

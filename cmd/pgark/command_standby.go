@@ -27,6 +27,8 @@ func standbyCommand(p *program) *cli.Command {
 					&cli.StringFlag{Name: "interval", Usage: "look for new WAL every `DURATION`; every second one where nothing comes", Value: "1s"},
 				},
 			}, noArguments, follow),
+			promoteCommand(p),
+			fenceCommand(p),
 		},
 	})
 }
