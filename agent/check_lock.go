@@ -55,8 +55,8 @@ func (k *check) lock(ctx context.Context, p *checkedPlace, t trip) {
 		}
 		k.report(f)
 	}
-	renewed := k.stock(ctx, p)
-	k.renewals(p, renewed)
+	renewed := k.stock(ctx, p, held)
+	k.renewals(p, held, renewed)
 	if need := neededFor(k.cluster); held.For < need {
 		const day = 24 * time.Hour
 		longer := storage.Lock{Mode: p.lock.Mode, For: (need + 2*day - 1).Truncate(day)}
@@ -92,9 +92,9 @@ const (
 )
 
 // stock looks whether what is there is under lock, by the repository's own record and those of the oldest base backups: what was put before locks were configured is not until a run
-// of prune has seen to it. It returns whether a lock was seen that was made longer. A credential that may not see locks is told nothing.
-func (k *check) stock(ctx context.Context, p *checkedPlace) (renewed bool) {
-	s := lookAtStock(ctx, p.store, p.lock, mostListed)
+// of prune has seen to it. It returns whether a lock was seen that is longer than those that are given now. A credential that may not see locks is told nothing.
+func (k *check) stock(ctx context.Context, p *checkedPlace, held storage.Lock) (longer bool) {
+	s := lookAtStock(ctx, p.store, held, mostListed)
 	if s.bare > 0 {
 		k.report(Finding{
 			Section: SectionStorage, Verdict: Warning,
@@ -102,13 +102,13 @@ func (k *check) stock(ctx context.Context, p *checkedPlace) (renewed bool) {
 			Fix:  "pgark prune --yes",
 		})
 	}
-	return s.renewed
+	return s.longer
 }
 
 // lockedStock is what a sample of what is there tells of locks.
 type lockedStock struct {
 	looked, bare int  // records, and those under no lock
-	renewed      bool // one was seen that was made longer
+	longer       bool // one was seen whose lock is longer than l: somebody made it longer, or it was put when locks were
 }
 
 // lookAtStock looks at the lock of the repository's own record and those of the oldest base backups, among the first objects of a list. Those that the credential may not see
@@ -136,14 +136,14 @@ func lookAtStock(ctx context.Context, store storage.Store, l storage.Lock, most 
 		if mode == storage.Unlocked || until.Before(time.Now()) {
 			s.bare++
 		} else if !o.Modified.IsZero() && until.Sub(o.Modified) > l.For+time.Hour {
-			s.renewed = true
+			s.longer = true
 		}
 	}
 	return s
 }
 
 // renewals tells where nothing makes locks longer in time.
-func (k *check) renewals(p *checkedPlace, renewed bool) {
+func (k *check) renewals(p *checkedPlace, held storage.Lock, longer bool) {
 	c := k.cluster
 	need := "as long as they are kept"
 	if c.Retain.Window == 0 {
@@ -154,12 +154,18 @@ func (k *check) renewals(p *checkedPlace, renewed bool) {
 	const daily = "retain: { schedule: \"0 5 * * *\" }   or each day, with a janitor's credential: pgark prune --yes"
 	plan, err := parsePruning(c)
 	switch {
-	case err != nil || plan == nil && renewed: // the former is told elsewhere
+	case err != nil: // told elsewhere
+	case plan == nil && longer:
+		k.report(Finding{
+			Section: SectionStorage, Verdict: Pending, Fix: daily,
+			Text: fmt.Sprintf("%sthis agent makes no lock longer, since retain.schedule is off: some are longer than %s, by a run elsewhere or because they were made so",
+				p.label, config.FormatDuration(held.For)),
+		})
 	case plan == nil:
 		k.report(Finding{
 			Section: SectionStorage, Verdict: Warning, Fix: daily,
 			Text: fmt.Sprintf("%sthis agent makes no lock longer, since retain.schedule is off, and no run elsewhere has: locks end after %s, and objects are needed %s",
-				p.label, config.FormatDuration(p.lock.For), need),
+				p.label, config.FormatDuration(held.For), need),
 		})
 	case longestPause(*plan) > retention.MostApart(p.lock):
 		f := Finding{

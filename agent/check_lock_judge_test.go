@@ -40,7 +40,8 @@ func TestLockThatIsIgnored(t *testing.T) {
 	}
 }
 
-// TestCheckWhoRenews: check tells of what was there before the locks and of locks that nobody makes longer, and is silent where somebody does.
+// TestCheckWhoRenews: check tells of what was there before the locks and of locks that nobody makes longer. Locks that are longer than those given now may be so because
+// somebody made them longer, or because they were put when lock.for was: it says so, and warns of nothing.
 func TestCheckWhoRenews(t *testing.T) {
 	server := storagetest.StartServer(t)
 	server.Setenv(t)
@@ -94,6 +95,16 @@ func TestCheckWhoRenews(t *testing.T) {
 	expect("0 5 * * *")
 	expect("off", off)
 	expect("0 5 1 * *", apart)
+
+	store, err = OpenStore(t.Context(), url, StoreOptions{Lock: storage.Lock{Mode: storage.Governance, For: 30 * 24 * time.Hour}})
+	if err == nil {
+		err = store.Put(t.Context(), "7710800954764158004/backups/20261121T020000Z/record.json", []byte("{}"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect("0 5 * * *")
+	expect("off", "some are longer than 3w, by a run elsewhere or because they were made so")
 }
 
 // TestCheckCopyByBucket: of a copy that the bucket makes check says that somebody else must make its locks longer.

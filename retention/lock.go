@@ -52,7 +52,7 @@ type Renewal struct {
 	Lock storage.Lock
 	// Now is the time that the clock shows.
 	Now time.Time
-	// Every is how far apart runs are at most; 0 is a day.
+	// Every is how far apart runs are at most. 0 says that it is not known, as where a janitor's own schedule runs them: each run asks for all then.
 	Every time.Duration
 
 	most int // that are asked in a run; 0 is MostLocks
@@ -171,10 +171,12 @@ func counting(versions []storage.Version) []string {
 // turn is the share of n objects that the run of this time asks for, of so many. Another run comes in each stretch of Every, so that each share has its turn; and all have had theirs
 // twice before a lock ends.
 func (r Renewal) turn(n int) (turn, of uint32) {
-	every := cmp.Or(r.Every, 24*time.Hour)
+	if r.Every == 0 {
+		return 0, 1
+	}
 	most := cmp.Or(r.most, MostLocks)
-	shares := max(1, min((n+most-1)/most, int(ahead(r.Lock)/2/every)))
-	return uint32(r.Now.UnixNano() / int64(every) % int64(shares)), uint32(shares) //nolint:gosec // a share is small and positive
+	shares := max(1, min((n+most-1)/most, int(ahead(r.Lock)/2/r.Every)))
+	return uint32(r.Now.UnixNano() / int64(r.Every) % int64(shares)), uint32(shares) //nolint:gosec // a share is small and positive
 }
 
 type keyHash struct {

@@ -306,6 +306,31 @@ func TestManyLocks(t *testing.T) {
 	}
 }
 
+// TestLocksOfRunsWithoutASchedule: runs that a janitor's own schedule starts come when they come. No lock ends, how many objects there be.
+func TestLocksOfRunsWithoutASchedule(t *testing.T) {
+	lock := storage.Lock{Mode: storage.Governance, For: 30 * day}
+	for apart := 1; apart*24 <= int(retention.MostApart(lock).Hours()); apart++ {
+		began := time.Date(2026, 11, 21, 5, 0, 3, 0, time.UTC)
+		s := &lockable{Store: memory.New(), now: began, until: map[storage.Key]time.Time{}}
+		for i := range 100 {
+			key := storage.Key(fmt.Sprintf("%s/wal/00000001/00000001%016X.zst", system, i))
+			if err := s.Put(t.Context(), key, nil); err != nil {
+				t.Fatal(err)
+			}
+			s.until[key] = began.Add(lock.For)
+		}
+		for run := 0; run < 90; run += apart {
+			s.now = began.Add(time.Duration(run) * day)
+			for key, until := range s.until {
+				if until.Before(s.now) {
+					t.Fatalf("runs %d days apart: the lock of %s had ended on day %d", apart, key, run)
+				}
+			}
+			renew(t, s, retention.Renewal{Lock: lock, Now: s.now}.AtMost(30))
+		}
+	}
+}
+
 // TestPinnedNeeds: what keep pin sees to is all that a backup is restored from: a repository that holds nothing else has it whole, on either timeline.
 func TestPinnedNeeds(t *testing.T) {
 	s, till := archive(t)

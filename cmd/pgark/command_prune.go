@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -57,8 +58,13 @@ func prune(s *session) error {
 	} else {
 		s.printPruned(report)
 	}
+	return cmp.Or(err, pruneFailure(report.Repositories))
+}
+
+// pruneFailure says which repositories could not be pruned, and of which locks were not made longer; nil if none.
+func pruneFailure(repositories []retention.RepositoryReport) error {
 	var failed, unlocked []error
-	for _, r := range report.Repositories {
+	for _, r := range repositories {
 		if r.Err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", r.Name, r.Err))
 		}
@@ -66,16 +72,16 @@ func prune(s *session) error {
 			unlocked = append(unlocked, lockFailure(r.Name, r.Locks))
 		}
 	}
-	if err == nil && len(failed) > 0 {
-		err = errors.Join(failed...)
-		if len(failed) < len(report.Repositories) {
-			return &codeError{code: exitDegraded, cause: err, fix: "pgark prune again when the repository answers; what was not removed is kept until then"}
-		}
+	all := errors.Join(append(failed, unlocked...)...)
+	switch {
+	case all == nil:
+		return nil
+	case len(failed) == 0:
+		return &codeError{code: exitDegraded, cause: all, fix: lockFix}
+	case len(failed) < len(repositories):
+		return &codeError{code: exitDegraded, cause: all, fix: "pgark prune again when the repository answers; what was not removed is kept until then"}
 	}
-	if err == nil && len(unlocked) > 0 {
-		return &codeError{code: exitDegraded, cause: errors.Join(unlocked...), fix: lockFix}
-	}
-	return err
+	return all
 }
 
 const lockFix = "pgark repo policy --role janitor   prints the policy with the right to make locks longer; then pgark prune --yes again"
