@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,11 +25,7 @@ func TestStandbyFollows(t *testing.T) {
 func testStandbyFollows(t *testing.T, v postgrestest.Version) {
 	f := newFamily(t, v)
 	socket := filepath.Join(postgrestest.TempDir(t), "s")
-	f.server.Stop(t, postgrestest.Fast)
 	dir := filepath.Join(postgrestest.TempDir(t), "far")
-	copyFolder(t, f.server.DataDir, dir)
-	f.server.Start(t)
-	writeFile(t, filepath.Join(dir, "standby.signal"), "")
 	way := filepath.Join(postgrestest.TempDir(t), "way") // of the standby to the archive
 	open := func() {
 		if err := os.Symlink(f.folder, way); err != nil {
@@ -36,9 +33,11 @@ func testStandbyFollows(t *testing.T, v postgrestest.Version) {
 		}
 	}
 	open()
-	appendFile(t, filepath.Join(dir, "postgresql.auto.conf"), fmt.Sprintf("primary_conninfo = 'host=%s port=5432'\n", socket)+
-		fmt.Sprintf("restore_command = '%s %s wal fetch --repo file://%s %%f %%p'\n", strings.Join(f.tool.keys(), " "), f.tool.bin, way)+
-		"wal_retrieve_retry_interval = '200ms'\n")
+	f.write(t, 30)
+	f.waitArchived(t)
+	// The far host knows the archive alone.
+	there := f.tool.with("PGARK_REPO=file://"+way, "PGARK_STANDBY_SOCKET_DIR="+socket, "PGHOST=/nonexistent", "PGPORT=1", "PGTARGETSESSIONATTRS=any")
+	testCreate(t, f, there, dir)
 	far := postgrestest.StartFrom(t, v, dir)
 	far.WaitReady(t)
 	same := func(what string) {
@@ -96,9 +95,8 @@ func testStandbyFollows(t *testing.T, v postgrestest.Version) {
 	}
 	// An agent in the role of a follower does the same, and archives what its server writes once that was promoted.
 	follower.stop(t)
-	dr := f.tool.with("PGARK_STANDBY_ROLE=follow", "PGARK_STANDBY_SOCKET_DIR="+socket,
-		"PGHOST="+far.SocketDir, fmt.Sprintf("PGPORT=%d", far.Port), "PGTARGETSESSIONATTRS=any")
-	agent := dr.start(t, "run", f.url)
+	dr := there.with("PGARK_STANDBY_ROLE=follow", "PGHOST="+far.SocketDir, fmt.Sprintf("PGPORT=%d", far.Port))
+	agent := dr.start(t, "run")
 	f.write(t, 30)
 	same("agent that follows")
 	const slot = "select count(*) from pg_replication_slots where slot_name = 'pgark' and restart_lsn is not null"
@@ -124,13 +122,33 @@ func testStandbyFollows(t *testing.T, v postgrestest.Version) {
 	}
 }
 
-// keys are the variables that give a program of the server what the tool opens the repository with.
-func (p tool) keys() []string {
-	var keys []string
-	for _, v := range p.env {
-		if strings.HasPrefix(v, "PGARK_ENCRYPTION_") {
-			keys = append(keys, v)
-		}
+// testCreate makes a standby in dir, and looks at what --start starts.
+func testCreate(t *testing.T, f *family, there tool, dir string) {
+	t.Helper()
+	o := there.run(t.Context(), "standby", "create", "--into", dir, "--bin-dir", f.server.Version.BinDir, "--primary-conninfo", "host=10.0.0.1 password=canary-of-a-primary")
+	if text := o.stdout + o.stderr; o.code != 2 || strings.Contains(text, "canary-of-a-primary") || !strings.Contains(text, "passfile=") {
+		t.Errorf("a password on the command line: exit %d\n%s", o.code, text)
 	}
-	return keys
+	out := there.must(t.Context(), t, "standby", "create", "--into", dir, "--bin-dir", f.server.Version.BinDir, "--start", "--port", "5433", "--yes", "-o", "json")
+	var made struct {
+		Result struct {
+			Socket string `json:"socket"`
+			Port   int    `json:"port"`
+			PID    int    `json:"pid"`
+		} `json:"result"`
+	}
+	if err := json.Unmarshal([]byte(out), &made); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	conn := fmt.Sprintf("host=%s port=%d user=postgres dbname=postgres", made.Result.Socket, made.Result.Port)
+	if got := query(t, conn, "select pg_is_in_recovery() || ' ' || current_setting('archive_mode') || ' ' || current_setting('listen_addresses')"); got != "true off " {
+		t.Errorf("the standby that was started is %q, want in recovery, not archiving, without TCP", got)
+	}
+	eventually(t, waitLong, "the standby to have the rows that are archived", func() bool {
+		return query(t, conn, "select count(*)::text from t") == f.server.Text(t, "select count(*) from t")
+	})
+	restored{dir: dir}.end(t)
+	if o := there.run(t.Context(), "standby", "create", "--into", dir, "--yes"); o.code != 5 {
+		t.Errorf("into a folder in use: exit %d, want 5\n%s", o.code, o.stderr)
+	}
 }

@@ -184,13 +184,18 @@ func (s *site) restore(ctx context.Context, t testing.TB, flags ...string) (rest
 
 // stop ends the restored server if it runs, looks for secrets in its logs and configuration, and removes the cluster.
 func (r restored) stop(t testing.TB) {
+	defer func() { _ = os.RemoveAll(r.dir) }()
+	r.end(t)
+}
+
+// end is stop, and leaves the cluster.
+func (r restored) end(t testing.TB) {
 	defer func() {
-		for _, name := range []string{"pgark-recovery.log", "postgresql.auto.conf", "postmaster.opts"} {
+		for _, name := range []string{"pgark-recovery.log", "pgark-standby.log", "postgresql.auto.conf", "postmaster.opts"} {
 			if text, err := os.ReadFile(filepath.Join(r.dir, name)); err == nil {
 				planted().look(name+" of a restored cluster", text)
 			}
 		}
-		_ = os.RemoveAll(r.dir)
 	}()
 	raw, err := os.ReadFile(filepath.Join(r.dir, "postmaster.pid"))
 	if err == nil {

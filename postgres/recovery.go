@@ -34,10 +34,12 @@ type RecoverySettings struct {
 	RestoreCommand string
 	Target         TargetSetting
 	TargetValue    string
-	Exclusive      bool      // stop just before the target; for time, xid and LSN
-	Timeline       string    // "latest" if empty; "current" or a number
-	Action         string    // "promote" if empty; "pause" or "shutdown"
-	Extra          []Setting // after all others
+	Exclusive      bool   // stop just before the target; for time, xid and LSN
+	Timeline       string // "latest" if empty; "current" or a number
+	Action         string // "promote" if empty; "pause" or "shutdown"
+	// PrimaryConninfo is whom a standby streams from; empty: nobody.
+	PrimaryConninfo string
+	Extra           []Setting // after all others
 }
 
 // recoveryNames are the settings that decide about recovery and replication.
@@ -116,7 +118,7 @@ func (s RecoverySettings) settings() []Setting {
 	list = append(list,
 		Setting{"recovery_target_inclusive", inclusive}, Setting{"recovery_target_timeline", timeline},
 		Setting{"recovery_target_action", action}, Setting{"recovery_min_apply_delay", "0"},
-		Setting{"archive_mode", "off"}, Setting{"archive_command", ""}, Setting{"primary_conninfo", ""},
+		Setting{"archive_mode", "off"}, Setting{"archive_command", ""}, Setting{"primary_conninfo", s.PrimaryConninfo},
 		Setting{"primary_slot_name", ""}, Setting{"synchronous_standby_names", ""},
 	)
 	if s.VersionNum >= 150000 {

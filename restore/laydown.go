@@ -32,6 +32,8 @@ type LayOptions struct {
 	RestoreCommand string
 	// Action is what the server does at the stop: ActionPromote if it is empty.
 	Action Action
+	// Standby makes the cluster a standby that follows the archive on and on; nil: it recovers to the plan's stop.
+	Standby *Standby
 	// Jobs is the number of requests at work, 0 for four per processor. Each
 	// holds up to about 8 MiB.
 	Jobs int
@@ -40,6 +42,14 @@ type LayOptions struct {
 	// Progress is called now and then with the plain bytes laid down and those
 	// of the whole backup. It must be safe for concurrent use.
 	Progress func(done, total int64)
+}
+
+// Standby says how a standby follows the archive, beside LayOptions.RestoreCommand. The zero value is valid.
+type Standby struct {
+	// Conninfo is its primary_conninfo, such as that of a follower on its host; empty: it takes WAL from the archive by files alone.
+	Conninfo string
+	// Silence is how long a server that it streams from may say nothing before it is given up (wal_receiver_timeout); 0 leaves the server's own limit.
+	Silence time.Duration
 }
 
 // Action is what a server does when recovery has reached its stop

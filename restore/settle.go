@@ -31,7 +31,7 @@ func (l *layer) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(l.checkLabel(data), l.folders(data), l.links(data), l.recovery(data), l.configuration(data, control)); err != nil {
+	if err := errors.Join(l.checkLabel(data), l.folders(data), l.links(data), l.recovery(data, control), l.configuration(data, control)); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -183,9 +183,9 @@ func (l *layer) unlink(data *place) error {
 	return nil
 }
 
-// recovery tells the server where to stop. What the cluster was told in its
+// recovery tells the server where to stop, or to follow. What the cluster was told in its
 // earlier life goes.
-func (l *layer) recovery(data *place) error {
+func (l *layer) recovery(data *place, c postgres.ControlFile) error {
 	for _, name := range []string{"standby.signal", "recovery.signal", lockName, "postmaster.opts"} {
 		if err := data.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove %s: %w", name, err)
@@ -195,14 +195,18 @@ func (l *layer) recovery(data *place) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("rewrite %s: %w", autoConf, err)
 	}
-	b, err := postgres.RewriteAutoConf(old, l.settings())
+	settings, signal := l.settings(), "recovery.signal"
+	if l.options.Standby != nil {
+		settings, signal = l.standbySettings(c), "standby.signal"
+	}
+	b, err := postgres.RewriteAutoConf(old, settings)
 	if err != nil {
 		return err
 	}
 	if err := data.root.Remove(autoConf); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("rewrite %s: %w", autoConf, err)
 	}
-	return errors.Join(l.write(data, autoConf, b), l.write(data, "recovery.signal", nil))
+	return errors.Join(l.write(data, autoConf, b), l.write(data, signal, nil))
 }
 
 // settings returns the plan's stop in PostgreSQL's words.
@@ -216,6 +220,34 @@ func (l *layer) settings() postgres.RecoverySettings {
 		Timeline:       strconv.FormatUint(uint64(l.plan.Timeline), 10),
 		Action:         string(l.options.Action),
 	}
+}
+
+// retryInterval is how soon a standby asks again where there was nothing: five seconds by default, which the follower's absence would add to its lag.
+const retryInterval = "1s"
+
+// standbySettings make the server follow the newest timeline. A standby that answers queries needs these limits to be no lower than the
+// primary's, or its recovery stops (PostgreSQL documentation, "Hot Standby", Administrator's Overview); pg_control has the primary's.
+func (l *layer) standbySettings(c postgres.ControlFile) postgres.RecoverySettings {
+	s := postgres.RecoverySettings{
+		VersionNum: l.plan.Backup.PGVersionNum, RestoreCommand: l.options.RestoreCommand, PrimaryConninfo: l.options.Standby.Conninfo,
+		Extra: []postgres.Setting{{Name: "hot_standby", Value: "on"}, {Name: "wal_retrieve_retry_interval", Value: retryInterval}},
+	}
+	if d := l.options.Standby.Silence; d > 0 {
+		s.Extra = append(s.Extra, postgres.Setting{Name: "wal_receiver_timeout", Value: strconv.FormatInt(d.Milliseconds(), 10)})
+	}
+	for _, limit := range []struct {
+		name  string
+		value int
+	}{
+		{"max_connections", c.MaxConnections},
+		{"max_worker_processes", c.MaxWorkers},
+		{"max_wal_senders", c.MaxWALSenders},
+		{"max_prepared_transactions", c.MaxPreparedXacts},
+		{"max_locks_per_transaction", c.MaxLocksPerXact},
+	} {
+		s.Extra = append(s.Extra, postgres.Setting{Name: limit.name, Value: strconv.Itoa(limit.value)})
+	}
+	return s
 }
 
 // configuration writes what Debian and others keep outside of the data
@@ -233,6 +265,7 @@ max_locks_per_transaction = %d
 		"pg_hba.conf": `# Written by pgark: the backup has no pg_hba.conf, since the server kept it
 # outside of its data directory. Only local users under their own names are let in.
 local all all peer
+local replication all peer
 `,
 		"pg_ident.conf": "# Written by pgark: the backup has no pg_ident.conf.\n",
 	}

@@ -41,7 +41,6 @@ type Standing struct {
 	InRecovery bool
 	Timeline   wal.TimelineID // whose WAL it replays; of a primary whose WAL it writes
 	Replayed   wal.LSN        // end of the last record that was replayed; of a primary of what was written
-	Received   wal.LSN        // end of what was streamed since the server started; 0: nothing was
 	LastCommit time.Time      // of the last transaction that was replayed since the server started; zero: none was
 	Streams    bool           // it has a walreceiver
 	Paused     bool           // replay was paused, by somebody or by the server

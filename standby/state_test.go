@@ -16,7 +16,7 @@ func TestJudge(t *testing.T) {
 	first := wal.History{Timeline: 1}
 	second := wal.History{Timeline: 2, Parents: []wal.Switch{{Timeline: 1, At: 50 * mb}}}
 	third := wal.History{Timeline: 3, Parents: []wal.Switch{{Timeline: 2, At: 50 * mb}}}
-	server := standby.Standing{At: at, SystemID: 7, InRecovery: true, Timeline: 1, Replayed: 40 * mb, Received: 40 * mb, LastCommit: at.Add(-3 * time.Second), Streams: true}
+	server := standby.Standing{At: at, SystemID: 7, InRecovery: true, Timeline: 1, Replayed: 40 * mb, LastCommit: at.Add(-3 * time.Second), Streams: true}
 	archive := standby.Archive{SystemID: 7, History: first, End: 40 * mb, LastCommit: at.Add(-3 * time.Second), Beat: at.Add(-time.Second), BeatAt: 40 * mb, Seen: at.Add(-time.Second)}
 
 	for _, c := range []struct {

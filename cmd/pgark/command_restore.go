@@ -1,12 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -32,24 +32,33 @@ func restoreCommand(p *program) *cli.Command {
 			"A plan is printed and nothing is written before you agree. The restored cluster does not archive;\n" +
 			"with --start it listens on a socket only, is promoted at the target, and proves where it stopped.\n" +
 			"A restore that was killed goes on when the same command is given again.",
-		Flags: append(targetFlags(),
-			&cli.StringFlag{Name: "into", Usage: "new data directory: `DIR`; it must not exist, or be empty", TakesFile: true},
-			&cli.BoolFlag{Name: "in-place", Usage: "replace the cluster in --into, or PGDATA: its server must not run; files that are right already are kept"},
-			&cli.StringSliceFlag{Name: "tablespace", Usage: "put the tablespace with this OID, or that lay there, into a new folder: `NAME=DIR`"},
+		Flags: append(append(targetFlags(), layFlags()...),
 			&cli.BoolFlag{Name: "start", Usage: "start the server, recover, and prove where it stopped"},
-			&cli.IntFlag{Name: "port", Usage: "port in the name of the started server's socket: `N`", Value: 5433},
+			&cli.BoolFlag{Name: "standby", Usage: "make it a standby that follows the archive, as pgark standby create does"},
+			primaryConninfoFlag(), socketDirFlag(),
 			&cli.BoolFlag{Name: "pause", Usage: "pause at the target instead of promoting"},
 			&cli.BoolFlag{Name: "shutdown", Usage: "shut down at the target instead of promoting"},
 			&cli.StringFlag{Name: "verify", Usage: "once the server is open: none, pages (every page checksum) or amcheck (tables and indexes too): `WHAT`", Value: "none"},
-			&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "`N` requests at once; four for each processor"},
-			&cli.BoolFlag{Name: "dry-run", Usage: "print the plan and stop"},
-			&cli.StringFlag{Name: "bin-dir", Usage: "PostgreSQL's programs of the same major: `DIR`", TakesFile: true},
-			&cli.StringFlag{Name: "owner", Usage: "as root: `USER` who is to own the cluster and run the server", Value: "postgres"},
-			systemFlag(), fromFlag(), asOfFlag(), rateLimitFlag("fetch the base backup with"),
+			asOfFlag(),
 			hidden("target-time", "to"), hidden("target-lsn", "to-lsn"), hidden("target-xid", "to-xid"),
 			hidden("target-name", "to-name"), hidden("target-timeline", "timeline"),
 		),
 	}, atMostOne, restoreCluster)
+}
+
+// layFlags say where a cluster is laid down, and how.
+func layFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "into", Usage: "new data directory: `DIR`; it must not exist, or be empty", TakesFile: true},
+		&cli.BoolFlag{Name: "in-place", Usage: "replace the cluster in --into, or PGDATA: its server must not run; files that are right already are kept"},
+		&cli.StringSliceFlag{Name: "tablespace", Usage: "put the tablespace with this OID, or that lay there, into a new folder: `NAME=DIR`"},
+		&cli.IntFlag{Name: "port", Usage: "port in the name of the started server's socket: `N`", Value: 5433},
+		&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "`N` requests at once; four for each processor"},
+		&cli.BoolFlag{Name: "dry-run", Usage: "print the plan and stop"},
+		&cli.StringFlag{Name: "bin-dir", Usage: "PostgreSQL's programs of the same major: `DIR`", TakesFile: true},
+		&cli.StringFlag{Name: "owner", Usage: "as root: `USER` who is to own the cluster and run the server", Value: "postgres"},
+		systemFlag(), fromFlag(), rateLimitFlag("fetch the base backup with"),
+	}
 }
 
 // restoring is one restore on its way.
@@ -73,6 +82,7 @@ type restoring struct {
 	owner      *restore.Owner
 	spaces     map[string]string
 	meter      *meter
+	standby    *restore.Standby        // nil unless it is to follow the archive
 	kinds      []string                // of checks to make once the server is open
 	checks     []repository.DrillCheck // what they came to
 }
@@ -89,14 +99,34 @@ func restoreCluster(s *session) error {
 		return err
 	}
 	r := &restoring{session: s, holding: &agent.Holding{}}
-	if err := r.directory(); err != nil {
+	if s.cli.Bool("standby") {
+		return r.createStandby(s.clusterToRead)
+	}
+	if s.cli.IsSet("primary-conninfo") || s.cli.IsSet("socket-dir") {
+		return usagef("--primary-conninfo and --socket-dir need --standby")
+	}
+	if err := r.directory(""); err != nil {
 		return err
 	}
+	if err := r.flags(); err != nil {
+		return err
+	}
+	if r.configured, err = s.clusterToRead(s.argument()); err != nil {
+		return err
+	}
+	return r.from(target)
+}
+
+// flags reads those that a restore and a standby have in common.
+func (r *restoring) flags() (err error) {
+	s := r.session
 	if r.action, err = s.action(); err != nil {
 		return err
 	}
-	if r.kinds, err = s.verifyKinds(); err != nil {
-		return err
+	if s.cli.IsSet("verify") {
+		if r.kinds, err = s.verifyKinds(); err != nil {
+			return err
+		}
 	}
 	switch port := s.cli.Int("port"); {
 	case port < 1 || port > 65535:
@@ -110,12 +140,13 @@ func restoreCluster(s *session) error {
 	if r.owner, err = s.owner(); err != nil {
 		return err
 	}
-	if r.spaces, err = s.tablespaces(); err != nil {
-		return err
-	}
-	if r.configured, err = s.clusterToRead(s.argument()); err != nil {
-		return err
-	}
+	r.spaces, err = s.tablespaces()
+	return err
+}
+
+// from opens the repositories and carries the restore out.
+func (r *restoring) from(target restore.Target) error {
+	s := r.session
 	if s.cli.IsSet(rateLimit) { // what is configured is for what runs beside the database every day
 		s.ctx = agent.Patient(s.ctx)
 	}
@@ -145,10 +176,10 @@ func (r *restoring) holds(plan *restore.Plan) []string {
 	return notes
 }
 
-// directory reads where the cluster goes.
-func (r *restoring) directory() (err error) {
+// directory reads where the cluster goes: into configured where the command line does not say.
+func (r *restoring) directory(configured string) (err error) {
 	r.inPlace = r.cli.Bool("in-place")
-	into := r.cli.String("into")
+	into := cmp.Or(r.cli.String("into"), configured)
 	if into == "" && r.inPlace {
 		into = r.program.variable("PGDATA")
 	}
@@ -292,7 +323,7 @@ func (r *restoring) act() error {
 	defer context.AfterFunc(r.ctx, r.meter.end)() // at once: stopping the server takes a while
 	r.meter.show(progress{phase: "fetch", total: r.plan.Backup.Plain})
 	o := r.options()
-	o.RestoreCommand, o.Action, o.Jobs, o.Progress = r.command, r.action, r.cli.Int("jobs"), r.showFetch
+	o.RestoreCommand, o.Action, o.Jobs, o.Progress, o.Standby = r.command, r.action, r.cli.Int("jobs"), r.showFetch, r.standby
 	r.holding.Leave(true) // the same command goes on from what is there, or a server that is started by hand
 	laid, err := restore.LayDown(r.ctx, r.cluster, r.plan, o)
 	if err != nil {
@@ -302,6 +333,9 @@ func (r *restoring) act() error {
 	}
 	r.showFetch(laid.Bytes, laid.Bytes)
 	r.meter.finish()
+	if r.standby != nil {
+		return r.actStandby(laid)
+	}
 	if !r.cli.Bool("start") {
 		r.meter.end()
 		return r.printLaid(laid)
@@ -348,201 +382,4 @@ func (r *restoring) showRecovery(p restore.Progress) {
 		replay(p.Stop) // the stop is reached, also where replay took no time
 		r.meter.show(progress{phase: "open", text: "the target is reached"})
 	}
-}
-
-// unfetched says what is left of a restore whose files did not all come.
-func (r *restoring) unfetched(err error) error {
-	if r.inPlace {
-		if !restore.Unfinished(r.into) {
-			r.holding.Leave(false)
-			return err
-		}
-		return r.unfinished(err,
-			fmt.Sprintf("no server can start in %s: it has no pg_control until all of it is restored", r.into),
-			"the same command goes on from the files that are right; another target may be given")
-	}
-	var left []string
-	dirs := []string{r.into}
-	for _, t := range r.site.Tablespaces {
-		dirs = append(dirs, t.To)
-	}
-	for _, dir := range dirs {
-		if restore.Interrupted(dir) {
-			left = append(left, quoteWord(restore.Partial(dir)))
-		}
-	}
-	if len(left) == 0 {
-		r.holding.Leave(false)
-		return err
-	}
-	return r.unfinished(err,
-		fmt.Sprintf("no server can start: %s is not there; what was written lies in %s", r.into, strings.Join(left, " ")),
-		"the same command goes on from the files that are right; to give the space back: rm -r "+strings.Join(left, " "))
-}
-
-// unrecovered says what is left of a restore whose server did not get to the target.
-func (r *restoring) unrecovered(err error, dir string) error {
-	why := fmt.Sprintf("the files are complete in %s; recovery did not get to its end, and no server runs", dir)
-	fix := ""
-	// A server that was found elsewhere than planned is not to be started again.
-	if proof := new(restore.ProofError); !errors.As(err, &proof) {
-		dirs := []string{quoteWord(dir)}
-		for _, t := range r.site.Tablespaces {
-			dirs = append(dirs, quoteWord(t.To))
-		}
-		fix = "to recover to the same target: " + r.pgCtl(dir, "start")
-		if r.inPlace {
-			fix += "\nor begin anew: the same command"
-		} else {
-			fix += fmt.Sprintf("\nor begin anew: rm -r %s, and the same command", strings.Join(dirs, " "))
-		}
-	}
-	if server := new(restore.ServerError); errors.As(err, &server) {
-		why += "\nthe server's log says more, also of pgark wal fetch where that did not get a file: " + server.Log
-	}
-	return r.unfinished(err, why, fix)
-}
-
-// unfinished adds to what is known of an error what it left behind.
-func (r *restoring) unfinished(err error, why, fix string) error {
-	f := r.program.explain(err)
-	lines := func(a, b string) string { return strings.Trim(a+"\n"+b, "\n") }
-	return &codeError{code: f.Code, cause: &reworded{err, f.Message}, why: lines(f.Cause, why), fix: lines(f.Fix, fix)}
-}
-
-// reworded is an error in words for a person.
-type reworded struct {
-	error
-
-	words string
-}
-
-func (e *reworded) Error() string { return e.words }
-
-func (e *reworded) Unwrap() error { return e.error }
-
-// target reads the flags that say where recovery stops; timeFlag is the one for a time.
-func (s *session) target(timeFlag string) (restore.Target, error) {
-	value := func(names ...string) (string, bool) {
-		for _, name := range names {
-			if s.cli.IsSet(name) {
-				return s.cli.String(name), true
-			}
-		}
-		return "", false
-	}
-	var targets []restore.Target
-	var err error
-	add := func(t restore.Target, parseErr error) {
-		targets, err = append(targets, t), errors.Join(err, parseErr)
-	}
-	if v, ok := value(timeFlag, "target-time"); ok {
-		add(s.timeTarget(timeFlag, v))
-	}
-	if v, ok := value("to-lsn", "target-lsn"); ok {
-		lsn, parseErr := wal.ParseLSN(v)
-		add(restore.Target{Kind: restore.TargetLSN, LSN: lsn}, parseErr)
-	}
-	if v, ok := value("to-xid", "target-xid"); ok {
-		xid, parseErr := restore.ParseXID(v)
-		add(restore.Target{Kind: restore.TargetXID, XID: xid}, parseErr)
-	}
-	if v, ok := value("to-name", "target-name"); ok {
-		add(restore.Target{Kind: restore.TargetName, Name: v}, nil)
-	}
-	if v, ok := value("to-backup"); ok {
-		add(restore.Target{Kind: restore.TargetImmediate, Backup: v}, nil)
-	}
-	var coded *codeError
-	switch {
-	case errors.As(err, &coded):
-		return restore.Target{}, coded
-	case err != nil:
-		return restore.Target{}, usagef("%w", err)
-	case len(targets) > 1:
-		return restore.Target{}, usagef("more than one target: give one of --%s, --to-lsn, --to-xid, --to-name, --to-backup", timeFlag)
-	case len(targets) == 0:
-		targets = []restore.Target{{}}
-	}
-	t := targets[0]
-	t.Exclusive = s.cli.Bool("before")
-	if v, ok := value("timeline", "target-timeline"); ok {
-		if t.Timeline, err = restore.ParseTimeline(v); err != nil {
-			return restore.Target{}, usagef("%w", err)
-		}
-	}
-	if t.Exclusive && t.Kind != restore.TargetTime && t.Kind != restore.TargetLSN && t.Kind != restore.TargetXID {
-		return restore.Target{}, usagef("--before needs --to TIME, --to-lsn or --to-xid")
-	}
-	if err := t.Validate(); err != nil {
-		return restore.Target{}, usagef("%w", err)
-	}
-	return t, nil
-}
-
-// timeForms are the times that a flag takes, told of --to.
-const timeForms = `--to 2026-11-20T10:31:00Z                 in UTC
---to '2026-11-20 10:31:00.25+05:30'       with an offset
---to '2026-11-20 10:31 Europe/Paris'      in a zone by its name
---to 'today 09:30Z'                       or yesterday
---to '10m ago'                            also 1d2h, 90s; or latest`
-
-// timeTarget reads the time that a flag was given. A time without a zone is never guessed: a person is asked, a script is told.
-func (s *session) timeTarget(flag, v string) (restore.Target, error) {
-	told := func(err error, fix string) error {
-		return &codeError{code: exitUsage, cause: err, fix: strings.ReplaceAll(fix, "--to ", "--"+flag+" ")}
-	}
-	t, err := restore.ParseTo(v, s.program.now())
-	var zone *restore.ZoneError
-	if err != nil && !errors.As(err, &zone) {
-		return t, told(err, timeForms)
-	}
-	if zone == nil {
-		return t, nil
-	}
-	ambiguous := told(zone, fmt.Sprintf("write which one: --to '%s' or --to '%s'", zone.Candidates[0], zone.Candidates[1]))
-	if s.yes || s.json || !s.program.isTerminal(s.program.stdin) || s.program.variable("PGARK_NO_INPUT") != "" {
-		return t, ambiguous
-	}
-	_, _ = fmt.Fprintf(s.stderr, "%s has no zone, or happened twice. Which one?\n  1  %s\n  2  %s\n[1/2] ", v, zone.Candidates[0], zone.Candidates[1])
-	answer, readErr := s.readWord()
-	if readErr != nil {
-		return t, readErr
-	}
-	if answer != "1" && answer != "2" {
-		return t, ambiguous
-	}
-	return restore.ParseTo(zone.Candidates[answer[0]-'1'], s.program.now())
-}
-
-func (s *session) action() (restore.Action, error) {
-	pause, shutdown := s.cli.Bool("pause"), s.cli.Bool("shutdown")
-	switch {
-	case pause && shutdown:
-		return "", usagef("--pause and --shutdown exclude each other")
-	case pause:
-		return restore.ActionPause, nil
-	case shutdown:
-		return restore.ActionShutdown, nil
-	}
-	return restore.ActionPromote, nil
-}
-
-func (s *session) tablespaces() (map[string]string, error) {
-	spaces := map[string]string{}
-	for _, v := range s.cli.StringSlice("tablespace") {
-		name, dir, ok := strings.Cut(v, "=")
-		if !ok || name == "" || dir == "" {
-			return nil, usagef("tablespace %q: want NAME=DIR", v)
-		}
-		if _, twice := spaces[name]; twice {
-			return nil, usagef("tablespace %s is mapped twice", name)
-		}
-		abs, err := filepath.Abs(dir)
-		if err != nil {
-			return nil, err
-		}
-		spaces[name] = abs
-	}
-	return spaces, nil
 }

@@ -15,6 +15,7 @@ func standbyCommand(p *program) *cli.Command {
 	return p.group(&cli.Command{
 		Name: "standby", Usage: "a server that follows the archive, without a way to the primary",
 		Subcommands: []*cli.Command{
+			standbyCreateCommand(p), standbyStatusCommand(p),
 			p.command(&cli.Command{
 				Name:  "follow",
 				Usage: "stream what comes to the archive to the standbys on this host",
@@ -22,7 +23,7 @@ func standbyCommand(p *program) *cli.Command {
 					"It asks for no password: who may open the socket may read all WAL. Run it as the standby's own user.",
 				Flags: []cli.Flag{
 					systemFlag(), fromFlag(),
-					&cli.StringFlag{Name: "socket-dir", Usage: "the socket's `FOLDER`, which primary_conninfo names as host; standby.socket_dir by default", TakesFile: true},
+					socketDirFlag(),
 					&cli.IntFlag{Name: "port", Usage: "port in the socket's name", Value: agent.FollowPort},
 					&cli.StringFlag{Name: "interval", Usage: "look for new WAL every `DURATION`; every second one where nothing comes", Value: "1s"},
 				},

@@ -48,9 +48,11 @@ func (r *restoring) restoreCommand() (string, error) {
 	if !r.asOf.IsZero() {
 		words = append(words, "--"+asOfName, r.asOf.Format(time.RFC3339Nano))
 	}
-	words = append(words, "--system-id", r.cluster.SystemID().String(),
-		"--until", o.Until.String(), "--timeline", fmt.Sprint(uint32(o.Timeline)), "--segment-size", fmt.Sprint(uint32(o.SegmentSize)),
-		"--ahead", fmt.Sprint(o.Ahead))
+	words = append(words, "--system-id", r.cluster.SystemID().String())
+	if r.standby == nil { // which goes on and on
+		words = append(words, "--until", o.Until.String(), "--timeline", fmt.Sprint(uint32(o.Timeline)))
+	}
+	words = append(words, "--segment-size", fmt.Sprint(uint32(o.SegmentSize)), "--ahead", fmt.Sprint(o.Ahead))
 	for i, word := range words {
 		// The server replaces % itself; the shell takes the rest as it is within quotes.
 		words[i] = quoteWord(strings.ReplaceAll(word, "%", "%%"))

@@ -46,6 +46,10 @@ func (r *restoring) printPlan() {
 
 // printTarget says what was asked for, in UTC first, and the commit it comes to.
 func (r *restoring) printTarget() {
+	if r.standby != nil {
+		r.fields("standby", "replays to the end of the archive, and follows it from there on")
+		return
+	}
 	t, last := r.plan.Target, r.plan.LastCommit
 	asked, commit := t.String(), "last commit applied"
 	switch t.Kind {
@@ -235,6 +239,10 @@ func (r *restoring) binariesText() string {
 
 // printEnd says what the server does once the target is reached.
 func (r *restoring) printEnd() {
+	if r.standby != nil {
+		r.printStandbyPlan()
+		return
+	}
 	what := map[restore.Action]string{
 		restore.ActionPromote: "opens read-write on a new timeline", restore.ActionPause: "pauses, read-only", restore.ActionShutdown: "shuts down",
 	}[r.action]
@@ -315,6 +323,9 @@ func (r *restoring) planJSON() map[string]any {
 	}
 	if !r.asOf.IsZero() {
 		document["as_of"] = exact(r.asOf)
+	}
+	if r.standby != nil {
+		document["at_target"], document["primary_conninfo"] = "follow", r.standby.Conninfo
 	}
 	if p.Target.Kind == restore.TargetTime {
 		document["target_time"] = exact(p.Target.Time.Go())
