@@ -28,6 +28,16 @@ func ParseTable(text []byte, p Pack, tablespaces []Tablespace) (*PackTable, erro
 // EncodeTable writes the line of a pack.
 func EncodeTable(t *PackTable) ([]byte, error) { return t.encode() }
 
+// OpenedBytes is what a reader of an encrypted backup keeps of the objects that it opened.
+func OpenedBytes(r *BackupReader) (bytes int) {
+	r.parts.mu.Lock()
+	defer r.parts.mu.Unlock()
+	for _, o := range r.parts.opened {
+		bytes += len(o.head) + len(o.tail)
+	}
+	return bytes
+}
+
 // ParseWALKey parses the key of a WAL object of system 7 on timeline 1.
 func ParseWALKey(size wal.SegmentSize, key storage.Key) (Entry, bool) {
 	return parseWALKey(timelinePrefix(7, 1), size, key)

@@ -284,7 +284,11 @@ type sealedParts struct {
 
 	mu     sync.Mutex
 	opened map[storage.Key]*sealedObject
+	order  []storage.Key // of these, as they were opened
 }
+
+// openedKept bounds the objects that are remembered as opened, some 66 KB each: more than are read at one time, and few of all packs of a large backup.
+const openedKept = 128
 
 // sealedLead is how much of an object is read at once to find its header: enough for some twenty recipients.
 const sealedLead = 4 << 10
@@ -319,7 +323,7 @@ func (s *sealedParts) read(ctx context.Context, store storage.Store, key storage
 	return plain, nil
 }
 
-// object opens an object, once.
+// object opens an object, once as long as few others are opened after it.
 func (s *sealedParts) object(ctx context.Context, store storage.Store, key storage.Key, size int64) (*sealedObject, error) {
 	s.mu.Lock()
 	o := s.opened[key]
@@ -336,7 +340,14 @@ func (s *sealedParts) object(ctx context.Context, store storage.Store, key stora
 	if s.opened == nil {
 		s.opened = map[storage.Key]*sealedObject{}
 	}
+	if s.opened[key] == nil {
+		s.order = append(s.order, key)
+	}
 	s.opened[key] = o
+	if len(s.order) > openedKept { // that is opened again if need be
+		delete(s.opened, s.order[0])
+		s.order = s.order[1:]
+	}
 	return o, nil
 }
 
