@@ -80,9 +80,7 @@ func storageCallFails(t *testing.T, mode string, op memory.Op, nth int, members 
 			t.Errorf("a visible backup: %v", err)
 		}
 	}
-	if err := c.DeleteBackup(t.Context(), backupID); err != nil {
-		t.Error(err)
-	}
+	deleteBackup(t, store)
 	if rec, tars, err = writeBackup(t, c, compression.Zstd(), members); err != nil {
 		t.Errorf("again: %v", err)
 	} else if err := readBackup(t, c, rec, tars); err != nil {

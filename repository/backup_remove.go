@@ -107,22 +107,3 @@ func (w *BackupWriter) Abort(ctx context.Context) error {
 	}
 	return nil
 }
-
-// DeleteBackup deletes the record of a backup and then all its data. If the record cannot be deleted the data stay.
-func (c *Cluster) DeleteBackup(ctx context.Context, id string) error {
-	if _, err := parseStamp(id); err != nil {
-		return fmt.Errorf("delete backup: %w", err)
-	}
-	if err := c.store.Delete(ctx, recordKey(c.id, id)); err != nil {
-		return fmt.Errorf("delete backup %s: %w", id, err)
-	}
-	for info, err := range c.store.List(ctx, backupPrefix(c.id, id), "") {
-		if err != nil {
-			return fmt.Errorf("delete backup %s: %w", id, err)
-		}
-		if err := c.store.Delete(ctx, info.Key); err != nil {
-			return fmt.Errorf("delete backup %s: %w", id, err)
-		}
-	}
-	return nil
-}
