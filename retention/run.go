@@ -23,10 +23,7 @@ const deletions = 8
 var ErrChanged = errors.New("the repository has changed since the plan was made")
 
 // ErrTooMuch says that most of what is there would go, and nobody looks on: a window of hours that was meant in days, or the first run for long.
-var ErrTooMuch = errors.New("more than half of the base backups would go")
-
-// few is how many base backups may go whatever they are of all.
-const few = 2
+var ErrTooMuch = errors.New("more than half of the base backups, or of the WAL, would go")
 
 // Removed is how much was deleted.
 type Removed struct {
@@ -46,7 +43,7 @@ type Options struct {
 	Now time.Time
 	// Remove carries the plan out; without it nothing is written.
 	Remove bool
-	// Sparing refuses a plan by which more than half of the base backups of a cluster go, and more than two.
+	// Sparing refuses a plan by which more than half of the base backups of a cluster go, and more than two, or more than half of its WAL.
 	Sparing bool
 	// ForGood, if not nil, is the repository's store: all versions of what goes are removed there, and of what went before. What is under lock stays until a run after the end of that.
 	ForGood storage.Store
@@ -146,19 +143,6 @@ func (e *executor) clusters(ctx context.Context, o Options) error {
 		}
 	}
 	return nil
-}
-
-// tooMuch reports whether most base backups of a cluster go.
-func (p *Plan) tooMuch() bool {
-	return slices.ContainsFunc(p.Clusters, func(c ClusterPlan) bool {
-		goes := 0
-		for _, b := range c.Backups {
-			if len(b.Keep) == 0 {
-				goes++
-			}
-		}
-		return goes > few && 2*goes > len(c.Backups)
-	})
 }
 
 // within returns an error that wraps ErrChanged unless all that goes by p goes by again too.
