@@ -84,7 +84,7 @@ func TestLeastPowers(t *testing.T) {
 		{"suspend versioning", storagetest.Request{Action: "s3:PutBucketVersioning", Resource: bucket, Keys: none}, nil, true},
 		{"change the bucket's policy", storagetest.Request{Action: "s3:PutBucketPolicy", Resource: bucket, Keys: none}, nil, true},
 		{"delete the bucket's policy", storagetest.Request{Action: "s3:DeleteBucketPolicy", Resource: bucket, Keys: none}, nil, true},
-		{"see the versioning", storagetest.Request{Action: "s3:GetBucketVersioning", Resource: bucket, Keys: none}, []agent.Role{w, h}, false},
+		{"see the versioning", storagetest.Request{Action: "s3:GetBucketVersioning", Resource: bucket, Keys: none}, []agent.Role{w, r, h}, false},
 	} {
 		for _, role := range agent.Roles() {
 			want := slices.Contains(test.may, role)

@@ -194,13 +194,13 @@ func (o Options) LockCommands(l storage.Lock) []string {
 	}
 }
 
-// settings are the actions on the bucket's own settings that Supersede, Versioning, Replication and BucketLock need.
+// settings are the actions on the bucket's own settings that Supersede, Versioning, Replication, BucketLock and reading older versions need.
 func (a Access) settings() []string {
 	var actions []string
 	if !a.Lock.IsZero() {
 		actions = append(actions, "s3:GetBucketObjectLockConfiguration")
 	}
-	if a.Replace || a.Replication || a.Versioning {
+	if a.Replace || a.Replication || a.Versioning || a.Older { // what is read as it was says then whether some of that may be missing
 		actions = append(actions, "s3:GetBucketVersioning")
 	}
 	if a.Replication {
