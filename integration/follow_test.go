@@ -152,3 +152,14 @@ func testCreate(t *testing.T, f *family, there tool, dir string) {
 		t.Errorf("into a folder in use: exit %d, want 5\n%s", o.code, o.stderr)
 	}
 }
+
+// keys are the variables that give a program of the server what the tool opens the repository with.
+func (p tool) keys() []string {
+	var keys []string
+	for _, v := range p.env {
+		if strings.HasPrefix(v, "PGARK_ENCRYPTION_") {
+			keys = append(keys, v)
+		}
+	}
+	return keys
+}
