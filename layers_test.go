@@ -44,7 +44,7 @@ var rooms = map[string]string{
 	"drill":                 "postgres repository restore wal",
 	"commitlog":             "repository wal",
 	"web":                   "",
-	"health":                "status wal",
+	"health":                "standby status wal",
 	"status":                "repository storage syncmode wal",
 	"config":                "backup storage storage/copies syncmode",
 	"agent": "archiver backup compression config encryption health postgres repository restore retention status " +

@@ -110,6 +110,9 @@ func (f *following) run(ctx context.Context) (promoted bool, err error) {
 	})
 	group.Go(func() error { return f.serve(ctx) })
 	group.Go(func() error { return keepWatchdog(ctx, f.state) })
+	if v := f.options.Vitals; v != nil {
+		group.Go(func() error { f.watch(ctx, v); return nil })
+	}
 	if f.config.StandbySlots {
 		group.Go(func() error { f.keepSlot(ctx); return nil })
 	}

@@ -16,6 +16,7 @@ import (
 // Vitals are what is known of one agent at work, for those who ask it and must not wait. The zero value knows nothing; Run fills it.
 type Vitals struct {
 	agent    atomic.Pointer[running]
+	standby  atomic.Pointer[standbySighting] // nil while its server is none
 	backedUp atomic.Bool
 	objective,
 	every time.Duration
@@ -33,6 +34,9 @@ const caughtUpFor = 5 * time.Second
 func (v *Vitals) Facts() health.Facts {
 	f := health.Facts{Target: v.objective}
 	f.Archive.Every, f.Archive.BackedUp = v.every, v.backedUp.Load()
+	if seen := v.standby.Load(); seen != nil {
+		f.Standby, f.Server = seen.facts()
+	}
 	a := v.agent.Load()
 	if a == nil {
 		return f

@@ -8,6 +8,7 @@ package health
 import (
 	"time"
 
+	"github.com/pgark/pgark/standby"
 	"github.com/pgark/pgark/status"
 	"github.com/pgark/pgark/wal"
 )
@@ -16,6 +17,7 @@ import (
 type Facts struct {
 	Server  Server
 	Archive Archive
+	Standby Standby
 	// Target is the RPO that is good enough where nobody says another; 0 means status.RPOTarget.
 	Target time.Duration
 }
@@ -29,6 +31,13 @@ type Server struct {
 	Recovery bool
 	SystemID wal.SystemID
 	Timeline wal.TimelineID
+}
+
+// Standby is how the server stands to the archive that it follows; zero if it follows none.
+type Standby struct {
+	State standby.State
+	// Until is an instant by which all that the primary had committed is here; zero if none is known.
+	Until time.Time
 }
 
 // Archive is how far the archiver is.

@@ -28,6 +28,7 @@ type question struct {
 func questions() map[string]question {
 	return map[string]question{
 		"/primary": {answer: func(f Facts, now time.Time, _ time.Duration) Answer { return f.Primary(now) }},
+		"/standby": {parameter: "max_lag", answer: Facts.Following},
 		"/rpo":     {parameter: "max", answer: Facts.RPO},
 		"/readyz":  {all: true, answer: func(f Facts, now time.Time, _ time.Duration) Answer { return f.Ready(now) }},
 		"/healthz": {all: true, answer: func(f Facts, now time.Time, _ time.Duration) Answer { return f.Alive(now) }},

@@ -46,7 +46,7 @@ func TestHandler(t *testing.T) {
 		{"twice", one, "GET", "/rpo?max=1s&max=1h", 400, "a parameter is given twice"},
 		{"semicolon", one, "GET", "/rpo?max=1s;cluster=main", 400, "the query cannot be read"},
 		{"no such cluster", one, "GET", "/primary?cluster=x", 400, "no such cluster; cluster= main"},
-		{"no such path", one, "GET", "/primary/", 404, "not found; there are /healthz /primary /readyz /rpo"},
+		{"no such path", one, "GET", "/primary/", 404, "not found; there are /healthz /primary /readyz /rpo /standby"},
 		{"the root", one, "GET", "/", 404, "not found"},
 		{"no redirect, which some checks take for good", one, "GET", "//primary", 404, "not found"},
 		{"nor this", one, "GET", "/x/../primary", 404, "not found"},

@@ -1,9 +1,11 @@
 package health
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
+	"github.com/pgark/pgark/standby"
 	"github.com/pgark/pgark/status"
 )
 
@@ -12,6 +14,8 @@ const (
 	seenFor = 20 * time.Second
 	// storedFor is how long it counts that the repository took an object: three of the beats that are put while there is no WAL.
 	storedFor = 30 * time.Second
+	// lagTarget is how far a standby may be behind where nobody says. An idle primary is heard of every ten seconds.
+	lagTarget = time.Minute
 	// turnsFor is how long the archiver's loop may stand still on a host that is overloaded.
 	turnsFor = time.Minute
 )
@@ -77,6 +81,33 @@ func (f Facts) RPO(now time.Time, most time.Duration) Answer {
 	}
 	return yes("PROTECTED rpo=%s max=%s", seconds(age), seconds(most))
 }
+
+// Following says whether the server is a standby in recovery that has all that the primary had committed up to within so long ago; 0 means
+// lagTarget. One that is stuck falls behind with the time, and so does one whose archive is away.
+func (f Facts) Following(now time.Time, most time.Duration) Answer {
+	if most == 0 {
+		most = lagTarget
+	}
+	s := f.Server
+	switch {
+	case s.Seen.IsZero():
+		return no("UNREACHABLE the server has not answered since the agent began")
+	case s.Failed || now.Sub(s.Seen) > seenFor:
+		return no("UNREACHABLE the server does not answer; seen=%s", ago(s.Seen, now))
+	case !s.Recovery:
+		return no("PRIMARY timeline=%d seen=%s", s.Timeline, ago(s.Seen, now))
+	case f.Standby.Until.IsZero() || f.Standby.Until.Sub(now) > status.RPOTarget:
+		return no("UNKNOWN lag=unknown state=%s seen=%s", f.state(), ago(s.Seen, now))
+	}
+	lag := max(0, now.Sub(f.Standby.Until))
+	if lag > most {
+		return no("BEHIND lag=%s max=%s state=%s seen=%s", seconds(lag), seconds(most), f.state(), ago(s.Seen, now))
+	}
+	return yes("STANDBY lag=%s max=%s state=%s seen=%s", seconds(lag), seconds(most), f.state(), ago(s.Seen, now))
+}
+
+// state is that of the standby, in a word.
+func (f Facts) state() string { return string(cmp.Or(f.Standby.State, standby.Unknown)) }
 
 // Ready says whether WAL streams, and whether the repository takes it.
 func (f Facts) Ready(now time.Time) Answer {

@@ -95,10 +95,25 @@ func testStandbyFollows(t *testing.T, v postgrestest.Version) {
 	}
 	// An agent in the role of a follower does the same, and archives what its server writes once that was promoted.
 	follower.stop(t)
-	dr := there.with("PGARK_STANDBY_ROLE=follow", "PGHOST="+far.SocketDir, fmt.Sprintf("PGPORT=%d", far.Port))
+	address := freeAddress(t)
+	says := func(path string, want int, begins string) {
+		t.Helper()
+		last := ""
+		eventually(t, waitLong, path+" to say "+begins, func() bool {
+			code, line := ask(t, "http://"+address+path)
+			if last != line {
+				last = line
+				t.Logf("%s: %d %s", path, code, line)
+			}
+			return code == want && strings.HasPrefix(line, begins)
+		})
+	}
+	dr := there.with("PGARK_STANDBY_ROLE=follow", "PGARK_HTTP_LISTEN="+address, "PGHOST="+far.SocketDir, fmt.Sprintf("PGPORT=%d", far.Port))
 	agent := dr.start(t, "run")
 	f.write(t, 30)
 	same("agent that follows")
+	says("/standby?max_lag=60s", 200, "STANDBY lag=")
+	says("/primary", 503, "STANDBY timeline=2")
 	const slot = "select count(*) from pg_replication_slots where slot_name = 'pgark' and restart_lsn is not null"
 	eventually(t, waitLong, "the slot on the standby", func() bool { return far.Text(t, slot) == "1" })
 	f.agent.kill()
@@ -116,6 +131,8 @@ func testStandbyFollows(t *testing.T, v postgrestest.Version) {
 	if got := f.timeline(t); got != 3 {
 		t.Errorf("the promoted standby writes timeline %d, want 3", got)
 	}
+	says("/primary", 200, "PRIMARY timeline=3")
+	says("/standby", 503, "PRIMARY timeline=3")
 	agent.stop(t)
 	if t.Failed() {
 		t.Logf("follower:\n%s\nstandby:\n%s", follower.output(), far.Log())
