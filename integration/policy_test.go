@@ -104,9 +104,9 @@ func TestLeastPrivilege(t *testing.T) {
 			}
 		}
 	}
-	// The check tries to put over an object, and asks whether a lock keeps a version from being deleted.
-	if w := refused["writer"]; w[storagetest.Delete] == 0 || w[storagetest.Put] == 0 || w[storagetest.Get] == 0 || len(w) != 3 {
-		t.Errorf("the writer was refused %v, want deletions and the trials of check alone", w)
+	// The check tries to put over an object, and asks whether a lock keeps a version from being deleted. The agent that makes the repository asks once whether there was one.
+	if w := refused["writer"]; w[storagetest.Delete] == 0 || w[storagetest.Put] == 0 || w[storagetest.Get] == 0 || w[storagetest.Other] > 1 || len(w) > 4 {
+		t.Errorf("the writer was refused %v, want deletions, the trials of check and a look for an earlier repository alone", w)
 	}
 	delete(refused["reader"], storagetest.Put) // the mark that something is read
 	if r := refused["reader"]; len(r) != 0 {
