@@ -387,6 +387,10 @@ func TestLeastAtTheStore(t *testing.T) {
 	want("renew", storage.RenewVersion(ctx, writer, first), storage.ErrDenied)
 	want("renew", storage.RenewVersion(ctx, reader, first), storage.ErrDenied)
 	want("put", reader.Put(ctx, "7/holds/x", []byte("x")), storage.ErrDenied)
+	was, err := agent.OpenStore(ctx, wire.URL("bucket", "main"), agent.StoreOptions{Patience: agent.Brief, AsOf: time.Now()})
+	want("open as of now", err, nil)
+	_, err = was.Stat(ctx, "7/wal/a")
+	want("stat as of now", err, nil)
 	needed(t, agent.Reader, wire)
 
 	repairer, wire := as(agent.Repairer)
