@@ -92,7 +92,7 @@ func Run(ctx context.Context, cluster *repository.Cluster, o Options) (held *Hel
 	if d.restored == nil { // what is in it was not seen
 		d.report.CoveredUntil, d.report.DataLoss = time.Time{}, nil
 	}
-	d.describeSources()
+	d.describeSources(ctx)
 	judge(&d.report, o.Objectives)
 	d.report.Ended = time.Now().UTC().Truncate(time.Millisecond)
 	return &Held{Report: d.report, Names: d.names, Failure: failure, Restored: d.restored}, nil
@@ -211,10 +211,11 @@ func (d *running) describe(beat *repository.Beat) {
 }
 
 // describeSources writes into the report which repositories were read, and what did not come from the first.
-func (d *running) describeSources() {
+func (d *running) describeSources(ctx context.Context) {
 	if len(d.options.Repositories) < 2 {
 		return
 	}
+	d.cluster.ForgiveExpired(ctx)
 	d.report.Sources = d.options.Repositories
 	d.report.NoteSubstitutes(d.options.Sources.Substitutes())
 	for _, f := range d.options.Sources.Away() {

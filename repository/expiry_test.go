@@ -411,3 +411,50 @@ func TestExpiryOfEach(t *testing.T) {
 		t.Errorf("named as damaged or missing: %v", list)
 	}
 }
+
+// TestForgiveExpired guards I35: what a repository let go while a copy of it gave it is no damage there, once its own record says so. What no record says is.
+func TestForgiveExpired(t *testing.T) {
+	whole, _ := archive(t)
+	primary, near := whole.Clone(), whole.Clone()
+	c, s := sources(t, primary, near)
+	backups, err := c.Backups(t.Context())
+	if err != nil || len(backups) == 0 {
+		t.Fatal(backups, err)
+	}
+	segment := wal.SegmentID{Timeline: 1, Number: 1}
+	for _, key := range []storage.Key{
+		storage.Key(system.String() + "/backups/" + backups[0].ID + "/record.json"), c.SegmentObject(segSize, 1, segSize.Start(1)).Key,
+	} {
+		if err := primary.Delete(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.Backups(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.ReadSegment(t.Context(), segSize, segment); err != nil {
+		t.Fatal(err)
+	}
+	named := func(want int, when string) {
+		t.Helper()
+		c.ForgiveExpired(t.Context())
+		if list, all := s.Substitutes(); all != want {
+			t.Errorf("%s: %v, want %d", when, list, want)
+		}
+	}
+	named(2, "before anything was let go")
+	r, err := repository.Open(t.Context(), primary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(e repository.Expiry) {
+		t.Helper()
+		if err := r.Cluster(system).PutExpiry(t.Context(), repository.Expiry{}, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(repository.Expiry{Time: time.Date(2026, 11, 21, 5, 0, 0, 0, time.UTC), Backups: []string{backups[0].ID}})
+	named(1, "the backup let go")
+	put(repository.Expiry{Time: time.Date(2026, 11, 21, 6, 0, 0, 0, time.UTC), WAL: []repository.Stretch{{Timeline: 1, Range: segSize.Range(1)}}})
+	named(0, "the segment let go too")
+}

@@ -1,10 +1,13 @@
 package repository
 
 import (
+	"context"
 	"errors"
+	"maps"
 	"strings"
 
 	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/wal"
 )
 
 // Fault is why a source did not give an object, or is not read at all.
@@ -38,4 +41,64 @@ func (s Substitute) Reason() string {
 		said = append(said, f.Source+": "+what)
 	}
 	return strings.Join(said, "; ")
+}
+
+// ForgiveExpired drops from the cluster's Sources.Substitutes what came from elsewhere only because the others let it go while it was read, as their own expiry records
+// say: that is retention at work, and no damage. Each such source is asked for its records; of one that does not answer nothing is dropped.
+func (c *Cluster) ForgiveExpired(ctx context.Context) {
+	s, several := c.store.(*Sources)
+	if !several {
+		return
+	}
+	s.mu.Lock()
+	noted := maps.Clone(s.substitutes)
+	s.mu.Unlock()
+	if len(noted) == 0 {
+		return
+	}
+	size, err := c.SegmentSize(ctx)
+	if err != nil {
+		size = 0 // no WAL is forgiven
+	}
+	expired := map[string]*Expiry{}
+	for key, one := range noted {
+		let := true
+		for _, f := range one.Faults {
+			let = let && errors.Is(f.Err, storage.ErrNotFound) && c.letGo(c.expiryIn(ctx, s, f.Source, expired), size, key)
+		}
+		if let {
+			s.mu.Lock()
+			delete(s.substitutes, key)
+			s.mu.Unlock()
+		}
+	}
+}
+
+// expiryIn returns what one source says that it let go, which it reads once; nothing if it does not answer.
+func (c *Cluster) expiryIn(ctx context.Context, s *Sources, name string, read map[string]*Expiry) *Expiry {
+	if e, known := read[name]; known {
+		return e
+	}
+	e := &Expiry{}
+	for _, one := range s.all {
+		if one.Name == name && one.Store != nil {
+			asking, cancel := context.WithTimeoutCause(ctx, s.patient(0), errPatience)
+			if found, err := (&Cluster{store: one.Store, id: c.id, keys: c.keys}).Expiry(asking); err == nil {
+				e = &found
+			}
+			cancel()
+		}
+	}
+	read[name] = e
+	return e
+}
+
+// letGo reports whether e names an object of any class.
+func (c *Cluster) letGo(e *Expiry, size wal.SegmentSize, key storage.Key) bool {
+	folder, name, _ := strings.Cut(strings.TrimPrefix(string(key), string(clusterPrefix(c.id))), "/")
+	if folder+"/" == backupsFolder {
+		id, _, _ := strings.Cut(name, "/")
+		return e.HasBackup(id)
+	}
+	return c.expiredObject(e, size, key)
 }
