@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -96,12 +97,24 @@ func start(t testing.TB, s *Server) *Server {
 	}
 }
 
+// given are the addresses that freeAddress returned: between two servers of one process, which have the same keys, one would not notice that the other has its port.
+var given sync.Map //nolint:gochecknoglobals // ports belong to the process
+
+// freeAddress returns an address that nobody listens at, another one each time.
 func freeAddress(t testing.TB) (string, error) {
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	for {
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			return "", err
+		}
+		addr := l.Addr().String()
+		if err := l.Close(); err != nil {
+			return "", err
+		}
+		if _, taken := given.LoadOrStore(addr, true); !taken {
+			return addr, nil
+		}
 	}
-	return l.Addr().String(), l.Close()
 }
 
 // Start starts a server that was stopped, at the same address over the same objects.
