@@ -160,14 +160,19 @@ func (p *promotion) alive(ctx context.Context) error {
 			return &AliveError{How: "it answers, and takes writes"}
 		}
 	}
+	known := false
 	for _, one := range p.fencing.places {
 		seen, now, err := p.seen(ctx, one.cluster)
 		if err != nil {
 			return fmt.Errorf("%s: when it last heard of the primary: %w", one.name, err)
 		}
+		known = known || !seen.IsZero()
 		if age := now.Sub(seen); !seen.IsZero() && age < p.options.Silence {
 			return &AliveError{How: fmt.Sprintf("something came from it to %s %s ago", one.name, max(age, 0).Round(time.Second)), Again: p.options.Silence - age}
 		}
+	}
+	if !known { // no sign of it is no sign of its death
+		return &AliveError{How: "nothing in the repositories tells when anything last came from it"}
 	}
 	return nil
 }
@@ -187,7 +192,17 @@ func (p *promotion) seen(ctx context.Context, c *repository.Cluster) (seen, now 
 			now = o.Modified
 		}
 	}
-	for e, err := range c.ListWAL(ctx, p.reach.Timeline, p.state.Replayed) {
+	size, err := c.SegmentSize(ctx)
+	if errors.Is(err, repository.ErrNoWAL) {
+		return time.Time{}, now, nil
+	}
+	if err != nil {
+		return seen, now, err
+	}
+	// Of a copy that is behind, and of a primary that is idle, nothing may lie where the standby is: the segment before tells when that came.
+	from := size.Floor(p.state.Replayed)
+	from -= min(from, wal.LSN(size))
+	for e, err := range c.ListWAL(ctx, p.reach.Timeline, from) {
 		if err != nil {
 			return seen, now, err
 		}

@@ -11,9 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgark/pgark/compression"
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/storage/memory"
+	"github.com/pgark/pgark/wal"
 )
 
 // fencePlaces are repositories in memory.
@@ -140,4 +142,35 @@ func TestHooks(t *testing.T) {
 func zombie(pid int) bool {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	return err != nil || strings.Contains(string(stat), ") Z ")
+}
+
+// TestSilentIsNotDead guards I5: a repository that holds nothing where the standby is, because its copy is behind or the primary idle, tells by what came before that the primary
+// lives; one that holds nothing at all does not say that it is dead.
+func TestSilentIsNotDead(t *testing.T) {
+	const mib = 1 << 20
+	f, stores := fencePlaces(t, 1)
+	p := &promotion{fencing: f, options: PromoteOptions{Silence: 30 * time.Second}}
+	p.reach.Timeline, p.state.Replayed = 1, 3*mib
+	var alive *AliveError
+	if err := p.alive(t.Context()); !errors.As(err, &alive) || alive.Again != 0 {
+		t.Errorf("of an empty repository: %v", err)
+	}
+	began := time.Now()
+	now := began
+	stores[0].SetClock(func() time.Time { return now })
+	e, err := repository.NewWALEncoder(compression.Zstd()).Encode(repository.WALObject{
+		SystemID: 42, Timeline: 1, SegmentSize: mib, Kind: repository.KindSegment, Range: wal.Range{Start: 2 * mib, End: 3 * mib},
+	}, make([]byte, mib))
+	if err == nil {
+		err = f.places[0].cluster.PutWAL(t.Context(), e)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for after, want := range map[time.Duration]bool{time.Second: true, 29 * time.Second: true, 31 * time.Second: false} {
+		now = began.Add(after)
+		if err := p.alive(t.Context()); errors.As(err, &alive) != want {
+			t.Errorf("%v after its last segment: %v", after, err)
+		}
+	}
 }
