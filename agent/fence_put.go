@@ -57,12 +57,13 @@ type fencedPlace struct {
 
 // fencing puts fences into all repositories of a cluster that answer.
 type fencing struct {
-	places  []fencedPlace // that answer, the first configured one first
+	places  []fencedPlace // that answer, the one that this host goes by first
 	missing []Unreached
 	close   func() error
 }
 
-// openFencing opens the repositories of a cluster. The first configured one must answer: it is the one that this host goes by.
+// openFencing opens the repositories of a cluster. The one that a standby here follows, or else the primary, must answer: it is the one that this host goes by, and
+// the first that is fenced.
 func openFencing(ctx context.Context, c config.Cluster, id wal.SystemID, so StoreOptions) (*fencing, error) {
 	stores, err := openPlaces(ctx, c, so)
 	if err != nil {
@@ -71,14 +72,16 @@ func openFencing(ctx context.Context, c config.Cluster, id wal.SystemID, so Stor
 	looking, cancel := context.WithTimeout(ctx, fenceTime)
 	defer cancel()
 	found, errs := stores.look(looking)
-	if _, err := stores.agree(found, errs); err != nil {
+	var emptied *EmptiedError // that one gets no fence, and keeps nobody from taking over
+	if _, err := stores.agree(found, errs); err != nil && !errors.As(err, &emptied) {
 		return nil, errors.Join(err, stores.Close())
 	}
-	if errs[0] != nil {
-		return nil, errors.Join(opening(stores.all[0].url, errs[0]), stores.Close())
+	lead := max(0, slices.IndexFunc(stores.all, func(one place) bool { return one.name == c.Standby.From || one.url == c.Standby.From }))
+	if errs[lead] != nil {
+		return nil, errors.Join(opening(stores.all[lead].url, errs[lead]), stores.Close())
 	}
 	f := &fencing{close: stores.Close}
-	first, err := SelectCluster(ctx, found[0], id)
+	first, err := SelectCluster(ctx, found[lead], id)
 	if err != nil {
 		return nil, errors.Join(err, stores.Close())
 	}
@@ -87,7 +90,11 @@ func openFencing(ctx context.Context, c config.Cluster, id wal.SystemID, so Stor
 			f.missing = append(f.missing, Unreached{one.name, errs[i]})
 			continue
 		}
-		f.places = append(f.places, fencedPlace{one.name, found[i].Cluster(first.SystemID())})
+		at := len(f.places)
+		if i == lead {
+			at = 0
+		}
+		f.places = slices.Insert(f.places, at, fencedPlace{one.name, found[i].Cluster(first.SystemID())})
 	}
 	return f, nil
 }

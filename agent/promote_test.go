@@ -174,3 +174,33 @@ func TestSilentIsNotDead(t *testing.T) {
 		}
 	}
 }
+
+// TestFencedEverywhere guards I5: a fence goes into every repository that answers, the one that the standby follows first. With the primary's gone with its region, that one is a copy.
+func TestFencedEverywhere(t *testing.T) {
+	folder := t.TempDir()
+	c := config.Cluster{Copies: []config.Copy{{Name: "dr", URL: "file://" + folder + "/dr"}, {Name: "near", URL: "file://" + folder + "/near"}}}
+	c.Repo.URL = "file://" + folder + "/home"
+	c.Standby.From = "dr"
+	stores, err := openPlaces(t.Context(), c, StoreOptions{Patience: Brief})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := repository.Create(t.Context(), stores.all[1].store)
+	if err == nil {
+		err = first.PutBack(t.Context(), stores.all[2].store)
+	}
+	if err == nil {
+		err = first.Cluster(42).PutHistory(t.Context(), 2, []byte("1\t0/5000000\tno recovery target specified\n"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := openFencing(t.Context(), c, 42, StoreOptions{Patience: Brief})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := f.put(t.Context(), takeOver("/one"), false)
+	if err != nil || strings.Join(r.In, " ") != "dr near" || len(r.Missing) != 1 || r.Missing[0].Repository != config.Primary {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}

@@ -376,8 +376,9 @@ func (r *twoRegions) failBack(t *testing.T, w *writers, before time.Time) {
 	if code := agent.cmd.ProcessState.ExitCode(); code != 11 {
 		t.Errorf("the fenced agent: exit %d, want 11", code)
 	}
-	if o := home.page(t, regionLoss, "lift", ""); o.code != 0 {
-		t.Errorf("lift: exit %d\n%s%s", o.code, o.stdout, o.stderr)
+	lifted := home.page(t, regionLoss, "lift", "")
+	if lifted.code != 0 || !strings.Contains(lifted.stdout, "in primary, dr") {
+		t.Fatalf("lift: exit %d, want it in both repositories\n%s%s", lifted.code, lifted.stdout, lifted.stderr)
 	}
 	agent = home.start(t, "run")
 	eventually(t, waitLong, "archiving to go on", func() bool { return strings.Contains(agent.output(), "archiving goes on") })

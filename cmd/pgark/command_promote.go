@@ -52,7 +52,7 @@ func promote(s *session) error {
 		}
 		*value = d
 	}
-	c, err := s.clusterFrom("")
+	c, err := s.clusterWith("")
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func fence(s *session) error {
 	if by.SystemID, err = s.systemID(); err != nil {
 		return err
 	}
-	c, err := s.clusterFrom("")
+	c, err := s.clusterWith("")
 	if err != nil {
 		return err
 	}
