@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -143,9 +144,9 @@ func TestNothingIsConfirmedUnasked(t *testing.T) {
 func TestFenceElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t)
-		taken := false
+		var taken atomic.Bool
 		l.opts.Fence = func(context.Context, postgres.System) error {
-			if taken {
+			if taken.Load() {
 				return &repository.FencedError{Fence: repository.Fence{Timeline: 1, Host: "far"}, Repository: "dr"}
 			}
 			return nil
@@ -153,7 +154,7 @@ func TestFenceElsewhere(t *testing.T) {
 		l.start()
 		l.server.write(100)
 		l.await()
-		taken = true
+		taken.Store(true)
 		began := time.Now()
 		l.wantFenced()
 		if took := time.Since(began); took > time.Minute {
