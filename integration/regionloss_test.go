@@ -319,6 +319,9 @@ func testRegionLoss(t *testing.T, major int, mode commitMode, commits int) {
 func (r *twoRegions) failBack(t *testing.T, w *writers, before time.Time) {
 	t.Helper()
 	if _, err := os.Stat(filepath.Join(r.server.Version.BinDir, "pg_rewind")); err != nil {
+		if os.Getenv("REQUIRE_ALL") == "1" {
+			t.Fatalf("REQUIRE_ALL=1: pg_rewind is missing: %v", err)
+		}
 		t.Skipf("pg_rewind is not at hand: %v", err)
 	}
 	r.follower.stop(t)
