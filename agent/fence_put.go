@@ -117,20 +117,26 @@ func (f *fencing) newest(ctx context.Context) (wal.TimelineID, error) {
 	return newest, nil
 }
 
+// madeFence is a record that was put in a repository.
+type madeFence struct {
+	fencedPlace
+
+	fence    repository.Fence
+	replaced repository.Fence // what counted before
+}
+
 // put fences a timeline in all repositories, the first one first, and returns what it put. In one that has that server's fence already nothing is put. Where another server's fence stands it takes back what it
 // put before and returns a *TakenError, unless by force.
 func (f *fencing) put(ctx context.Context, fence repository.Fence, force bool) (FenceReport, error) {
 	report := FenceReport{Missing: slices.Clone(f.missing)}
-	var made []fencedPlace
+	var made []madeFence
 	for i, one := range f.places {
-		stands, put, err := putOne(ctx, one, fence, force)
+		stands, replaced, err := putOne(ctx, one, fence, force)
 		var taken *TakenError
 		switch {
 		case errors.As(err, &taken):
 			for _, before := range made {
-				lift := fence
-				lift.Change, lift.Note = repository.FenceLift, "another standby was first in "+one.name
-				if _, _, err := putOne(context.WithoutCancel(ctx), before, lift, true); err != nil {
+				if err := before.giveBack(context.WithoutCancel(ctx), "another standby was first in "+one.name); err != nil {
 					return report, errors.Join(taken, err)
 				}
 			}
@@ -145,38 +151,53 @@ func (f *fencing) put(ctx context.Context, fence repository.Fence, force bool) (
 			report.Fence = stands
 		}
 		report.In = append(report.In, one.name)
-		if put {
-			made = append(made, one)
+		if stands.Number > replaced.Number {
+			made = append(made, madeFence{one, stands, replaced})
 		}
 	}
 	return report, nil
 }
 
-// putOne puts a record in one repository, under the next number, and returns the one that stands then.
-func putOne(ctx context.Context, one fencedPlace, fence repository.Fence, force bool) (stands repository.Fence, put bool, err error) {
+// putOne puts a record in one repository, under the next number, and returns the one that counts then, and the one that counted before: the same if that says as much.
+func putOne(ctx context.Context, one fencedPlace, fence repository.Fence, force bool) (stands, replaced repository.Fence, err error) {
 	for {
 		newest, err := one.cluster.NewestFence(ctx, fence.Timeline)
 		if err != nil {
-			return repository.Fence{}, false, err
+			return repository.Fence{}, repository.Fence{}, err
 		}
 		if newest.Stands() && fence.Stands() {
 			switch {
 			case newest.SameServer(fence), fence.Directory == "":
-				return newest, false, nil // what there is says as much
+				return newest, newest, nil
 			case newest.Directory != "" && !force:
-				return repository.Fence{}, false, &TakenError{newest, one.name}
+				return repository.Fence{}, repository.Fence{}, &TakenError{newest, one.name}
 			}
 		}
 		if !newest.Stands() && !fence.Stands() {
-			return newest, false, nil
+			return newest, newest, nil
 		}
 		fence.Number = newest.Number + 1
 		err = one.cluster.PutFence(ctx, fence)
 		if errors.Is(err, storage.ErrExists) && ctx.Err() == nil {
 			continue // another was first: its record is read
 		}
-		return fence, err == nil, err
+		return fence, newest, err
 	}
+}
+
+// giveBack has what counted before count again: a fence that a person had put, or none. It does nothing where another record came since: that is another server's, which may be promoted by now.
+func (m madeFence) giveBack(ctx context.Context, why string) error {
+	again := m.replaced
+	if !again.Stands() {
+		again = m.fence
+		again.Change, again.Note = repository.FenceLift, why
+	}
+	again.Number, again.Time = m.fence.Number+1, time.Now()
+	err := m.cluster.PutFence(ctx, again)
+	if errors.Is(err, storage.ErrExists) {
+		return nil
+	}
+	return err
 }
 
 // check returns a *TakenError if a fence does not stand any more, or another's does.

@@ -20,9 +20,9 @@ type Cluster struct {
 	keys  *keyring // nil: none
 
 	mu     sync.Mutex
-	size   wal.SegmentSize          // 0 until it is known
-	beats  []storage.Key            // older beats to delete when the next is durable; nil before the first was put
-	fences map[wal.TimelineID]Fence // the newest that was read of each timeline
+	size   wal.SegmentSize      // 0 until it is known
+	beats  []storage.Key        // older beats to delete when the next is durable; nil before the first was put
+	fences map[fenceChain]Fence // the newest that was read of each
 }
 
 // SystemID returns the cluster's system identifier.

@@ -186,10 +186,16 @@ func verifyFence(key storage.Key, body []byte) error {
 	return err
 }
 
+// fenceChain is the records of one timeline in one place.
+type fenceChain struct {
+	place    string // its name among several that are asked each for itself, "" for all as one
+	timeline wal.TimelineID
+}
+
 // NewestFence returns the record that counts of a timeline, and the zero Fence if there is none. It goes by keys, not by a list, and remembers what it read: each
 // call is one request more than records that came since. The error is a *CorruptError if one cannot be read.
 func (c *Cluster) NewestFence(ctx context.Context, tli wal.TimelineID) (Fence, error) {
-	return c.newestFence(ctx, tli, func(ctx context.Context, key storage.Key) ([]byte, error) {
+	return c.newestFence(ctx, fenceChain{timeline: tli}, func(ctx context.Context, key storage.Key) ([]byte, error) {
 		return verified(ctx, c.store, key, func(ctx context.Context, store storage.Store) ([]byte, error) {
 			return storage.ReadAll(ctx, store, key, fenceLimit)
 		})
@@ -197,25 +203,28 @@ func (c *Cluster) NewestFence(ctx context.Context, tli wal.TimelineID) (Fence, e
 }
 
 // Unfenced returns nil if no fence forbids to go on with a timeline, and a *FencedError if one does. What was durable before the call was so before any fence that the call
-// did not find: of a store of several it asks each of those that count, after they hold that (storage.Ask). Any other error tells nothing.
+// did not find: of a store of several it asks each of those that count, after they hold that (storage.Ask), for the newest record in that one: a place that missed
+// records may have a fence under a number that another has long had. Any other error tells nothing.
 func (c *Cluster) Unfenced(ctx context.Context, tli wal.TimelineID) error {
-	f, err := c.newestFence(ctx, tli, func(ctx context.Context, key storage.Key) ([]byte, error) {
-		return storage.Ask(ctx, c.store, key, fenceLimit)
+	return storage.Ask(ctx, c.store, func(ctx context.Context, name string, place storage.Store) error {
+		f, err := c.newestFence(ctx, fenceChain{name, tli}, func(ctx context.Context, key storage.Key) ([]byte, error) {
+			return storage.ReadAll(ctx, place, key, fenceLimit)
+		})
+		if err == nil && f.Stands() {
+			err = &FencedError{Fence: f, Repository: name}
+		}
+		return err
 	})
-	if err == nil && f.Stands() {
-		err = &FencedError{Fence: f}
-	}
-	return err
 }
 
-func (c *Cluster) newestFence(ctx context.Context, tli wal.TimelineID, read func(context.Context, storage.Key) ([]byte, error)) (Fence, error) {
+func (c *Cluster) newestFence(ctx context.Context, of fenceChain, read func(context.Context, storage.Key) ([]byte, error)) (Fence, error) {
 	c.mu.Lock()
-	newest := c.fences[tli]
+	newest := c.fences[of]
 	c.mu.Unlock()
 	for newest.Number < mostFences {
-		key := fenceKey(c.id, tli, newest.Number+1)
+		key := fenceKey(c.id, of.timeline, newest.Number+1)
 		text, err := read(ctx, key)
-		if errors.Is(err, storage.ErrNotFound) {
+		if errors.Is(err, storage.ErrNotFound) && !errors.Is(err, storage.ErrNoStore) {
 			break
 		}
 		var next Fence
@@ -223,17 +232,17 @@ func (c *Cluster) newestFence(ctx context.Context, tli wal.TimelineID, read func
 			next, err = checkFence(key, text)
 		}
 		if err != nil {
-			return Fence{}, fmt.Errorf("look for fence of timeline %s: %w", tli, c.readError(key, err))
+			return Fence{}, fmt.Errorf("look for fence of timeline %s: %w", of.timeline, c.readError(key, err))
 		}
 		newest = next
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.fences == nil {
-		c.fences = map[wal.TimelineID]Fence{}
+		c.fences = map[fenceChain]Fence{}
 	}
-	if newest.Number > c.fences[tli].Number {
-		c.fences[tli] = newest
+	if newest.Number > c.fences[of].Number {
+		c.fences[of] = newest
 	}
 	return newest, nil
 }

@@ -3,25 +3,22 @@ package copies
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/pgark/pgark/storage"
 )
 
-// reply is what a member said of an object that is expected to be absent.
+// reply is what a member said to a question.
 type reply struct {
 	from  *member
 	since time.Time // of its state when it was asked
-	body  []byte
-	err   error
+	err   error     // nil: what was asked for is absent there
 }
 
 // Ask implements storage.Asker: a member counts if it was live when it was asked, held all that had returned by the time of the call, and has been live since.
-func (s *Store) Ask(ctx context.Context, key storage.Key, limit int64) ([]byte, error) {
-	if err := key.Validate(); err != nil {
-		return nil, &storage.Error{Op: "get", Key: key, Err: err}
-	}
+func (s *Store) Ask(ctx context.Context, question storage.Question) error {
 	var replies sync.WaitGroup
 	defer replies.Wait()
 	ctx, cancel := context.WithCancel(ctx)
@@ -33,19 +30,19 @@ func (s *Store) Ask(ctx context.Context, key storage.Key, limit int64) ([]byte, 
 	for {
 		next, enough, changed := a.next()
 		if enough {
-			return nil, &storage.Error{Op: "get", Key: key, Err: storage.ErrNotFound}
+			return nil
 		}
 		for _, r := range next {
-			replies.Go(func() { a.ask(ctx, r, key, limit) })
+			replies.Go(func() { a.ask(ctx, r, question) })
 		}
 		select {
 		case r := <-a.replies:
-			if done, err := a.take(ctx, r); done {
-				return r.body, err
+			if a.take(ctx, r) {
+				return r.err
 			}
 		case <-changed:
 		case <-ctx.Done():
-			return nil, &storage.Error{Op: "get", Key: key, Err: context.Cause(ctx)}
+			return fmt.Errorf("ask the repositories: %w", context.Cause(ctx))
 		}
 	}
 }
@@ -55,11 +52,11 @@ type asking struct {
 	store   *Store
 	upTo    uint64                // number of the last call that may have returned before
 	asked   map[*member]time.Time // since when each was what it was when it was asked
-	absent  map[*member]time.Time // likewise of those that said that there is no object
+	absent  map[*member]time.Time // likewise of those that said that it is absent
 	replies chan reply
 }
 
-// next returns who is to be asked now, and whether enough have said that the object is absent.
+// next returns who is to be asked now, and whether enough have said that it is absent.
 func (a *asking) next() (ask []reply, enough bool, changed <-chan struct{}) {
 	s := a.store
 	s.mu.Lock()
@@ -78,31 +75,28 @@ func (a *asking) next() (ask []reply, enough bool, changed <-chan struct{}) {
 	return ask, s.options.Required.enough(absent), s.changed
 }
 
-func (a *asking) ask(ctx context.Context, r reply, key storage.Key, limit int64) {
-	r.body, r.err = storage.ReadAll(ctx, r.from.Store, key, limit)
+func (a *asking) ask(ctx context.Context, r reply, question storage.Question) {
+	r.err = question(ctx, r.from.Name, r.from.Store)
 	select {
 	case a.replies <- r:
 	case <-ctx.Done():
 	}
 }
 
-// take takes a reply in, and reports whether it is the answer. A member that cannot answer is left behind, as after any call.
-func (a *asking) take(ctx context.Context, r reply) (done bool, err error) {
+// take takes a reply in, and reports whether its error is the answer. A member that cannot answer is left behind, as after any call.
+func (a *asking) take(ctx context.Context, r reply) (done bool) {
 	switch {
 	case r.err == nil:
-		return true, nil
-	case errors.Is(r.err, storage.ErrNotFound) && !errors.Is(r.err, storage.ErrNoStore):
 		a.absent[r.from] = r.since
-		return false, nil
 	case ctx.Err() != nil:
-		return false, nil
 	case storage.Retryable(r.err) || errors.Is(r.err, storage.ErrDenied) || errors.Is(r.err, storage.ErrNoStore):
 		a.store.mu.Lock()
 		defer a.store.mu.Unlock()
 		if r.from.since.Equal(r.since) {
 			a.store.leave(r.from, r.err)
 		}
-		return false, nil
+	default:
+		return true
 	}
-	return true, r.err
+	return false
 }
