@@ -43,13 +43,14 @@ var rooms = map[string]string{
 	"standby":               "postgres/walsender repository storage wal",
 	"drill":                 "postgres repository restore wal",
 	"commitlog":             "repository wal",
+	"setup":                 "postgres",
 	"web":                   "",
 	"health":                "standby status wal",
 	"status":                "repository storage syncmode wal",
 	"config":                "backup storage storage/copies syncmode",
 	"agent": "archiver backup compression config encryption health postgres repository restore retention status " +
 		"postgres/walsender recall standby storage storage/asof storage/copies storage/file storage/limit storage/retry storage/s3 syncmode verify wal",
-	"cmd/pgark": "agent archiver backup commitlog config drill encryption health postgres recall repository restore retention standby status storage syncmode verify wal web",
+	"cmd/pgark": "agent archiver backup commitlog config drill encryption health postgres recall repository restore retention setup standby status storage syncmode verify wal web",
 }
 
 // owners names the one room that may import each outside module.
@@ -84,6 +85,7 @@ var pure = []string{
 	"commitlog/edge.go", "commitlog/track.go",
 	"archiver/covered.go", "health/facts.go", "health/judge.go", "status/exposure.go",
 	"agent/lifecycle.go", "agent/slot_watch.go", "status/slot.go",
+	"setup/plan.go", "setup/access.go",
 	"syncmode/names.go", "syncmode/state.go", "syncmode/watch.go",
 }
 

@@ -187,6 +187,8 @@ const Off = "off"
 type Sources struct {
 	// File is the path of a YAML file; "" reads none.
 	File string
+	// Text is the content of a file that is not written yet; it counts where File is "".
+	Text string
 	// Environment is in the form of os.Environ.
 	Environment []string
 	// Repo is a repository URL given on the command line; "" leaves it to the others.
@@ -208,6 +210,9 @@ func Load(from Sources) (Config, error) {
 			return Config{}, fmt.Errorf("read configuration: %w", err)
 		}
 		f = readFile(&c, from.File, source, env)
+	}
+	if from.File == "" && from.Text != "" {
+		f = readFile(&c, "", []byte(from.Text), env)
 	}
 	if len(c.Clusters) == 0 && len(f) == 0 {
 		c.Clusters = []Cluster{defaults(DefaultCluster)}

@@ -77,6 +77,7 @@ func (p *program) app() *cli.App {
 		ExitErrHandler:       func(*cli.Context, error) {},
 		Action:               onlySubcommands,
 		Commands: []*cli.Command{
+			initCommand(p),
 			checkCommand(p),
 			runCommand(p),
 			statusCommand(p),
