@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/encryption"
@@ -31,6 +32,11 @@ type Finding struct {
 	Text    string  `json:"text"`
 	// Fix is a command or a line that can be pasted, or "".
 	Fix string `json:"fix,omitempty"`
+	// SQL are commands for a superuser that mend it without a restart; none where something else is needed.
+	SQL []string `json:"sql,omitempty"`
+	// Durable is how long a marker took until the repository Repo held it; 0 in other findings.
+	Durable time.Duration `json:"-"`
+	Repo    string        `json:"-"`
 	// Err is what went wrong, for the caller to explain; nil if nothing did.
 	Err error `json:"-"`
 }
@@ -133,6 +139,11 @@ func (k *check) wants(section string) bool {
 
 func (k *check) good(section, format string, args ...any) {
 	k.report(Finding{Section: section, Verdict: Good, Text: fmt.Sprintf(format, args...)})
+}
+
+// durable reports that the store of a place held a marker after a while.
+func (k *check) durable(p *checkedPlace, after time.Duration, format string, args ...any) {
+	k.report(Finding{Section: SectionEndToEnd, Verdict: Good, Text: p.label + fmt.Sprintf(format, args...), Durable: after, Repo: p.name})
 }
 
 func (k *check) bad(section string, err error) {

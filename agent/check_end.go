@@ -122,8 +122,8 @@ func (k *check) throughAgent(ctx context.Context, p *checkedPlace, cluster *repo
 	}
 	durable := time.Since(m.at)
 	if k.keys.Identities.Empty() && !k.keys.Recipients.Empty() {
-		k.good(SectionEndToEnd, "%smarker %s durable after %s, encrypted to %d public keys; this host has no private key to read it back with",
-			p.label, m.End, round(durable), k.keys.Recipients.Count())
+		k.durable(p, durable, "marker %s durable after %s, encrypted to %d public keys; this host has no private key to read it back with",
+			m.End, round(durable), k.keys.Recipients.Count())
 		return
 	}
 	got, err := cluster.ReadSegment(ctx, k.system.SegmentSize, k.system.SegmentSize.Segment(m.Timeline, m.Start))
@@ -136,7 +136,7 @@ func (k *check) throughAgent(ctx context.Context, p *checkedPlace, cluster *repo
 			p.label, m.End, uint32(m.Timeline), ErrOtherWAL))
 		return
 	}
-	k.good(SectionEndToEnd, "%smarker %s durable after %s, read back identical (%d bytes)", p.label, m.End, round(durable), len(m.plain))
+	k.durable(p, durable, "marker %s durable after %s, read back identical (%d bytes)", m.End, round(durable), len(m.plain))
 }
 
 // ErrOtherWAL says that the repository and the server disagree on bytes that both have.
@@ -154,6 +154,6 @@ func (k *check) byHand(ctx context.Context, p *checkedPlace, m found) {
 		k.bad(SectionEndToEnd, p.says(err))
 		return
 	}
-	k.good(SectionEndToEnd, "%smarker %s durable after %s, read back identical (%d bytes)", p.label, m.End, round(trip.put), len(m.plain))
+	k.durable(p, trip.put, "marker %s durable after %s, read back identical (%d bytes)", m.End, round(trip.put), len(m.plain))
 	k.report(Finding{Section: SectionEndToEnd, Verdict: Pending, Text: p.label + "no agent archives this cluster yet", Fix: "pgark run"})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/pgark/pgark/postgres"
 )
@@ -46,44 +47,48 @@ func (k *check) postgres(ctx context.Context) {
 
 // settings judges the server's settings.
 func (k *check) settings(s map[string]string) {
-	const reload = "; SELECT pg_reload_conf();"
+	// alter is what a reload brings in force.
+	alter := func(name, value string) []string {
+		return []string{"ALTER SYSTEM SET " + name + " = " + value + ";", "SELECT pg_reload_conf();"}
+	}
 	for _, rule := range []struct {
 		broken  bool
 		verdict Verdict
 		text    string
 		fix     string
+		sql     []string
 	}{
 		{
 			s["wal_level"] == "minimal", Bad, "wal_level = minimal: WAL does not hold enough to recover from",
-			"ALTER SYSTEM SET wal_level = 'replica'   and restart PostgreSQL",
+			"ALTER SYSTEM SET wal_level = 'replica'   and restart PostgreSQL", nil,
 		},
 		{
 			number(s["max_wal_senders"]) < 2, Bad, "max_wal_senders = " + s["max_wal_senders"] + ": the agent needs one, and a base backup one more",
-			"ALTER SYSTEM SET max_wal_senders = 10   and restart PostgreSQL",
+			"ALTER SYSTEM SET max_wal_senders = 10   and restart PostgreSQL", nil,
 		},
 		{
 			number(s["max_replication_slots"]) < 1, Bad, "max_replication_slots = 0: the agent needs one",
-			"ALTER SYSTEM SET max_replication_slots = 10   and restart PostgreSQL",
+			"ALTER SYSTEM SET max_replication_slots = 10   and restart PostgreSQL", nil,
 		},
 		{
 			s["fsync"] == "off", Warning, "fsync = off: a crash of the host may leave the archive ahead of the server",
-			"ALTER SYSTEM SET fsync = on" + reload,
+			"", alter("fsync", "on"),
 		},
 		{
 			s["full_page_writes"] == "off", Warning, "full_page_writes = off: base backups may hold torn pages",
-			"ALTER SYSTEM SET full_page_writes = on" + reload,
+			"", alter("full_page_writes", "on"),
 		},
 		{
 			s["max_slot_wal_keep_size"] == "-1" && k.cluster.Keep.Max == 0, Warning, "max_slot_wal_keep_size = -1: a long outage of the repository could fill the disk",
-			"ALTER SYSTEM SET max_slot_wal_keep_size = '64GB'" + reload + "   or slot.keep_max in the configuration",
+			"   or slot.keep_max in the configuration", alter("max_slot_wal_keep_size", "'64GB'"),
 		},
 		{
 			s["data_checksums"] == "off", Warning, "data_checksums = off: a damaged page goes into the backup unseen",
-			"pg_checksums --enable   while PostgreSQL is stopped",
+			"pg_checksums --enable   while PostgreSQL is stopped", nil,
 		},
 	} {
 		if rule.broken {
-			k.report(Finding{Section: SectionPostgres, Verdict: rule.verdict, Text: rule.text, Fix: rule.fix})
+			k.report(Finding{Section: SectionPostgres, Verdict: rule.verdict, Text: rule.text, Fix: strings.Join(rule.sql, " ") + rule.fix, SQL: rule.sql})
 		}
 	}
 }

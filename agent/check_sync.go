@@ -29,7 +29,11 @@ func (k *check) sync(ctx context.Context, conn *postgres.Conn) {
 
 // commits says what commits may rely on.
 func (k *check) commits(s syncmode.Settings, p syncmode.Policy) {
-	const local, reload = "SET synchronous_commit = local; ", "; SELECT pg_reload_conf();"
+	const local = "SET synchronous_commit = local; "
+	mend := func(f *Finding, name, value string) {
+		f.SQL = []string{"ALTER SYSTEM SET " + name + " = " + value + ";", "SELECT pg_reload_conf();"}
+		f.Fix = local + strings.Join(f.SQL, " ")
+	}
 	state, err := syncmode.Judge(s, p.Names)
 	found := Finding{Section: SectionPostgres, Verdict: Good}
 	switch {
@@ -46,15 +50,15 @@ func (k *check) commits(s syncmode.Settings, p syncmode.Policy) {
 	case state == syncmode.Refused:
 		found.Verdict = Bad
 		found.Text = fmt.Sprintf("synchronous_commit = remote_apply, and synchronous_standby_names = '%s': such commits wait for ever, because nobody can read from an archive", s.Names)
-		found.Fix = local + "ALTER SYSTEM SET synchronous_commit = on" + reload
+		mend(&found, "synchronous_commit", "on")
 	case state == syncmode.NotWaiting:
 		found.Verdict = Warning
 		found.Text = fmt.Sprintf("synchronous_commit = %s: commits do not wait, though synchronous_standby_names = '%s'", s.Commit, s.Names)
-		found.Fix = local + "ALTER SYSTEM SET synchronous_commit = on" + reload
+		mend(&found, "synchronous_commit", "on")
 	case state == syncmode.Out && s.Names != "":
 		found.Verdict = Warning
 		found.Text = fmt.Sprintf("commits do not wait for this archive: synchronous_standby_names = '%s', which the agent leaves to whoever set it", s.Names)
-		found.Fix = local + "ALTER SYSTEM SET synchronous_standby_names = '" + p.Names + "'" + reload
+		mend(&found, "synchronous_standby_names", "'"+p.Names+"'")
 	case state == syncmode.Out:
 		found.Verdict = Pending
 		found.Text = "commits do not wait for this archive: the agent steps in when all has been durable for a while"
@@ -74,7 +78,7 @@ func (k *check) alterRights(ctx context.Context) {
 		k.report(Finding{
 			Section: SectionPostgres, Verdict: Bad,
 			Text: fmt.Sprintf("role %s may not change %s: the agent could not step out of synchronous mode, nor in", rights.Role, standbyNames),
-			Fix:  strings.Join(rights.Missing, " "),
+			Fix:  strings.Join(rights.Missing, " "), SQL: rights.Missing,
 		})
 	default:
 		k.good(SectionPostgres, "role %s may change %s", rights.Role, standbyNames)

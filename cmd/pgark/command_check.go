@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -11,9 +12,13 @@ import (
 
 func checkCommand(p *program) *cli.Command {
 	return p.command(&cli.Command{
-		Name: "check", Usage: "try everything an agent needs, end to end; changes nothing",
+		Name: "check", Usage: "try everything an agent needs, end to end; changes nothing without --fix --yes",
 		ArgsUsage: "[URL]",
+		Description: "Each finding that is not right has a fix to paste. -o nagios prints one line with performance data, and exits as the\n" +
+			"Monitoring Plugins do: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.",
 		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "fix", Usage: "print the SQL that mends what it finds; with --yes run it"},
+			&cli.StringFlag{Name: "fix-as", Usage: "`CONNECTION` of a superuser, to run that SQL by; by default the agent's own"},
 			&cli.StringFlag{Name: "only", Usage: "some of postgres,storage,e2e,recovery: `SECTIONS`"},
 			&cli.StringFlag{Name: "from", Usage: "look only whether this `REPOSITORY` can be restored from: primary, a copy's name, or a URL; writes nothing"},
 		},
@@ -38,7 +43,7 @@ func check(s *session) error {
 			}
 		}
 	}
-	r := findings{session: s}
+	r := findings{session: s, silent: s.json || s.nagios, cluster: c.Name}
 	r.add(agent.Finding{Section: agent.SectionConfig, Verdict: agent.Good, Text: "cluster " + c.Name + ", repository " + c.Repo.URL})
 	if err := agent.Check(s.ctx, c, agent.CheckOptions{Only: only, ReadOnly: alone, Bandwidth: s.bandwidth, Logger: s.log}, r.add); err != nil {
 		return err
@@ -46,12 +51,21 @@ func check(s *session) error {
 	if s.ctx.Err() != nil {
 		return s.ctx.Err()
 	}
-	return r.end()
+	if s.nagios {
+		return r.endForNagios()
+	}
+	err = r.end()
+	if s.cli.Bool("fix") {
+		return cmp.Or(r.mend(c), err)
+	}
+	return err
 }
 
 // findings collects what a check finds and prints it as it comes.
 type findings struct {
 	session  *session
+	silent   bool // nothing is printed before the end
+	cluster  string
 	all      []printedFinding
 	section  string
 	code     int
@@ -86,7 +100,7 @@ func (r *findings) add(f agent.Finding) {
 	case agent.Good, agent.Pending:
 	}
 	r.all = append(r.all, p)
-	if !r.session.json {
+	if !r.silent {
 		r.print(p)
 	}
 }

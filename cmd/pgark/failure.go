@@ -54,7 +54,8 @@ func usagef(format string, args ...any) *codeError {
 type formattedError struct {
 	error
 
-	json bool
+	// form is what --output says: text, json, yaml or nagios.
+	form string
 	help string
 }
 
@@ -68,7 +69,7 @@ func inFormat(c *cli.Context, err error) error {
 	if errors.As(err, &done) {
 		return err
 	}
-	return &formattedError{error: err, json: text(c, "output") == "json", help: strings.TrimSpace(c.Command.HelpName)}
+	return &formattedError{error: err, form: text(c, "output"), help: strings.TrimSpace(c.Command.HelpName)}
 }
 
 // outputFormat returns how an error is to be printed, and the command whose help may say more.
@@ -148,7 +149,7 @@ func isCancelled(err error) bool {
 // printFailure prints f on standard error: for a person, or as one JSON document.
 func (p *program) printFailure(f failure, format formattedError) {
 	w := &redactingWriter{p.stderr, newRedactor(p.environment)}
-	if format.json {
+	if format.form == "json" || format.form == "yaml" {
 		document := struct {
 			Error failure `json:"error"`
 		}{f}
@@ -156,7 +157,13 @@ func (p *program) printFailure(f failure, format formattedError) {
 		if err != nil {
 			b = []byte(`{"error":{"message":"internal error","code":1}}`)
 		}
-		_, _ = w.Write(append(b, '\n'))
+		b = append(b, '\n')
+		if format.form == "yaml" {
+			if text, err := config.FromJSON(b); err == nil {
+				b = text
+			}
+		}
+		_, _ = w.Write(b)
 		return
 	}
 	var b strings.Builder

@@ -20,7 +20,7 @@ func flagsReading(env func(name string) []string) []cli.Flag {
 		&cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "read settings from `FILE`; /etc/pgark/pgark.yml if it exists", EnvVars: env("PGARK_CONFIG"), Category: category, TakesFile: true},
 		&cli.StringFlag{Name: "cluster", Usage: "`NAME` in the file, where it has several", EnvVars: env("PGARK_CLUSTER"), Category: category},
 		&cli.StringFlag{Name: "repo", Usage: "repository `URL`: s3://bucket/prefix?region=… or file:///path", Category: category},
-		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "text or json", Value: "text", Category: category},
+		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "text, json or yaml", Value: "text", Category: category},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print results and errors only", Category: category},
 		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "log more", Category: category},
 		&cli.BoolFlag{Name: "no-color", Usage: "no colour, also by NO_COLOR", Category: category},

@@ -57,8 +57,11 @@ func (p *program) report(err error) int {
 	if errors.As(err, &coded) && coded.cause == nil {
 		return coded.code
 	}
-	f := p.explain(err)
-	p.printFailure(f, outputFormat(err))
+	f, format := p.explain(err), outputFormat(err)
+	if format.form == "nagios" && strings.HasSuffix(format.help, " check") {
+		return p.reportUnknown(f)
+	}
+	p.printFailure(f, format)
 	return f.Code
 }
 
@@ -147,11 +150,11 @@ func (p *program) onUsageError(c *cli.Context, err error, _ bool) error {
 			u.fix = "did you mean --" + s + "?"
 		}
 	}
-	return &formattedError{error: u, json: wantsJSON(p.args), help: strings.TrimSpace(c.Command.HelpName)}
+	return &formattedError{error: u, form: wantedForm(p.args), help: strings.TrimSpace(c.Command.HelpName)}
 }
 
-// wantsJSON looks for --output json in words that could not be parsed.
-func wantsJSON(words []string) bool {
+// wantedForm looks for --output in words that could not be parsed.
+func wantedForm(words []string) string {
 	for i, word := range words {
 		name, value, joined := strings.Cut(strings.TrimLeft(word, "-"), "=")
 		if !strings.HasPrefix(word, "-") || name != "o" && name != "output" {
@@ -160,11 +163,9 @@ func wantsJSON(words []string) bool {
 		if !joined && i+1 < len(words) {
 			value = words[i+1]
 		}
-		if value == "json" {
-			return true
-		}
+		return value
 	}
-	return false
+	return ""
 }
 
 // argumentRule checks the arguments of a command and names what it wants.

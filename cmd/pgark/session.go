@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -28,7 +29,9 @@ type session struct {
 
 	stdout     io.Writer
 	stderr     *screen
-	json       bool
+	json       bool // a document, not text: JSON, or YAML where yaml is set too
+	yaml       bool
+	nagios     bool
 	quiet, yes bool
 	colour     bool
 	unicode    bool
@@ -49,10 +52,15 @@ func (p *program) open(c *cli.Context, args []string) (*session, error) {
 		unicode: p.hasUnicode(), colour: p.hasColour(p.stdout) && !set(c, "no-color"),
 	}
 	switch format := text(c, "output"); format {
-	case "text", "json":
-		s.json = format == "json"
+	case "text", "json", "yaml":
+		s.json, s.yaml = format != "text", format == "yaml"
+	case "nagios":
+		if c.Command.Name != "check" {
+			return nil, usagef("output nagios is for pgark check alone")
+		}
+		s.nagios = true
 	default:
-		return nil, usagef("output %q: want text or json", format)
+		return nil, usagef("output %q: want text, json or yaml", format)
 	}
 	if err := s.setProgress(text(c, "progress")); err != nil {
 		return nil, err
@@ -122,12 +130,25 @@ func (s *session) note(format string, args ...any) {
 	}
 }
 
-// printJSON prints a result as one indented document.
+// printJSON prints a result as one document: indented JSON, or YAML, which begins with --- because another may follow.
 func (s *session) printJSON(v any) error {
-	e := json.NewEncoder(s.stdout)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	document := b.Bytes()
+	if s.yaml {
+		var err error
+		if document, err = config.FromJSON(document); err != nil {
+			return err
+		}
+		document = append([]byte("---\n"), document...)
+	}
+	_, err := s.stdout.Write(document)
+	return err
 }
 
 // ask puts a yes-or-no question. Without a terminal, or with PGARK_NO_INPUT, only --yes is a yes.
