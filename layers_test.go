@@ -61,6 +61,7 @@ var owners = map[string]string{
 	"github.com/urfave/":                     "cmd/pgark",
 	"github.com/jedib0t/":                    "cmd/pgark",
 	"github.com/goccy/":                      "config",
+	"github.com/santhosh-tekuri/":            "config",
 	"github.com/prometheus/common":           "config",
 	"github.com/prometheus/exporter-toolkit": "web",
 	"github.com/go-co-op/":                   "backup",

@@ -113,3 +113,12 @@ func longName(cluster string, k Key) string {
 	}
 	return prefix + "CLUSTERS_" + cluster + "_" + strings.ToUpper(strings.ReplaceAll(k.Path, ".", "_"))
 }
+
+// LongEnv is the variable of a cluster's key where there are several clusters: PGARK_CLUSTERS_MAIN_REPO_URL.
+func (k Key) LongEnv(cluster string) string { return longName(cluster, k) }
+
+// Default is what k is where nobody sets it, as one would write it in the file.
+func (k Key) Default() string {
+	plain := defaults(DefaultCluster)
+	return k.get(Config{Log: Log{Format: "auto"}}, plain)
+}

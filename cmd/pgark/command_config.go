@@ -12,7 +12,7 @@ import (
 
 func configCommand(p *program) *cli.Command {
 	return p.group(&cli.Command{
-		Name: "config", Usage: "validate the configuration, or show what is in force",
+		Name: "config", Usage: "validate the configuration, show what is in force, or what may be set",
 		Subcommands: []*cli.Command{
 			p.command(&cli.Command{
 				Name: "validate", Usage: "read file and environment and report every fault at once; connects to nothing",
@@ -20,6 +20,12 @@ func configCommand(p *program) *cli.Command {
 			p.command(&cli.Command{
 				Name: "show", Usage: "show every setting in force, secrets left out",
 			}, noArguments, showConfig),
+			p.command(&cli.Command{
+				Name: "schema", Usage: "print the JSON Schema of the file, for editors: pgark config schema > pgark.schema.json",
+			}, noArguments, printSchema),
+			p.command(&cli.Command{
+				Name: "env", Usage: "print every variable of the environment, with its default",
+			}, noArguments, printVariables),
 		},
 	})
 }

@@ -47,8 +47,8 @@ type firstRun struct {
 	HBA     []string `json:"pg_hba"`
 	Ident   []string `json:"pg_ident"`
 	HBAFile string   `json:"pg_hba_file,omitempty"`
-	// Password says that the server asks the role for one.
-	Password bool     `json:"password"`
+	// Password says that the server asks the role for one. Its name in the document is none that is redacted.
+	Password bool     `json:"needs_pgpass"`
 	Problems []string `json:"problems"`
 	Next     string   `json:"next"`
 
