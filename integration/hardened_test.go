@@ -32,7 +32,14 @@ func newBucket(t testing.TB, s3 *storagetest.Server, bucket, prefix string) (url
 	// As at Amazon's: the policy for a URL with an endpoint of its own asks for less.
 	document := newTool(t, hardLock()...).must(t.Context(), t, "repo", "policy", "--quiet", "s3://"+bucket+"/"+prefix+"?region=us-east-1")
 	s3.Guard(t, []byte(document))
-	enterAWS.Do(func() { // tests that open what would be a folder in this process; the keys of all servers are the same
+	letIn(t, s3) // tests that open what would be a folder in this process
+	return storagetest.StartProxy(t, s3).URL(bucket, prefix), hardLock()
+}
+
+// letIn gives this process, and the PostgreSQL servers that it starts from now on, whose restore_command opens a bucket, the keys of the S3 servers: they are the same for all of them.
+func letIn(t testing.TB, s3 *storagetest.Server) {
+	t.Helper()
+	enterAWS.Do(func() {
 		for _, v := range s3.Env() {
 			name, value, _ := strings.Cut(v, "=")
 			if err := os.Setenv(name, value); err != nil { //nolint:usetesting // of all tests, at once
@@ -40,7 +47,6 @@ func newBucket(t testing.TB, s3 *storagetest.Server, bucket, prefix string) (url
 			}
 		}
 	})
-	return storagetest.StartProxy(t, s3).URL(bucket, prefix), hardLock()
 }
 
 var enterAWS sync.Once

@@ -90,7 +90,13 @@ func (s *site) throughWire(w *wire) tool {
 // backups lists what `pgark list` shows, by the files of the repository: id and stop LSN.
 func (s *site) backups(t testing.TB) []backupFact {
 	t.Helper()
-	found, err := filepath.Glob(filepath.Join(s.folder, "*", "backups", "*", "record.json"))
+	return backupsIn(t, s.folder)
+}
+
+// backupsIn lists the base backups of a repository by its files.
+func backupsIn(t testing.TB, folder string) []backupFact {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(folder, "*", "backups", "*", "record.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
