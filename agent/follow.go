@@ -17,7 +17,6 @@ import (
 	"github.com/pgark/pgark/postgres/walsender"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/standby"
-	"github.com/pgark/pgark/wal"
 )
 
 // FollowPort is only a part of the socket's name, which libpq takes if it is told no other.
@@ -28,7 +27,7 @@ type FollowOptions struct {
 	// SocketDir is the folder of the socket that standbys connect to; Port is a part of its name.
 	SocketDir string
 	Port      int
-	// Interval is how long the follower waits between two looks while WAL comes, half of what it waits while none does; 0 is a second.
+	// Interval is how long the follower waits between two looks while WAL comes, half of what it waits when none has come for a few; 0 is a second.
 	Interval time.Duration
 	// Logger is told what the follower does; nil for nobody.
 	Logger *slog.Logger
@@ -85,9 +84,9 @@ func newFollowing(srv server, c config.Cluster, o Options) *following {
 	return &following{server: srv, config: c, options: o, began: make(chan struct{})}
 }
 
-// followed is a follower and the cluster that it follows.
+// followed is a follower and the cluster that it follows, which can be read as long as it runs.
 type followed struct {
-	id       wal.SystemID
+	cluster  *repository.Cluster
 	follower *standby.Follower
 }
 
@@ -143,7 +142,7 @@ func (f *following) end() archiver.Status {
 		return archiver.Status{}
 	}
 	at := a.follower.Status()
-	return archiver.Status{SystemID: a.id, Durable: archiver.Position{Timeline: at.Timeline, LSN: at.End}}
+	return archiver.Status{SystemID: a.cluster.SystemID(), Durable: archiver.Position{Timeline: at.Timeline, LSN: at.End}}
 }
 
 // state is what systemd shows.
@@ -291,7 +290,7 @@ func (f *following) serveOnce(ctx context.Context) error {
 	return Follow(ctx, cluster, FollowOptions{
 		SocketDir: f.config.Standby.SocketDir, Port: FollowPort, Interval: time.Second, Logger: f.options.Logger,
 		Began: func(follower *standby.Follower) {
-			if f.archive.Swap(&followed{cluster.SystemID(), follower}) == nil {
+			if f.archive.Swap(&followed{cluster, follower}) == nil {
 				close(f.began)
 			}
 		},

@@ -62,22 +62,20 @@ func (f *following) standing(ctx context.Context) (standby.Standing, error) {
 	return f.server.standing(ctx, f.config.Postgres)
 }
 
-// archiveOf is what the archive that is followed holds for the standby; nil if it does not answer.
+// archiveOf is what the archive that is followed holds for the standby; nil if it does not answer. It is asked through the follower's own connection: to open the repository anew for
+// each look would be most of the requests of a whole agent.
 func (f *following) archiveOf(ctx context.Context, s standby.Standing) *standby.Archive {
-	ctx, cancel := context.WithTimeout(ctx, standbyLookPatience)
-	defer cancel()
-	from, err := f.config.From(f.config.Standby.From)
-	if f.config.Standby.From == "" {
-		from, err = f.config, nil
-	}
-	if err != nil {
+	followed := f.archive.Load()
+	if followed == nil {
 		return nil
 	}
-	archive, err := lookAtArchive(ctx, from, s, StoreOptions{Patience: Brief, Bandwidth: f.options.Bandwidth})
+	ctx, cancel := context.WithTimeout(ctx, standbyLookPatience)
+	defer cancel()
+	archive, err := standby.Survey(ctx, followed.cluster, s)
 	if err != nil {
 		return nil // the follower tells why
 	}
-	return archive
+	return &archive
 }
 
 // facts are those of a standby and of the server that it is.

@@ -17,7 +17,7 @@ import (
 type Options struct {
 	// Interval is how long it waits between two looks at the repository while WAL comes, 0 for a second. Each look is one list request.
 	Interval time.Duration
-	// Idle is that while nothing comes, 0 for two seconds.
+	// Idle is that once a few looks in a row have found nothing, 0 for two seconds.
 	Idle time.Duration
 	// Patience is how long WAL may be missing that is needed next, while there is more behind it, before a standby is told that it will not
 	// come; 0 for 30 seconds. A copy that is brought up to date may get it later.
@@ -115,10 +115,15 @@ func (f *Follower) following(ctx context.Context, tli wal.TimelineID, n wal.Segm
 	return 0, false, nil
 }
 
+// looksOn is how many looks in a row must find nothing before the archive counts as idle. Under load pieces come about as often as it is looked: one that is a little late is missed by a
+// look, and must not wait for the longer interval too.
+const looksOn = 5
+
 // Run looks at the repository again and again until ctx ends. Errors of the repository are told in Status, and end nothing.
 func (f *Follower) Run(ctx context.Context) {
 	timer := time.NewTimer(f.options.Interval)
 	defer timer.Stop()
+	empty := 0 // looks that found nothing, in a row
 	for {
 		select {
 		case <-ctx.Done():
@@ -131,8 +136,11 @@ func (f *Follower) Run(ctx context.Context) {
 			return
 		}
 		f.tell(ctx, err)
+		if empty++; err == nil && f.view().tail.end != before {
+			empty = 0
+		}
 		wait := f.options.Interval
-		if err != nil || f.view().tail.end == before {
+		if err != nil || empty >= looksOn {
 			wait = f.options.Idle
 		}
 		timer.Reset(wait)

@@ -315,6 +315,38 @@ func TestCopiedStart(t *testing.T) {
 	})
 }
 
+// TestOneLookFindsNothing sees a piece of a steady stream that came a little after a look within an interval, and not only when an idle archive would be looked at. In an idle one it asks for no more
+// than the requests that are promised.
+func TestOneLookFindsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMade(t)
+		at := wal.LSN(mib)
+		piece := func() {
+			m.put(1, at, at+1000)
+			at += 1000
+		}
+		piece()
+		f := m.follow()
+		time.Sleep(500 * time.Millisecond)
+		for range 5 {
+			piece()
+			time.Sleep(time.Second) // a look finds it
+		}
+		time.Sleep(600 * time.Millisecond) // the next one finds nothing
+		piece()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if s := f.Status(); s.End != at {
+			t.Errorf("a second after a piece the follower is at %s, want %s", s.End, at)
+		}
+		before := m.store.Count(memory.List, "*")
+		time.Sleep(time.Hour)
+		if got := m.store.Count(memory.List, "*") - before; got < 1700 || got > 1800+looksOn {
+			t.Errorf("%d lists in an hour in which nothing came, want 1800", got)
+		}
+	})
+}
+
 // TestOutage goes on when the store answers again, and tells meanwhile that it does not.
 func TestOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
