@@ -24,7 +24,7 @@ UNIT_PACKAGES  = $$($(GO) list ./... | grep -v /integration)
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := build
-.PHONY: help build parts demo test unit lint fuzz bench soak restores drills failover chaos deaths hang flips retention hardened histories encrypted clean takeover
+.PHONY: help build parts demo test unit lint fuzz bench soak restores drills failover chaos deaths hang flips retention hardened histories encrypted clean takeover follow
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -106,6 +106,9 @@ retention: parts ## restores in a race with prune on two hosts: make retention D
 
 takeover: parts ## regions that are lost, and taken over from: make takeover ROUNDS=10 SEED=1
 	REQUIRE_ALL=1 PGARK_TEST_TAKEOVERS=$(ROUNDS) PGARK_TEST_SEED=$(SEED) $(GO) test -count 1 -timeout 0 -v -run '^TestRegionLoss$$' ./integration
+
+follow: parts ## how far a standby is behind, with figures, DURATION for each major: make follow DURATION=4m SEED=1
+	REQUIRE_ALL=1 PGARK_TEST_DURATION=$(DURATION) PGARK_TEST_SEED=$(SEED) $(GO) test -count 1 -timeout 0 -v -run '^TestStandbyLag$$' ./integration
 
 hardened: parts ## the suite with versioned buckets, Object Lock and a writer without any right to delete: make hardened RUN='^TestChaos$$'
 	REQUIRE_ALL=1 PGARK_TEST_HARDENED=1 $(GO) test -count 1 -parallel $(PARALLEL) -timeout 0 -run '$(RUN)' ./integration

@@ -456,12 +456,22 @@ func (k *keptUp) pause() (resume func()) {
 
 // end kills the agent for good.
 func (k *keptUp) end() {
-	k.mu.Lock()
-	k.ended = true
-	now := k.now
-	k.mu.Unlock()
-	now.kill()
+	k.last().kill()
 	<-k.done
+}
+
+// stop ends the agent in good order, for good.
+func (k *keptUp) stop() {
+	k.last().stop(k.t)
+	<-k.done
+}
+
+// last returns the process that no other one follows from now on.
+func (k *keptUp) last() *process {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ended = true
+	return k.now
 }
 
 // fenced returns what the last agent said that was fenced, and forgets it; "" if none was.

@@ -53,10 +53,13 @@ type branchEnd struct {
 // newFamily starts a primary with a standby that streams from it, and an agent, and waits for the first base backup.
 func newFamily(t *testing.T, v postgrestest.Version) *family {
 	t.Helper()
-	f := &family{
-		site: newSite(t, v, onFile, postgrestest.Options{}), rows: map[int]origin{},
-		wal: map[wal.TimelineID]string{}, ends: map[wal.TimelineID]wal.LSN{},
-	}
+	return familyOf(t, newSite(t, v, onFile, postgrestest.Options{}))
+}
+
+// familyOf is newFamily with the server of a site, whose URL the agent archives to.
+func familyOf(t *testing.T, s *site) *family {
+	t.Helper()
+	f := &family{site: s, rows: map[int]origin{}, wal: map[wal.TimelineID]string{}, ends: map[wal.TimelineID]wal.LSN{}}
 	f.server.Exec(t, "create table t (id int primary key, pad text)")
 	f.nodes = []*postgrestest.Cluster{f.server, f.standby(t)}
 	f.know(t)
@@ -160,8 +163,7 @@ func (f *family) write(t *testing.T, n int) {
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	_, f.ends[tli] = flushOf(t, f.server)
-	f.wal[tli] = filepath.Join(f.server.DataDir, "pg_wal")
+	f.note(t)
 }
 
 // caughtUp waits until a standby has all that the primary has.

@@ -11,8 +11,8 @@ import (
 	"github.com/pgark/pgark/postgres/postgrestest"
 )
 
-// TestStandbyFollows guards I31 on every major: a standby that knows nothing but the archive, through a follower on its host, has all that was
-// committed soon after; also when the follower or the standby were away, and when the archive goes on on another timeline.
+// TestStandbyFollows guards I31 on every major, under pgbench: a standby that knows nothing but the archive, through a follower on its host, shows at each moment exactly what the primary had committed
+// at the LSN that it replayed, and soon all of it; also when the store, the follower or the standby were away, and when the archive goes on on another timeline.
 func TestStandbyFollows(t *testing.T) {
 	for _, major := range []int{14, 15, 16, 17, 18} {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
@@ -34,6 +34,8 @@ func testStandbyFollows(t *testing.T, v postgrestest.Version) {
 	}
 	open()
 	f.write(t, 30)
+	load := newSteady(t, f.server, 1, 30)
+	load.start(f.server)
 	f.waitArchived(t)
 	// The far host knows the archive alone.
 	there := f.tool.with("PGARK_REPO=file://"+way, "PGARK_STANDBY_SOCKET_DIR="+socket, "PGHOST=/nonexistent", "PGPORT=1", "PGTARGETSESSIONATTRS=any")
@@ -42,6 +44,7 @@ func testStandbyFollows(t *testing.T, v postgrestest.Version) {
 	far.WaitReady(t)
 	same := func(what string) {
 		t.Helper()
+		f.equalAtReplayed(t, what, far)
 		f.caughtUp(t, far)
 		const rows = "select count(*) || ' ' || coalesce(sum(id), 0) || ' ' || coalesce(md5(string_agg(id || pad, ',' order by id)), '') from t"
 		if want, got := f.server.Text(t, rows), far.Text(t, rows); got != want {
@@ -62,6 +65,7 @@ func testStandbyFollows(t *testing.T, v postgrestest.Version) {
 	if !far.Running() {
 		t.Fatal("the standby ended while the store was away")
 	}
+	f.equalAtReplayed(t, "while the store is away", far)
 	open()
 	same("store away")
 
@@ -85,9 +89,12 @@ func testStandbyFollows(t *testing.T, v postgrestest.Version) {
 	same("standby crashed")
 
 	// The primary is lost; its standby goes on.
+	load.stop()
 	f.caughtUp(t, f.nodes[1])
+	f.note(t)
 	f.fail(t)
 	f.promote(t, f.nodes[1])
+	load.start(f.server)
 	f.write(t, 30)
 	same("another timeline")
 	if got := far.Text(t, "select received_tli from pg_stat_wal_receiver"); got != "2" {
@@ -116,6 +123,7 @@ func testStandbyFollows(t *testing.T, v postgrestest.Version) {
 	says("/primary", 503, "STANDBY timeline=2")
 	const slot = "select count(*) from pg_replication_slots where slot_name = 'pgark' and restart_lsn is not null"
 	eventually(t, waitLong, "the slot on the standby", func() bool { return far.Text(t, slot) == "1" })
+	load.stop()
 	f.agent.kill()
 	f.fail(t)
 	missed := v.Major%2 == 0 // the agent is dead when its server is promoted
