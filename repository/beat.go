@@ -118,14 +118,18 @@ func (c *Cluster) newestBeat(ctx context.Context) (Beat, bool, error) {
 			return Beat{}, false, err
 		}
 		key := c.beatPrefix() + newest.name()
-		body, err := storage.ReadAll(ctx, c.store, key, beatLimit)
+		// Without its key, by which it would be told as damage of a source where the writer replaces it just now.
+		_, err = verified(ctx, c.store, "", func(ctx context.Context, store storage.Store) (Beat, error) {
+			body, err := storage.ReadAll(ctx, store, key, beatLimit)
+			if err != nil {
+				return Beat{}, c.readError(key, err)
+			}
+			return c.checkBeat(key, string(newest.name()), body)
+		})
 		if errors.Is(err, storage.ErrNotFound) {
 			continue // a newer one replaced it
 		}
 		if err != nil {
-			return Beat{}, false, c.readError(key, err)
-		}
-		if _, err := c.checkBeat(key, string(newest.name()), body); err != nil {
 			return Beat{}, false, err
 		}
 		return newest, true, nil

@@ -215,6 +215,34 @@ func TestSources(t *testing.T) {
 	}
 }
 
+// TestSourcesBeat: the newest sign of life is read from the copy where the first repository holds it damaged, and one that is replaced just now is no damage.
+func TestSourcesBeat(t *testing.T) {
+	c, store := cluster(t)
+	want := beat(10, 500)
+	if err := c.PutBeat(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	name := string(repository.BeatName(want))
+	for what, change := range map[string]func(store *memory.Store, key storage.Key){
+		"damaged":  func(store *memory.Store, key storage.Key) { store.Replace(key, []byte("{}")) },
+		"replaced": func(store *memory.Store, key storage.Key) { store.Replace(key, nil) },
+	} {
+		primary, dr := store.Clone(), store.Clone()
+		for _, key := range primary.Keys() {
+			if strings.HasSuffix(string(key), name) {
+				change(primary, key)
+			}
+		}
+		c, s := sources(t, primary, dr)
+		if got, found, err := c.NewestBeat(t.Context()); err != nil || !found || got != want {
+			t.Errorf("%s: got %v, %t, %v", what, got, found, err)
+		}
+		if list, all := s.Substitutes(); all > 0 {
+			t.Errorf("%s: got substitutes %v", what, list)
+		}
+	}
+}
+
 // TestSourcesEachOtherHalf: neither repository is whole, both together are.
 func TestSourcesEachOtherHalf(t *testing.T) {
 	whole, want := archive(t)
