@@ -146,8 +146,15 @@ func (s *Sandbox) layOptions(plan *restore.Plan) restore.LayOptions {
 }
 
 // Look finds the server's programs and looks whether there is room. Its errors are a *restore.BinariesError, a *restore.SpaceError or a
-// *restore.RefusedError: nothing speaks against the archive.
+// *restore.RefusedError: nothing speaks against the archive; and a *restore.ArchivedError if something is to be thawed, or freezes again before it is read.
 func (s *Sandbox) Look(ctx context.Context, cluster *repository.Cluster, plan *restore.Plan) error {
+	if len(plan.Archived) > 0 {
+		host, _ := os.Hostname()
+		drills, _ := cluster.Drills(ctx, restore.EstimateDrills) // without one it goes by the sizes
+		if err := plan.Frozen(plan.Done(time.Now(), restore.MakeEstimate(plan, drills, host))); err != nil {
+			return err
+		}
+	}
 	var err error
 	if s.bin, err = restore.FindBinaries(ctx, plan.Backup.PGVersionNum/10000, s.place.BinDir); err != nil {
 		return err

@@ -9,9 +9,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/pgark/pgark/drill"
+	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/restore"
+	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/storage/memory"
 )
 
 // names lists a folder.
@@ -124,5 +128,24 @@ func TestSandbox(t *testing.T) {
 	}
 	if got := names(t, long); len(got) > 0 {
 		t.Errorf("a refused sandbox left %v", got)
+	}
+}
+
+// TestLookArchived: what is thawed, and freezes again before all of it is read, is refused before anything is laid down.
+func TestLookArchived(t *testing.T) {
+	r, err := repository.Create(t.Context(), memory.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	thawed := func(until time.Time) storage.Info {
+		return storage.Info{Key: "pack", Archive: storage.Archive{Class: "GLACIER", Until: until}}
+	}
+	plan := &restore.Plan{Backup: repository.Backup{PGVersionNum: 150000, Plain: 1 << 40}} // for which a host takes hours
+	for until, refused := range map[time.Duration]bool{time.Hour: true, 7 * 24 * time.Hour: false} {
+		plan.Archived = []storage.Info{thawed(time.Now().Add(until))}
+		err := new(drill.Sandbox).Look(t.Context(), r.Cluster(7), plan)
+		if errors.Is(err, storage.ErrArchived) != refused {
+			t.Errorf("thawed for %v: got %v", until, err)
+		}
 	}
 }
