@@ -183,14 +183,16 @@ func locks(c config.Cluster) bool {
 	return slices.ContainsFunc(c.Repositories(), func(p config.Copy) bool { return !p.Lock.IsZero() })
 }
 
+// makeUpAfter is how long an agent has run before it makes up for a run that came due while none did: one that ends again and again does not begin with that each time.
+const makeUpAfter = longestWait
+
 // pruning returns the schedule at which the repositories of a cluster that is archived are pruned.
-func (a *running) pruning(plan *backup.Schedule, command []string) *jobSchedule {
-	return &jobSchedule{
+func (a *running) pruning(cluster *repository.Cluster, plan *backup.Schedule, command []string) *jobSchedule {
+	s := &jobSchedule{
 		plan: plan, command: command,
 		tell: func(ctx context.Context, err error) {
 			a.logger.ErrorContext(ctx, "repositories could not be pruned", "error", err)
 		},
-		look: func(context.Context) (time.Time, bool, error) { return time.Time{}, true, nil },
 		do: func(ctx context.Context) error {
 			var report retention.Report
 			if err := runJob(ctx, command, &report); err != nil {
@@ -200,6 +202,31 @@ func (a *running) pruning(plan *backup.Schedule, command []string) *jobSchedule 
 			return nil
 		},
 	}
+	primary := repository.Unchecked(a.stores.all[0].store).Cluster(cluster.SystemID())
+	s.look = func(ctx context.Context) (time.Time, bool, error) {
+		last, err := lastPruned(ctx, primary, s)
+		return last, true, err
+	}
+	return s
+}
+
+// lastPruned is when the repository was pruned last, as far as that is looked for: the agent knows of its own runs, and once it has run for makeUpAfter the repository's expiry records tell of those
+// before. A run that let nothing go left none, and is made again; it may have locks to make longer.
+func lastPruned(ctx context.Context, primary *repository.Cluster, s *jobSchedule) (time.Time, error) {
+	now := time.Now()
+	if !s.tried.IsZero() || now.Sub(s.began) < makeUpAfter {
+		return s.began, nil
+	}
+	e, err := primary.Expiry(ctx)
+	switch {
+	case err != nil && !repository.OnlyUnreadable(err):
+		return time.Time{}, err
+	case e.Time.IsZero():
+		return time.Unix(0, 0), nil
+	case e.Time.After(now): // by a clock that was wrong
+		return s.began, nil
+	}
+	return e.Time, nil
 }
 
 // tellPruned logs what became of each repository.

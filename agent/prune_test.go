@@ -352,6 +352,59 @@ func TestHoldNotTaken(t *testing.T) {
 	})
 }
 
+// TestPruneMadeUp: a run that was missed while no agent ran is made up for once one has run for a while, however rare runs are; one that was made is not made again, nor before the agent has
+// run for that long.
+func TestPruneMadeUp(t *testing.T) {
+	const day, week = 24 * time.Hour, 7 * 24 * time.Hour
+	for name, test := range map[string]struct {
+		last time.Duration // of the newest expiry record before the start, a Saturday; 0: none
+		want []time.Duration
+	}{
+		"missed":                       {9 * day, []time.Duration{makeUpAfter, 29 * time.Hour, week + 29*time.Hour}},
+		"made in time":                 {5 * day, []time.Duration{29 * time.Hour, week + 29*time.Hour}},
+		"never, or nothing was to go":  {0, []time.Duration{makeUpAfter, 29 * time.Hour, week + 29*time.Hour}},
+		"by a clock that is far ahead": {-99 * day, []time.Duration{29 * time.Hour, week + 29*time.Hour}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				plan, err := parsePruning(config.Cluster{Retain: config.Retain{Schedule: "0 5 * * 0", Window: time.Hour}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				start := time.Now() // midnight, a Saturday, in a bubble
+				r, err := repository.Create(t.Context(), memory.New())
+				if err != nil {
+					t.Fatal(err)
+				}
+				cluster := r.Cluster(7)
+				if test.last != 0 {
+					if err := cluster.PutExpiry(t.Context(), repository.Expiry{}, repository.Expiry{Time: start.Add(-test.last), Backups: []string{"20261121T024000Z"}}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				var runs []time.Duration
+				s := &jobSchedule{plan: plan, tell: func(_ context.Context, err error) { t.Error(err) }}
+				s.look = func(ctx context.Context) (time.Time, bool, error) {
+					last, err := lastPruned(ctx, cluster, s)
+					return last, true, err
+				}
+				s.do = func(context.Context) error {
+					runs = append(runs, time.Since(start).Truncate(time.Minute))
+					return nil
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 13*day)
+				defer cancel()
+				if err := s.run(ctx); err != nil {
+					t.Fatal(err)
+				}
+				if !slices.Equal(runs, test.want) {
+					t.Errorf("ran at %v, want %v", runs, test.want)
+				}
+			})
+		})
+	}
+}
+
 // TestTellPruned: what another host's run overtook is no error in the log; what failed is.
 func TestTellPruned(t *testing.T) {
 	for name, test := range map[string]struct {

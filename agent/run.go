@@ -154,7 +154,7 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 		return a.jobs(ctx,
 			func(c *repository.Cluster) *jobSchedule { return a.drills(c, drills, o.Drill) },
 			func(c *repository.Cluster) *jobSchedule { return a.verifications(c, verifications, o.Verify) },
-			func(*repository.Cluster) *jobSchedule { return a.pruning(pruning, o.Prune) })
+			func(c *repository.Cluster) *jobSchedule { return a.pruning(c, pruning, o.Prune) })
 	})
 }
 
