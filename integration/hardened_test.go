@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -50,6 +51,21 @@ func letIn(t testing.TB, s3 *storagetest.Server) {
 }
 
 var enterAWS sync.Once
+
+// copyBehind makes the place of a copy of the site's repository, and returns its URL and its folder. It is asked for objects after the primary, so that what is damaged there is met:
+// beside a bucket, which a busy machine may well make the farther one, it is a bucket too, and slow to open.
+func (s *site) copyBehind(t testing.TB) (url, folder string) {
+	t.Helper()
+	if s.s3 == nil {
+		folder = filepath.Join(postgrestest.TempDir(t), "behind")
+		return "file://" + folder, folder
+	}
+	const bucket, prefix = "behind", "main"
+	newBucket(t, s.s3, bucket, prefix)
+	wire := storagetest.StartProxy(t, s.s3)
+	wire.Add(storagetest.Rule{Op: storagetest.Get, Path: "*/pgark.json", Fault: storagetest.Delay(500 * time.Millisecond)})
+	return wire.URL(bucket, prefix), filepath.Join(s.s3.Dir(), bucket, prefix)
+}
 
 // as is the URL by which a host with another role than the writer's comes to the repository, and may do exactly what `pgark repo policy` prints for it; where the suite is not hardened, one credential
 // may do everything.

@@ -39,14 +39,25 @@ func spoil(t *testing.T, path string, change func([]byte) []byte) {
 
 func flipped(b []byte) []byte { b[2*len(b)/5] ^= 8; return b }
 
+// spoilOneEach damages the last pack in one repository and its index in another, flipped both, and returns their paths: what reads the two as one needs one object of the second to be
+// asked, whichever of them is near enough to be the first.
+func spoilOneEach(t *testing.T, one, other string) (pack, index string) {
+	t.Helper()
+	packs, indexes := objects(t, one, "backups/*/base-*.tar.zst"), objects(t, other, "backups/*/index.zst")
+	pack, index = packs[len(packs)-1], indexes[len(indexes)-1]
+	spoil(t, pack, flipped)
+	spoil(t, index, flipped)
+	return pack, index
+}
+
 // TestRestoreFromDamaged guards I25 and I37: in the primary an object of each class is flipped, cut, emptied, swapped or gone. A restore takes each of
 // them from the copy, says which, and the server proves that it holds every commit. What is damaged in both is refused: what and where is said, and no
 // server opens. From the damaged primary alone nothing is restored either.
 func TestRestoreFromDamaged(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, postgrestest.Need(t, 16), onFile, postgrestest.Options{})
-	dr := filepath.Join(postgrestest.TempDir(t), "dr")
-	s.tool.env = append(s.tool.env, "PGARK_COPIES=dr=file://"+dr, "PGARK_REQUIRED=all", "PGARK_REPO="+s.url)
+	url, dr := s.copyBehind(t)
+	s.tool.env = append(s.tool.env, "PGARK_COPIES=dr="+url, "PGARK_REQUIRED=all", "PGARK_REPO="+s.url)
 	agent := s.tool.start(t, "run", s.url)
 	s.waitBackup(t)
 	s.server.Exec(t, "create table t (n int)")

@@ -29,7 +29,7 @@ func (d *distant) Get(ctx context.Context, key storage.Key, span storage.Span) (
 	return d.Store.Get(ctx, key, span)
 }
 
-// TestSourcesNear: objects come from the nearest repository that has them, where that is clear; one that is behind is no damage.
+// TestSourcesNear: objects come from the nearest repository that holds them whole, where that is clear; one that is behind is no damage, and what it holds damaged is told of where it was asked.
 func TestSourcesNear(t *testing.T) {
 	for name, tt := range map[string]struct {
 		primary, dr time.Duration
@@ -44,8 +44,15 @@ func TestSourcesNear(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				whole, want := archive(t)
 				behind := whole.Clone()
+				var bad storage.Key
 				for _, key := range behind.Keys() {
-					if strings.HasSuffix(string(key), "/000000010000000000000003.zst") {
+					switch {
+					case strings.HasSuffix(string(key), "/000000010000000000000002.zst"):
+						bad = key
+						text := behind.Bytes(key)
+						text[len(text)/2] ^= 1
+						behind.Replace(key, text)
+					case strings.HasSuffix(string(key), "/000000010000000000000003.zst"):
 						if err := behind.Delete(t.Context(), key); err != nil {
 							t.Fatal(err)
 						}
@@ -69,8 +76,9 @@ func TestSourcesNear(t *testing.T) {
 				if _, err := c.ReadSegment(t.Context(), segSize, wal.SegmentID{Timeline: 1, Number: 3}); err != nil {
 					t.Error(err)
 				}
-				if list, all := s.Substitutes(); all > 0 {
-					t.Errorf("what the copy does not have yet is called damaged: %+v", list)
+				list, all := s.Substitutes()
+				if tt.want[0] == "primary" && all > 0 || tt.want[0] == "dr" && (all != 1 || list[0].Key != bad || list[0].Source != "primary") {
+					t.Errorf("one object of the copy is damaged, and one not there yet: got %+v", list)
 				}
 			})
 		})
