@@ -18,22 +18,29 @@ type Vitals struct {
 	agent    atomic.Pointer[running]
 	standby  atomic.Pointer[standbySighting] // nil while its server is none
 	backedUp atomic.Bool
-	objective,
-	every time.Duration
+	settings atomic.Pointer[config.Cluster]
 }
 
 // NewVitals returns those of an agent that has not begun.
 func NewVitals(c config.Cluster) *Vitals {
-	return &Vitals{objective: c.Objectives.RPO, every: c.Repo.Every}
+	v := &Vitals{}
+	v.Reconfigure(c)
+	return v
 }
+
+// Reconfigure has them judged by the settings of c from now on.
+func (v *Vitals) Reconfigure(c config.Cluster) { v.settings.Store(&c) }
 
 // caughtUpFor is how long the server's word counts that there is no more: it is asked every two seconds while it says nothing.
 const caughtUpFor = 5 * time.Second
 
 // Facts are what is known now. It asks nobody; it may be called at any time.
 func (v *Vitals) Facts() health.Facts {
-	f := health.Facts{Target: v.objective}
-	f.Archive.Every, f.Archive.BackedUp = v.every, v.backedUp.Load()
+	var f health.Facts
+	if c := v.settings.Load(); c != nil {
+		f.Target, f.Archive.Every = c.Objectives.RPO, c.Repo.Every
+	}
+	f.Archive.BackedUp = v.backedUp.Load()
 	if seen := v.standby.Load(); seen != nil {
 		f.Standby, f.Server = seen.facts()
 	}

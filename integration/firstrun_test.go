@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -140,4 +141,44 @@ func TestFirstRunByPeer(t *testing.T) {
 	s.tool.start(t, "run", "--config", file)
 	s.waitBackup(t)
 	s.tool.must(t.Context(), t, "check", "--only", "postgres", "--config", file)
+}
+
+// TestReload: a hangup has the agent take what its file says by now, without a hole in the archive; a file with a fault changes nothing.
+func TestReload(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, postgrestest.Need(t, 15), onFile, postgrestest.Options{})
+	file := filepath.Join(postgrestest.TempDir(t), "pgark.yml")
+	write := func(upload string) {
+		t.Helper()
+		text := "clusters:\n  main:\n    repo:\n      url: " + s.url + "\n      upload: " + upload + "\n"
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("{ every: 1s }")
+	agent := s.tool.start(t, "run", "--config", file)
+	s.waitBackup(t)
+	s.waitArchived(t)
+	hangup := func(says string) {
+		t.Helper()
+		if err := agent.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, time.Minute, "the log to say "+says, func() bool { return strings.Contains(agent.output(), says) })
+		s.server.Exec(t, "create table if not exists more (n int); insert into more values (1)")
+		s.waitArchived(t)
+	}
+	write("{ evry: 1s }")
+	hangup("the configuration was read anew and has faults: the old one stays in force")
+	if !strings.Contains(agent.output(), "did you mean every?") {
+		t.Errorf("the log does not say what is wrong:\n%s", agent.output())
+	}
+	write("{ every: 200ms }")
+	hangup("\"the configuration was read anew\"")
+	if n := strings.Count(agent.output(), "agent starts"); n != 2 {
+		t.Errorf("%d agents began, want 2: the first, and the one with the new settings", n)
+	}
+	if o := s.tool.run(t.Context(), "verify", "--deep", "--config", file); o.code != 0 {
+		t.Errorf("verify: exit %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
 }

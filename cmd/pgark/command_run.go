@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/pgark/pgark/agent"
 	"github.com/pgark/pgark/config"
@@ -24,7 +25,7 @@ func runCommand(p *program) *cli.Command {
 		ArgsUsage: "[URL]",
 		Description: "Zero configuration: PGHOST=/var/run/postgresql pgark run s3://bucket/prefix?region=eu-west-1\n" +
 			"The role needs LOGIN REPLICATION and a replication line in pg_hba.conf; PostgreSQL needs no restart.\n" +
-			"SIGTERM stops it gracefully: what is received is uploaded first.",
+			"SIGTERM stops it gracefully: what is received is uploaded first. SIGHUP has it read its configuration anew; one with a fault changes nothing.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "slot", Usage: "`NAME` of the replication slot; pgark by default"},
 			&cli.StringFlag{Name: "adopt", Usage: "archive the cluster with this `SYSTEM-ID`, beside the other one that the repository keeps, as after pg_upgrade, or because it was restored and replaces its source; needed once"},
@@ -38,16 +39,9 @@ func runAgents(s *session) error {
 		return err
 	}
 	s.setLog(c.Log)
-	clusters := c.Clusters
-	if name := text(s.cli, "cluster"); name != "" || s.cli.IsSet("slot") {
-		one, err := c.Select(name)
-		if err != nil {
-			return err
-		}
-		if s.cli.IsSet("slot") {
-			one.Slot = s.cli.String("slot")
-		}
-		clusters = []config.Cluster{one}
+	clusters, err := s.archived(c)
+	if err != nil {
+		return err
 	}
 	var adopt wal.SystemID
 	if v := s.cli.String("adopt"); v != "" {
@@ -59,26 +53,31 @@ func runAgents(s *session) error {
 	if err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(s.ctx)
-	for _, cluster := range clusters {
-		vitals := site.vitals(cluster)
-		group.Go(func() error {
-			logger := s.log
-			if len(clusters) > 1 {
-				logger = logger.With("cluster", cluster.Name)
-			}
-			drill, errDrill := s.ownWords(c, cluster, "drill", "run", "--from", cluster.Drill.From)
-			verify, errVerify := s.ownWords(c, cluster, "verify", "--since", config.FormatDuration(cluster.Verify.Since))
-			prune, errPrune := s.ownWords(c, cluster, "prune", "--yes", "--sparing")
-			if err := errors.Join(errDrill, errVerify, errPrune); err != nil {
-				return err
-			}
-			return runAgent(ctx, cluster, agent.Options{
-				Logger: logger, Bandwidth: s.bandwidth, Adopt: adopt, Drill: drill, Verify: verify, Prune: prune, Vitals: vitals,
-			})
-		})
+	var bandwidth atomic.Pointer[agent.Bandwidth]
+	bandwidth.Store(s.bandwidth)
+	f := &fleet{
+		read: s.readAgain, reloads: &agent.Reloads{}, logger: s.log, now: s.program.now,
+		limit: func(c config.Config) { bandwidth.Store(agent.NewBandwidth(c.Limits)) },
+		level: func(c config.Config) { s.setLevel(c.Log) },
 	}
-	err = site.serveWhile(ctx, s.log, group.Wait)
+	vitals := map[string]*agent.Vitals{}
+	for _, cluster := range clusters {
+		vitals[cluster.Name] = site.vitals(cluster)
+	}
+	f.run = func(ctx context.Context, c config.Config, cluster config.Cluster) error {
+		o := agent.Options{Logger: s.log, Bandwidth: bandwidth.Load(), Adopt: adopt, Vitals: vitals[cluster.Name]}
+		if len(c.Clusters) > 1 {
+			o.Logger = s.log.With("cluster", cluster.Name)
+		}
+		if o.Vitals != nil {
+			o.Vitals.Reconfigure(cluster)
+		}
+		return s.runAgent(ctx, c, cluster, o)
+	}
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	err = site.serveWhile(s.ctx, s.log, func() error { return f.sail(s.ctx, c, clusters, hangups) })
 	if errors.Is(context.Cause(s.ctx), context.Canceled) || s.program.interrupted() != nil {
 		if err == nil && s.program.interrupted() == syscall.SIGINT {
 			return &codeError{code: exitCancelled}
@@ -110,11 +109,47 @@ func (s *session) ownWords(c config.Config, cluster config.Cluster, command ...s
 	return words, nil
 }
 
-func runAgent(ctx context.Context, c config.Cluster, o agent.Options) error {
+func (s *session) runAgent(ctx context.Context, whole config.Config, c config.Cluster, o agent.Options) error {
+	var errDrill, errVerify, errPrune error
+	o.Drill, errDrill = s.ownWords(whole, c, "drill", "run", "--from", c.Drill.From)
+	o.Verify, errVerify = s.ownWords(whole, c, "verify", "--since", config.FormatDuration(c.Verify.Since))
+	o.Prune, errPrune = s.ownWords(whole, c, "prune", "--yes", "--sparing")
+	if err := errors.Join(errDrill, errVerify, errPrune); err != nil {
+		return err
+	}
 	o.Logger.LogAttrs(ctx, slog.LevelInfo, "agent starts", slog.String("repo", c.Repo.URL), slog.String("slot", c.Slot))
 	if err := agent.Run(ctx, c, o); err != nil {
 		return fmt.Errorf("cluster %s: %w", c.Name, err)
 	}
 	o.Logger.InfoContext(ctx, "agent stopped")
 	return nil
+}
+
+// archived returns the clusters of a configuration that this process archives: one that the command line names, or all.
+func (s *session) archived(c config.Config) ([]config.Cluster, error) {
+	name := text(s.cli, "cluster")
+	if name == "" && !s.cli.IsSet("slot") {
+		return c.Clusters, nil
+	}
+	one, err := c.Select(name)
+	if err != nil {
+		return nil, err
+	}
+	if s.cli.IsSet("slot") {
+		one.Slot = s.cli.String("slot")
+	}
+	return []config.Cluster{one}, nil
+}
+
+// readAgain reads the configuration as it was read at the start, and refuses what no agent could begin with.
+func (s *session) readAgain() (config.Config, []config.Cluster, error) {
+	c, err := s.loadWith(s.argument())
+	if err != nil {
+		return c, nil, err
+	}
+	clusters, err := s.archived(c)
+	for _, cluster := range clusters {
+		err = errors.Join(err, agent.Validate(cluster))
+	}
+	return c, clusters, err
 }

@@ -37,6 +37,7 @@ type session struct {
 	unicode    bool
 	progress   string
 	log        *slog.Logger
+	level      slog.LevelVar    // of log
 	bandwidth  *agent.Bandwidth // from the configuration; nil before that is read
 	// asOf is the instant of --as-of; zero without it.
 	asOf time.Time
@@ -101,16 +102,22 @@ func (s *session) setProgress(v string) error {
 	return nil
 }
 
-// setLog makes the session's logger as the configuration says; --verbose and --quiet are stronger.
+// setLevel sets what is logged as the configuration says; --verbose and --quiet are stronger.
+func (s *session) setLevel(l config.Log) {
+	switch {
+	case s.quiet:
+		s.level.Set(slog.LevelError)
+	case set(s.cli, "verbose"):
+		s.level.Set(slog.LevelDebug)
+	default:
+		s.level.Set(l.Level)
+	}
+}
+
+// setLog makes the session's logger as the configuration says.
 func (s *session) setLog(l config.Log) {
-	level := l.Level
-	if set(s.cli, "verbose") {
-		level = slog.LevelDebug
-	}
-	if s.quiet {
-		level = slog.LevelError
-	}
-	options := &slog.HandlerOptions{Level: level}
+	s.setLevel(l)
+	options := &slog.HandlerOptions{Level: &s.level}
 	if l.Format == "json" || l.Format == "auto" && !s.program.isTerminal(s.program.stderr) {
 		s.log = slog.New(slog.NewJSONHandler(s.stderr, options))
 		return
