@@ -97,6 +97,8 @@ func (p *program) app() *cli.App {
 			standbyCommand(p),
 			walCommand(p),
 			configCommand(p),
+			diagnoseCommand(p),
+			manCommand(p),
 			versionCommand(p),
 			completionCommand(p),
 		},
