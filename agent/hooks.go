@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -72,7 +71,7 @@ func runHook(ctx context.Context, h config.Hook, environment []string) HookRun {
 	cmd.Env, cmd.Dir, cmd.WaitDelay = environment, "/", hookGoodbye
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	var said bytes.Buffer
+	var said lastBytes
 	cmd.Stdout, cmd.Stderr = &said, &said
 	run.Err = cmd.Run()
 	if cause := context.Cause(ctx); run.Err != nil && cause != nil {
@@ -81,8 +80,17 @@ func runHook(ctx context.Context, h config.Hook, environment []string) HookRun {
 	if errors.Is(run.Err, exec.ErrWaitDelay) {
 		run.Err = fmt.Errorf("it left a program behind that holds its output: %w", run.Err)
 	}
-	text := strings.ToValidUTF8(strings.TrimSpace(said.String()), "?")
-	run.Said = text[max(0, len(text)-hookSaid):]
+	run.Said = strings.TrimSpace(strings.ToValidUTF8(string(said), "?"))
 	run.Took = time.Since(began)
 	return run
+}
+
+// lastBytes keeps the last hookSaid bytes of what is written to it: a hook that goes mad must not take the memory of a server that was just promoted.
+type lastBytes []byte
+
+// Write never fails.
+func (b *lastBytes) Write(p []byte) (int, error) {
+	kept := append(*b, p[max(0, len(p)-hookSaid):]...)
+	*b = append(kept[:0], kept[max(0, len(kept)-hookSaid):]...)
+	return len(p), nil
 }

@@ -154,7 +154,7 @@ type promotion struct {
 
 // Promote makes the standby that the configuration's connection string names the primary: it fences the timeline of the old one, waits until all that is durable is replayed, promotes, waits until the
 // new timeline is archived, and runs the hooks. Called again by the same standby after it failed, or was broken off, it goes on. The result is what was done also with an error, which is a *PromotionError
-// then. Nothing is changed before the phase fence.
+// then, or a *ConnectionError if the string names several servers. Nothing is changed before the phase fence.
 func Promote(ctx context.Context, c config.Cluster, o PromoteOptions) (*Takeover, error) {
 	o.Silence = cmp.Or(o.Silence, standby.DefaultSilence)
 	o.Archived = cmp.Or(o.Archived, time.Minute)
@@ -164,6 +164,9 @@ func Promote(ctx context.Context, c config.Cluster, o PromoteOptions) (*Takeover
 	srv, err := newServer(c)
 	if err != nil {
 		return nil, err
+	}
+	if len(srv.config.Servers()) > 1 { // each question would go to whichever answers
+		return nil, &ConnectionError{errors.New("to take over it names one server: the standby on this host")}
 	}
 	p := &promotion{config: c, options: o, server: srv, result: &Takeover{Host: hostName()}}
 	defer p.close()

@@ -152,19 +152,20 @@ const probeTime = 5 * time.Second
 
 // alive returns an *AliveError if the primary is seen: something came from it not long ago, by the store's own clock, or it answers.
 func (p *promotion) alive(ctx context.Context) error {
-	if p.options.Probe != "" {
-		probing, cancel := context.WithTimeout(ctx, probeTime)
-		defer cancel()
-		rows, err := postgres.Query(probing, p.options.Probe, "select pg_is_in_recovery()")
-		if err == nil && len(rows) == 1 && rows[0][0] == "f" {
-			return &AliveError{How: "it answers, and takes writes"}
-		}
+	if err := p.probe(ctx); err != nil {
+		return err
 	}
 	known := false
-	for _, one := range p.fencing.places {
-		seen, now, err := p.seen(ctx, one.cluster)
-		if err != nil {
+	var clock storeClock // of the repository that the standby follows
+	for i, one := range p.fencing.places {
+		seen, now, err := p.seen(ctx, one.cluster, clock)
+		switch {
+		case err != nil && i > 0 && ctx.Err() == nil:
+			continue // as one that did not answer to begin with
+		case err != nil:
 			return fmt.Errorf("%s: when it last heard of the primary: %w", one.name, err)
+		case i == 0:
+			clock = storeClock{now, time.Now()}
 		}
 		known = known || !seen.IsZero()
 		if age := now.Sub(seen); !seen.IsZero() && age < p.options.Silence {
@@ -177,13 +178,43 @@ func (p *promotion) alive(ctx context.Context) error {
 	return nil
 }
 
-// seen returns when a repository last got anything from the primary, and what time it is, both by its store's clock: that of a hold, which also keeps what is replayed from expiry.
-func (p *promotion) seen(ctx context.Context, c *repository.Cluster) (seen, now time.Time, err error) {
-	h, err := c.PutHold(ctx, repository.Hold{From: time.Now(), Until: time.Now().Add(time.Hour), Why: "a standby takes over"})
-	if err != nil {
-		return seen, now, err
+// probe asks the server that the caller named. One that refuses to answer the question lives: that a password is wrong, or no connection is left, says nothing of who takes its
+// commits. The error is an *AliveError then, and that of a connection string that cannot be used otherwise.
+func (p *promotion) probe(ctx context.Context) error {
+	if p.options.Probe == "" {
+		return nil
 	}
-	defer func() { _ = c.EndHold(context.WithoutCancel(ctx), h) }() // one that stays ends by itself
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	rows, err := postgres.Query(ctx, p.options.Probe, "select pg_is_in_recovery()")
+	switch said := new(postgres.ServerError); {
+	case errors.Is(err, postgres.ErrUnreachable):
+		return nil
+	case errors.As(err, &said):
+		return &AliveError{How: "it answers: " + said.Error()}
+	case err != nil:
+		return fmt.Errorf("probe the primary: %w", err)
+	case len(rows) == 1 && rows[0][0] == "f":
+		return &AliveError{How: "it answers, and takes writes"}
+	}
+	return nil
+}
+
+// storeClock is what a store's clock showed at a moment of this host's; zero if it is not known.
+type storeClock struct{ store, host time.Time }
+
+// seen returns when a repository last got anything from the primary, and what time it is, both by its store's clock: that of a hold, which also keeps what is replayed from expiry. Where none can be put, as
+// in one that a bucket fills, another repository's clock must do.
+func (p *promotion) seen(ctx context.Context, c *repository.Cluster, other storeClock) (seen, now time.Time, err error) {
+	h, err := c.PutHold(ctx, repository.Hold{From: time.Now(), Until: time.Now().Add(time.Hour), Why: "a standby takes over"})
+	switch {
+	case err == nil:
+		defer func() { _ = c.EndHold(context.WithoutCancel(ctx), h) }() // one that stays ends by itself
+	case other.store.IsZero():
+		return seen, now, err
+	default:
+		now = other.store.Add(time.Since(other.host))
+	}
 	for o, err := range c.Holds(ctx) {
 		if err != nil {
 			return seen, now, err
