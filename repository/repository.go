@@ -50,10 +50,10 @@ type Repository struct {
 func Open(ctx context.Context, store storage.Store) (*Repository, error) {
 	b, err := storage.ReadAll(ctx, store, markerKey, markerLimit)
 	if errors.Is(err, storage.ErrNotFound) {
-		return nil, fmt.Errorf("open repository: %w: %w", ErrNoRepository, err)
+		return nil, fmt.Errorf("read the marker: %w: %w", ErrNoRepository, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open repository: %w", err)
+		return nil, fmt.Errorf("read the marker: %w", err)
 	}
 	m, err := ParseMarker(b)
 	if err != nil { // an agent ends on this: not for one bad reading
@@ -62,7 +62,7 @@ func Open(ctx context.Context, store storage.Store) (*Repository, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open repository: %w", err)
+		return nil, fmt.Errorf("read the marker: %w", err)
 	}
 	return &Repository{store: store, marker: m, content: b}, nil
 }

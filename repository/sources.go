@@ -107,7 +107,7 @@ func OpenSources(ctx context.Context, list []Source) (*Repository, *Sources, err
 		s.all = append(s.all, src)
 	}
 	if err := s.try(ctx, "", func(context.Context, storage.Store) error { return nil }); err != nil {
-		return nil, nil, fmt.Errorf("open repository: %w", err)
+		return nil, nil, err
 	}
 	return &Repository{store: s, marker: s.marker}, s, nil
 }

@@ -27,7 +27,9 @@ func (s *Store) Run(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range s.members {
-		s.leave(m, context.Cause(ctx))
+		if m.sent() { // nothing is wrong with it
+			s.end(m, context.Cause(ctx))
+		}
 	}
 }
 

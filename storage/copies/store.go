@@ -372,11 +372,16 @@ func (s *Store) settle(m *member, o *op) {
 	}
 }
 
-// leave stops sending to m. The lock is held.
+// leave stops sending to m, because of err. The lock is held.
 func (s *Store) leave(m *member, err error) {
-	if !m.sent() {
-		return
+	if m.sent() {
+		s.end(m, err)
+		s.options.Logger.Error("repository is left behind", "repo", m.Name, "state", string(m.state), "error", err)
 	}
+}
+
+// end stops sending to m. The lock is held.
+func (s *Store) end(m *member, err error) {
 	m.state, m.since, m.err = Behind, time.Now(), err
 	if errors.Is(err, storage.ErrConflict) {
 		m.state = Refused
@@ -385,7 +390,6 @@ func (s *Store) leave(m *member, err error) {
 	for o := range m.pending {
 		s.settle(m, o)
 	}
-	s.options.Logger.Error("repository is left behind", "repo", m.Name, "state", string(m.state), "error", err)
 	s.change()
 }
 
