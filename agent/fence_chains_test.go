@@ -85,6 +85,25 @@ func TestGivingBackLiftsNoOther(t *testing.T) {
 	}
 }
 
+// TestHostsOfOneName guards I5: of two standbys on hosts of one name, with data directories of one name, one takes over.
+func TestHostsOfOneName(t *testing.T) {
+	f, _ := fencePlaces(t, 1)
+	first, second := takeOver("/var/lib/postgresql/data"), takeOver("/var/lib/postgresql/data")
+	first.Machine, second.Machine = "0a", "0b"
+	for range 2 {
+		if _, err := f.put(t.Context(), first, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var taken *TakenError
+	if _, err := f.put(t.Context(), second, false); !errors.As(err, &taken) {
+		t.Errorf("second: got %v, want a *TakenError", err)
+	}
+	if err := f.check(t.Context(), second, []string{"a"}); !errors.As(err, &taken) {
+		t.Errorf("second, before it promotes: got %v, want a *TakenError", err)
+	}
+}
+
 // TestGivingBackByHand: a standby that was beaten leaves a person's fence as it was.
 func TestGivingBackByHand(t *testing.T) {
 	f, _ := fencePlaces(t, 2)

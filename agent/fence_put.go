@@ -1,7 +1,10 @@
 package agent
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -222,6 +225,18 @@ func (f *fencing) check(ctx context.Context, ours repository.Fence, in []string)
 
 // ErrLifted says that somebody lifted the fence that a takeover had put.
 var ErrLifted = errors.New("the fence was lifted")
+
+// machine tells this machine from others of its name, and says nothing else of it: a hash of machine-id(5), which stays, or in a container without one of what the kernel drew when it
+// started (random(4)); empty without both.
+func machine() string {
+	for _, file := range []string{"/etc/machine-id", "/proc/sys/kernel/random/boot_id"} {
+		if id, err := os.ReadFile(file); err == nil && len(bytes.TrimSpace(id)) > 0 {
+			sum := sha256.Sum256(append([]byte("pgark fence "), bytes.TrimSpace(id)...))
+			return hex.EncodeToString(sum[:8])
+		}
+	}
+	return ""
+}
 
 // hostName is this host's, or empty.
 func hostName() string {

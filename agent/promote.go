@@ -128,6 +128,18 @@ func (e *HoleError) Error() string {
 	return fmt.Sprintf("the archive has a hole from %s to %s: all behind it, to %s, would be lost", e.Missing.Start, e.Missing.End, e.Last)
 }
 
+// ShortError says that a new timeline begins before the end of what was durable. It must not happen.
+type ShortError struct {
+	From, To wal.TimelineID
+	Switch   wal.LSN // 0: the new timeline does not come from the old one
+	End      wal.LSN
+}
+
+// Error names both places.
+func (e *ShortError) Error() string {
+	return fmt.Sprintf("timeline %d begins at %s, and %s of timeline %d was durable: this must not happen", uint32(e.To), e.Switch, e.End, uint32(e.From))
+}
+
 // Conditions of the standby that a promotion does not go by.
 var (
 	ErrNoStandby   = errors.New("the server is no standby")
@@ -255,7 +267,7 @@ func (p *promotion) look(ctx context.Context) error {
 func (p *promotion) ours() repository.Fence {
 	return repository.Fence{
 		Timeline: p.reach.Timeline, Change: repository.FenceUp, Time: time.Now(), Host: p.result.Host, Directory: p.state.DataDirectory,
-		LSN: p.state.Replayed, Note: p.options.Note,
+		Machine: machine(), LSN: p.state.Replayed, Note: p.options.Note,
 	}
 }
 
@@ -274,7 +286,7 @@ func (p *promotion) lookPromoted(ctx context.Context) error {
 		return err
 	}
 	p.reach.Timeline = left.Timeline
-	if !newest.Stands() || !newest.SameServer(p.ours()) {
+	if !newest.Stands() || !newest.SameName(p.ours()) { // its machine may have been started again since
 		return ErrNoStandby
 	}
 	p.done, p.asked, p.result.Resumed = true, true, true
@@ -400,8 +412,7 @@ func (p *promotion) prove(ctx context.Context) error {
 	at, left := h.SwitchOf(p.result.From)
 	p.result.To, p.result.Switch = p.system.Timeline, at
 	if !left || at < p.result.End {
-		return fmt.Errorf("timeline %d begins at %s, and %s of timeline %d was durable: keep everything and report this, it must not happen",
-			uint32(p.system.Timeline), at, p.result.End, uint32(p.result.From))
+		return &ShortError{From: p.result.From, To: p.system.Timeline, Switch: at, End: p.result.End}
 	}
 	return nil
 }

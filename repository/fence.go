@@ -45,6 +45,8 @@ type Fence struct {
 	Host     string    // that wrote it
 	// Directory is the data directory of the standby that takes over, on Host; "" where nobody does yet.
 	Directory string
+	// Machine tells hosts of one name apart, as pods of one set in two regions; "" where nothing does.
+	Machine string
 	// LSN is how far that had replayed; 0 if it is not known.
 	LSN wal.LSN
 	// Note says why, for a person; may be empty.
@@ -54,8 +56,13 @@ type Fence struct {
 // Stands reports whether the record forbids to go on with its timeline, if it is the newest.
 func (f Fence) Stands() bool { return f.Change == FenceUp }
 
-// SameServer reports whether both records are by one standby.
+// SameServer reports whether both records are by one standby. One that does not tell its machine is told by host and directory alone.
 func (f Fence) SameServer(other Fence) bool {
+	return f.SameName(other) && (f.Machine == other.Machine || f.Machine == "" || other.Machine == "")
+}
+
+// SameName reports whether both records name the same host and data directory, which may be two machines of one name.
+func (f Fence) SameName(other Fence) bool {
 	return f.Directory != "" && f.Host == other.Host && f.Directory == other.Directory
 }
 
@@ -89,6 +96,7 @@ type fenceJSON struct {
 	Time      time.Time      `json:"time"`
 	Host      string         `json:"host"`
 	Directory string         `json:"directory,omitzero"`
+	Machine   string         `json:"machine,omitzero"`
 	LSN       wal.LSN        `json:"lsn,omitzero"`
 	Note      string         `json:"note,omitzero"`
 }
@@ -101,7 +109,7 @@ func (f Fence) Validate() error {
 	if year := f.Time.UTC().Year(); year < 1970 || year > 9999 { // what JSON can hold
 		return bad("year of the time", year)
 	}
-	for _, text := range []string{f.Host, f.Directory, f.Note} {
+	for _, text := range []string{f.Host, f.Directory, f.Machine, f.Note} {
 		if len(text) > mostFenceText || !utf8.ValidString(text) {
 			return bad("length of a text", len(text))
 		}
@@ -124,7 +132,7 @@ func (f Fence) encode(id wal.SystemID) ([]byte, error) {
 	}
 	return sealRecord(fenceJSON{
 		Format: Format, SystemID: id, Timeline: f.Timeline, Number: f.Number, Change: f.Change, Time: f.Time.UTC().Truncate(time.Second),
-		Host: f.Host, Directory: f.Directory, LSN: f.LSN, Note: f.Note,
+		Host: f.Host, Directory: f.Directory, Machine: f.Machine, LSN: f.LSN, Note: f.Note,
 	})
 }
 
@@ -135,7 +143,7 @@ func parseFence(id wal.SystemID, text []byte) (Fence, error) {
 		return Fence{}, err
 	}
 	f := Fence{
-		Timeline: j.Timeline, Number: j.Number, Change: j.Change, Time: j.Time, Host: j.Host, Directory: j.Directory, LSN: j.LSN, Note: j.Note,
+		Timeline: j.Timeline, Number: j.Number, Change: j.Change, Time: j.Time, Host: j.Host, Directory: j.Directory, Machine: j.Machine, LSN: j.LSN, Note: j.Note,
 	}
 	return f, f.Validate()
 }

@@ -95,8 +95,8 @@ func promotionFailed(err error) error {
 		taken   *agent.TakenError
 		hole    *agent.HoleError
 		foreign *standby.ForeignError
+		short   *agent.ShortError
 	)
-	known := true
 	switch {
 	case errors.As(err, &alive):
 		e.code, e.why = exitRefused, "what it commits from now on would be lost"
@@ -105,7 +105,7 @@ func promotionFailed(err error) error {
 			e.fix = fmt.Sprintf("if it is dead: again in %s, or with --force at once; if it lives, stop it first", elapsed(alive.Again))
 		}
 	case errors.As(err, &taken):
-		e.code, e.why = exitLocked, "of two standbys one takes over"
+		e.code, e.why = exitLocked, "of two standbys one takes over; hosts of one name are told apart by /etc/machine-id"
 		e.fix = "if that one is lost, or gave up: pgark standby fence --lift there, or here with pgark standby promote --force"
 	case errors.As(err, &hole):
 		e.code, e.fix = exitRefused, "pgark verify --heal may find what is missing in another repository; pgark standby promote --force gives it up"
@@ -120,19 +120,32 @@ func promotionFailed(err error) error {
 	case errors.Is(err, postgres.ErrPrivilege):
 		e.code, e.fix = exitDenied, "GRANT EXECUTE ON FUNCTION pg_promote(boolean, integer) TO the role   (in its database)"
 	default:
-		known = false
+		f := failure{Code: exitFailed}
+		explainRoom(err, &f)
+		e.code, e.why, e.fix = f.Code, f.Cause, f.Fix
 	}
 	switch {
+	case errors.As(err, &short):
+		e.why = "the new primary may lack commits that were returned as durable"
+		e.fix = "keep both data directories and the repository as they are, and find out why before anything is written there"
 	case p.Promoted:
 		e.why = "the server was told to be the primary; what follows that was not all done"
 		e.fix = "pgark standby promote   goes on"
 	case p.Fenced:
-		e.why = strings.TrimPrefix(e.why+fmt.Sprintf("; timeline %d stays fenced: nothing more of the old primary is confirmed", uint32(p.Timeline)), "; ")
-		e.fix = strings.Trim(e.fix+"\npgark standby promote   goes on\npgark standby fence --lift   takes the fence back", "\n")
-	case !known:
-		return err // the room's own error says what to do
+		e.add(fmt.Sprintf("timeline %d stays fenced: nothing more of the old primary is confirmed", uint32(p.Timeline)), fenceFix)
+	case p.Phase == agent.PhaseFence && taken == nil: // the answer to a put may have been lost
+		e.add(fmt.Sprintf("timeline %d may be fenced, or not: then nothing more of the old primary is confirmed", uint32(p.Timeline)), fenceFix)
 	}
-	return &codeError{code: e.code, cause: err, why: e.why, fix: e.fix}
+	return e
+}
+
+// fenceFix is what can be done where a fence stands and nobody was promoted.
+const fenceFix = "pgark standby promote   goes on\npgark standby fence --lift   takes the fence back"
+
+// add adds to the cause, and to what is to be done.
+func (e *codeError) add(why, fix string) {
+	e.why = strings.TrimPrefix(e.why+"; "+why, "; ")
+	e.fix = strings.TrimPrefix(e.fix+"\n"+fix, "\n")
 }
 
 // fence fences by hand.

@@ -126,7 +126,8 @@ func (s *session) printTakeover(t *agent.Takeover, took time.Duration) {
 		row("LOST", "what lay in and behind the hole from %s, to %s", t.Lost.Start, t.Lost.End)
 	}
 	if !t.Unconfirmed.Empty() {
-		row("left", "what was on its way when the old agent died, from %s to %s: it was never confirmed", t.Unconfirmed.Start, t.Unconfirmed.End)
+		row("left", "what was on its way when the old agent died, from %s to %s: not confirmed by what is here", t.Unconfirmed.Start, t.Unconfirmed.End)
+		row("", "where commits did not wait for this repository (copies, required), some of them may have returned")
 	}
 	if t.Archived {
 		row("archive", "timeline %d is archived   %s", uint32(t.To), took1(agent.PhaseArchive))
