@@ -44,8 +44,8 @@ type Place struct {
 	Owner *restore.Owner
 	// Jobs is the number of requests at work, as in restore.LayOptions.
 	Jobs int
-	// RestoreCommand returns what the server runs for each WAL file of a plan.
-	RestoreCommand func(*restore.Plan) (string, error)
+	// RestoreCommand returns what the server runs for each WAL file of a plan. It is to have replay make no tablespace outside of the folder within.
+	RestoreCommand func(plan *restore.Plan, within string) (string, error)
 	// Fetched and Recovering tell how far it is, as in restore.LayOptions and restore.RecoverOptions; nil tells nobody.
 	Fetched    func(done, total int64)
 	Recovering func(restore.Progress)
@@ -173,7 +173,7 @@ func (s *Sandbox) Look(ctx context.Context, cluster *repository.Cluster, plan *r
 func (s *Sandbox) LayDown(ctx context.Context, cluster *repository.Cluster, plan *restore.Plan) (*restore.Laid, error) {
 	options := s.layOptions(plan)
 	var err error
-	if options.RestoreCommand, err = s.place.RestoreCommand(plan); err != nil {
+	if options.RestoreCommand, err = s.place.RestoreCommand(plan, s.Dir); err != nil {
 		return nil, err
 	}
 	return restore.LayDown(ctx, cluster, plan, options)
@@ -181,7 +181,7 @@ func (s *Sandbox) LayDown(ctx context.Context, cluster *repository.Cluster, plan
 
 // Recover starts the server, which recovers to the plan's stop, opens and proves where it stopped.
 func (s *Sandbox) Recover(ctx context.Context, cluster *repository.Cluster, plan *restore.Plan) (*restore.Recovered, error) {
-	command, err := s.place.RestoreCommand(plan)
+	command, err := s.place.RestoreCommand(plan, s.Dir)
 	if err != nil {
 		return nil, err
 	}

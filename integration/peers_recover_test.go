@@ -189,7 +189,7 @@ func (b *bench) supply(url, to string) time.Duration {
 	began := time.Now()
 	open := func(context.Context) (*repository.Cluster, error) { return cluster, nil }
 	var g errgroup.Group
-	prefetch, err := restore.NewPrefetch(plan, dir, nil)
+	prefetch, err := restore.NewPrefetch(plan, dir, restore.RecoverOptions{})
 	b.must(err)
 	g.Go(func() error { return prefetch.Run(ctx, cluster) })
 	last := plan.Until - 1

@@ -1,9 +1,11 @@
 package restore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -74,6 +76,10 @@ type FetchOptions struct {
 	// Standby says that the server is a standby, which asks again where there is nothing: it is given the end of the archive once for
 	// each time that it grew, and an error need not end the server.
 	Standby bool
+	// Within is the folder outside of which replay must make no tablespace; empty: it may in any folder that is there and empty. Replaces are folders of tablespaces of the
+	// cluster whose place this one takes, which need not be empty.
+	Within   string
+	Replaces []string
 	// Timeout bounds the whole call, 0 for ten minutes, of a standby for half a minute: while it waits it can neither stream nor be promoted.
 	Timeout time.Duration
 }
@@ -94,7 +100,8 @@ func (e *GapError) Error() string {
 // restore_command: under a temporary name first, then renamed, so that it is
 // never seen incomplete. Segments that are not complete are padded with zeros
 // to their full size. open is called only if the file was not read ahead
-// already. An error of any kind is no proof of absence.
+// already. An error of any kind is no proof of absence; it is a *TablespaceError
+// where replay would make a tablespace in a folder that is not free.
 func Fetch(ctx context.Context, open func(context.Context) (*repository.Cluster, error), name, path string, o FetchOptions) (FetchResult, error) {
 	timeout := o.Timeout
 	if timeout <= 0 {
@@ -127,7 +134,7 @@ const segmentNameLen = 24
 
 func (f *fetcher) fetch(ctx context.Context, open func(context.Context) (*repository.Cluster, error)) (FetchResult, error) {
 	if len(f.name) == segmentNameLen && f.options.Ahead > 0 {
-		taken, err := f.spool.take(ctx, f.name, f.path)
+		taken, err := f.spool.take(ctx, f.name, f.path, f.handOver)
 		if taken || err != nil {
 			return FetchFound, err
 		}
@@ -205,7 +212,20 @@ func (f *fetcher) segment(ctx context.Context, id wal.SegmentID) (FetchResult, e
 	if err != nil {
 		return 0, err
 	}
+	if err := f.handOver(f.size, bytes.NewReader(plain)); err != nil {
+		return 0, err
+	}
 	return FetchFound, install(f.path, plain, int64(f.size))
+}
+
+// handOver judges the segment that was asked for before the server has it.
+func (f *fetcher) handOver(size wal.SegmentSize, segment io.ReadSeeker) error {
+	id, err := size.ParseFileName(f.name)
+	if err != nil {
+		return err
+	}
+	l := landlord{dataDir: filepath.Dir(filepath.Dir(f.path)), within: f.options.Within, replaced: f.options.Replaces}
+	return l.handOver(size, id, segment)
 }
 
 // reader reads segments as a server may see them.

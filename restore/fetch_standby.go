@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,9 @@ func (f *fetcher) standbySegment(ctx context.Context, r reader, id wal.SegmentID
 	}
 	if len(plain) == int(f.size) { // there may be more behind it
 		f.spool.ahead(ctx, r, id)()
+	}
+	if err := f.handOver(f.size, bytes.NewReader(plain)); err != nil {
+		return 0, err
 	}
 	if err := install(f.path, plain, int64(f.size)); err != nil {
 		return 0, err

@@ -367,7 +367,7 @@ func TestPrefetch(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
 			done := make(chan error, 1)
-			prefetch, err := restore.NewPrefetch(plan, dir, nil)
+			prefetch, err := restore.NewPrefetch(plan, dir, restore.RecoverOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -428,7 +428,7 @@ func TestPrefetchLate(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	prefetch, err := restore.NewPrefetch(plan, dir, nil)
+	prefetch, err := restore.NewPrefetch(plan, dir, restore.RecoverOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

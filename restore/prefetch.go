@@ -35,16 +35,17 @@ const (
 // Prefetch reads a plan's WAL into the folder from which Fetch and TakeCommand
 // take it, always some segments ahead of the server that recovers.
 type Prefetch struct {
-	spool *spool
-	plan  *Plan
+	spool    *spool
+	plan     *Plan
+	landlord landlord
 }
 
 // NewPrefetch makes the folder below dataDir, empty: what an earlier restore
 // left there may not be whole, and TakeCommand does not look. It is called
-// before the server starts. The files will be owner's, if that is not nil.
-func NewPrefetch(plan *Plan, dataDir string, owner *Owner) (*Prefetch, error) {
+// before the server starts. Of the options Owner, Within and Replaces count.
+func NewPrefetch(plan *Plan, dataDir string, o RecoverOptions) (*Prefetch, error) {
 	s := newSpool(filepath.Join(dataDir, walFolder), plan.FetchOptions())
-	s.owner = owner
+	s.owner = o.Owner
 	err := errors.Join(os.RemoveAll(s.dir), os.MkdirAll(s.dir, 0o700))
 	if err == nil {
 		err = s.give(s.dir)
@@ -52,13 +53,13 @@ func NewPrefetch(plan *Plan, dataDir string, owner *Owner) (*Prefetch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prefetch WAL: %w", err)
 	}
-	return &Prefetch{s, plan}, nil
+	return &Prefetch{s, plan, landlord{dataDir: dataDir, within: o.Within, replaced: o.Replaces}}, nil
 }
 
 // Run reads until all of the plan's WAL was read or ctx ends. What it cannot
-// read is left to Fetch, which judges it; the first *DamageError is returned.
+// read is left to Fetch, which judges it; the first *DamageError or *TablespaceError is returned.
 func (p *Prefetch) Run(ctx context.Context, cluster *repository.Cluster) error {
-	return p.spool.prefetch(ctx, cluster, p.plan)
+	return p.spool.prefetch(ctx, cluster, p.plan, &p.landlord)
 }
 
 // Late is how many segments the server asked for before they were there. It is
@@ -84,7 +85,7 @@ func TakeCommand(plan *Plan, otherwise string) string {
 }
 
 // prefetch fills the spool, and counts in late what the server asked for before it was there.
-func (s *spool) prefetch(ctx context.Context, cluster *repository.Cluster, plan *Plan) error {
+func (s *spool) prefetch(ctx context.Context, cluster *repository.Cluster, plan *Plan, l *landlord) error {
 	r := reader{cluster: cluster, size: s.options.SegmentSize, options: s.options}
 	segments := plan.segments()
 	keep := max(1, min(prefetchBytes/int(r.size), len(segments)))
@@ -96,13 +97,17 @@ func (s *spool) prefetch(ctx context.Context, cluster *repository.Cluster, plan 
 	written := make(chan string, keep+atOnce) // not on disk yet
 	var g errgroup.Group
 	var once sync.Once
-	var damaged error
+	var wrong error
+	looked := make(chan *wal.Decoder, 1) // what the segment before was looked through with; nil: it was not
+	looked <- nil
 	tick := time.NewTicker(prefetchTick)
 	defer tick.Stop()
 	for next := 0; next < len(segments) && ctx.Err() == nil; {
 		if s.passed(r.size.FileName(segments[next])) {
 			s.late.Add(1)
 			next++
+			looked = make(chan *wal.Decoder, 1)
+			looked <- nil
 			continue
 		}
 		if s.ready() >= keep { // only then the disk is idle for certain
@@ -114,17 +119,30 @@ func (s *spool) prefetch(ctx context.Context, cluster *repository.Cluster, plan 
 			}
 			continue
 		}
-		r, id := r, segments[next]
+		r, id, first := r, segments[next], next == 0
 		r.segments = <-readers
+		before, after := looked, make(chan *wal.Decoder, 1)
+		looked = after
 		g.Go(func() error {
 			var damage *DamageError
-			err := s.fill(ctx, r, id)
+			var tablespace *TablespaceError
+			var d *wal.Decoder
+			err := s.fill(ctx, r, id, func(plain []byte) (err error) {
+				select {
+				case d = <-before:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+				d, err = l.inTurn(d, r.size, id, plain, first)
+				return err
+			})
+			after <- d
 			readers <- r.segments
 			if s.passed(r.size.FileName(id)) {
 				s.late.Add(1)
 			}
-			if errors.As(err, &damage) {
-				once.Do(func() { damaged = err })
+			if errors.As(err, &damage) || errors.As(err, &tablespace) {
+				once.Do(func() { wrong = err })
 			}
 			select {
 			case written <- r.size.FileName(id):
@@ -138,7 +156,7 @@ func (s *spool) prefetch(ctx context.Context, cluster *repository.Cluster, plan 
 	for len(written) > 0 && ctx.Err() == nil {
 		s.sync(<-written)
 	}
-	return errors.Join(damaged, ctx.Err())
+	return errors.Join(wrong, ctx.Err())
 }
 
 // sync writes a file that is ready to disk, if the server has not taken it yet.

@@ -35,6 +35,8 @@ type RecoverOptions struct {
 	// Within is the folder in which the server, and all that it starts, may change what is in files, whatever its configuration and WAL say; empty: wherever its user
 	// may. It is held where the kernel knows Landlock as of Linux 6.2, but for what empties files from 5.19 on: see Server.Confined.
 	Within string
+	// Replaces are the folders of tablespaces of the cluster whose place this one takes: see FetchOptions.Replaces, which RestoreCommand is to have too.
+	Replaces []string
 	// Progress is called about ten times a second, from one goroutine.
 	Progress func(Progress)
 
@@ -124,7 +126,7 @@ func Recover(ctx context.Context, cluster *repository.Cluster, plan *Plan, dataD
 		return nil, fmt.Errorf("recover: %w", err)
 	}
 	started := time.Now()
-	prefetch, err := NewPrefetch(plan, s.DataDir, o.Owner)
+	prefetch, err := NewPrefetch(plan, s.DataDir, o)
 	if err != nil {
 		return nil, fmt.Errorf("recover: %w", errors.Join(err, s.forget(o)))
 	}
@@ -137,8 +139,14 @@ func Recover(ctx context.Context, cluster *repository.Cluster, plan *Plan, dataD
 	result, err := supervise(ctx, s, plan, o)
 	stopAhead()
 	var damage *DamageError
-	if why := g.Wait(); errors.As(why, &damage) && err != nil && ctx.Err() == nil {
-		err = errors.Join(err, damage) // recovery only gets slower without what else was not read ahead
+	var tablespace *TablespaceError
+	why := g.Wait()
+	switch { // recovery only gets slower without what else was not read ahead
+	case err == nil || ctx.Err() != nil:
+	case errors.As(why, &damage):
+		err = errors.Join(err, damage)
+	case errors.As(why, &tablespace):
+		err = errors.Join(err, tablespace)
 	}
 	prefetch.Remove()
 	if err != nil {

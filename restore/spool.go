@@ -83,9 +83,9 @@ func (s *spool) find(name string) (path string, crc uint32, ok bool) {
 	return "", 0, false
 }
 
-// take moves a file that was read ahead to path. Where another process is
-// just reading it, it waits for that one.
-func (s *spool) take(ctx context.Context, name, path string) (bool, error) {
+// take moves a file that was read ahead to path, unless look objects to it.
+// Where another process is just reading it, it waits for that one.
+func (s *spool) take(ctx context.Context, name, path string, look func(wal.SegmentSize, io.ReadSeeker) error) (bool, error) {
 	if _, err := os.Stat(s.dir); err != nil {
 		return false, nil //nolint:nilerr // nothing was read ahead
 	}
@@ -102,10 +102,27 @@ func (s *spool) take(ctx context.Context, name, path string) (bool, error) {
 	if got, n, err := checksum(from); err != nil || n == 0 || got != crc {
 		return false, errors.Join(os.Remove(from)) // read it from the archive instead
 	}
+	if err := lookAt(from, look); err != nil {
+		return false, err
+	}
 	if err := os.Rename(from, path); err != nil {
 		return false, fmt.Errorf("put WAL file in place: %w", err)
 	}
 	return true, nil
+}
+
+// lookAt has look judge a whole segment in a file.
+func lookAt(path string, look func(wal.SegmentSize, io.ReadSeeker) error) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("look through WAL: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("look through WAL: %w", err)
+	}
+	return look(wal.SegmentSize(info.Size()), f)
 }
 
 // checksum returns the CRC32C of a file and its length. It reads in small parts: the server waits for it, and memory for a whole segment takes
@@ -176,8 +193,8 @@ func (s *spool) lock(ctx context.Context, name string) (unlock func(), err error
 }
 
 // fill reads one segment into the spool, unless it is there or another
-// process is at it.
-func (s *spool) fill(ctx context.Context, r reader, id wal.SegmentID) error {
+// process is at it, or look objects to it. look may be nil.
+func (s *spool) fill(ctx context.Context, r reader, id wal.SegmentID, look func(plain []byte) error) error {
 	name := r.size.FileName(id)
 	path := filepath.Join(s.dir, name+lockSuffix)
 	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -201,6 +218,11 @@ func (s *spool) fill(ctx context.Context, r reader, id wal.SegmentID) error {
 	}
 	if s.options.Until == 0 && len(plain) < int(r.size) {
 		return nil // it may grow
+	}
+	if look != nil {
+		if err := look(plain); err != nil {
+			return err
+		}
 	}
 	whole := plain
 	if len(whole) < int(r.size) {
@@ -228,7 +250,7 @@ func (s *spool) ahead(ctx context.Context, r reader, id wal.SegmentID) (wait fun
 		if r.pastEnd(next) {
 			break
 		}
-		g.Go(func() error { return s.fill(ctx, r, next) })
+		g.Go(func() error { return s.fill(ctx, r, next, nil) }) // it is looked through when it is taken
 	}
 	return func() { _ = g.Wait() }
 }

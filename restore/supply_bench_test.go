@@ -79,7 +79,7 @@ func BenchmarkSupply(b *testing.B) {
 				}
 				b.StartTimer()
 				done := make(chan error, 1)
-				prefetch, err := restore.NewPrefetch(plan, dir, nil)
+				prefetch, err := restore.NewPrefetch(plan, dir, restore.RecoverOptions{})
 				if err != nil {
 					b.Fatal(err)
 				}

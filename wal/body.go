@@ -24,7 +24,7 @@ const (
 	imageCompressed15 = 0x1C // BKPIMAGE_COMPRESSED, since 15: PGLZ, LZ4, ZSTD
 
 	fragmentsLimit = 1024 // more than 33 block headers and the rest can take
-	fixedLimit     = 268  // of main data; the longest that is kept whole is a xl_heap_truncate of 64 relations
+	fixedLimit     = 1029 // of main data; the longest that is kept whole is a xl_tblspc_create_rec with a path of MAXPGPATH
 )
 
 // Resource managers and the xl_info of their records that become events
@@ -75,6 +75,8 @@ func (b *body) open(h recordHeader, major int) bool {
 		return b.xact.open(h.info, major)
 	case rmXLOG:
 		return isXLOGEvent(h)
+	case rmTablespace:
+		return h.info&infoMask == infoTablespaceCreate
 	default:
 		return isStorageEvent(h, major)
 	}
@@ -227,6 +229,8 @@ func (b *body) close(start, end LSN) (any, error) {
 		return e, nil
 	case rmXLOG:
 		return b.closeXLOG(start, end)
+	case rmTablespace:
+		return b.closeTablespace(start, end)
 	default:
 		return b.closeStorage(start, end)
 	}

@@ -27,6 +27,7 @@ const (
 	dbaseDropSize    = 8               // xl_dbase_drop_rec without its tablespaces
 	runningXactsSize = 24              // MinSizeOfXactRunningXacts
 	heapTruncateSize = 12              // SizeOfHeapTruncate
+	oidsLimit        = 64              // of one record
 )
 
 // isStorageEvent reports whether a record of a resource manager other than
@@ -85,9 +86,9 @@ func storageDataSize(rm, info uint8) int {
 	}
 }
 
-// oids reads count OIDs, or as many as were kept of the main data.
+// oids reads count OIDs, at most oidsLimit.
 func oids(p []byte, count uint32) ([]uint32, error) {
-	n := min(uint64(count), (fixedLimit-heapTruncateSize)/4)
+	n := min(uint64(count), oidsLimit)
 	if uint64(len(p)) < 4*n {
 		return nil, fmt.Errorf("main data ends before its %d OIDs", count)
 	}

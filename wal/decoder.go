@@ -27,6 +27,8 @@ const (
 	// StorageEvents makes more records events, and fills more of one: see
 	// Record.Event and TransactionEnd.Changed.
 	StorageEvents
+	// TablespaceEvents makes records that make a tablespace the only events.
+	TablespaceEvents
 )
 
 // mode is what a Decoder does with bytes that are no page header.
@@ -49,6 +51,7 @@ type Decoder struct {
 	checkCRC   bool
 	eventsOnly bool
 	storage    bool
+	spaces     bool // tablespaces only
 	table      *crc32.Table
 
 	pos      LSN // of the next byte
@@ -95,6 +98,7 @@ func NewDecoder(size SegmentSize, start LSN, options ...Option) *Decoder {
 		all |= o
 	}
 	d.checkCRC, d.eventsOnly, d.storage = all&CheckCRC != 0, all&EventsOnly != 0, all&StorageEvents != 0
+	d.spaces = all&TablespaceEvents != 0
 	d.body.xact.whole = d.storage
 	if d.pos != d.pageEnd {
 		d.mode = passing

@@ -135,8 +135,16 @@ func (d *Decoder) openRecord() error {
 		return corrupt(d.start, "record before is at %s", h.prev)
 	}
 	d.crc = 0
-	d.wanted = (h.rm <= rmXact || d.storage) && d.body.open(h, d.page.Major)
+	d.wanted = d.wants(h) && d.body.open(h, d.page.Major)
 	return nil
+}
+
+// wants reports whether records of the resource manager may become events.
+func (d *Decoder) wants(h recordHeader) bool {
+	if d.spaces || h.rm == rmTablespace {
+		return d.spaces && h.rm == rmTablespace
+	}
+	return h.rm <= rmXact || d.storage
 }
 
 // finish ends the record in hand, whose last byte is before end.

@@ -39,7 +39,8 @@ type Record struct {
 
 	// Event is *TransactionEnd, *RestorePoint, *Checkpoint, *EndOfRecovery,
 	// *BackupEnd; with StorageEvents also *RelFileCreate, *DatabaseDrop,
-	// *Truncate, *InPlaceUpdate, *RunningXacts; or nil for every other record.
+	// *Truncate, *InPlaceUpdate, *RunningXacts; with TablespaceEvents only
+	// *TablespaceCreate; or nil for every other record.
 	// It belongs to the caller.
 	Event any
 }
@@ -149,6 +150,16 @@ type InPlaceUpdate struct {
 	File  RelFile // of the catalog
 	Start LSN
 	End   LSN
+}
+
+// TablespaceCreate says that a tablespace was made. Replay makes it where it
+// lay, and takes over what is there (create_tablespace_directories in
+// src/backend/commands/tablespace.c).
+type TablespaceCreate struct {
+	Tablespace uint32 // OID
+	Path       string // as it was given; empty if it lies in the data directory (allow_in_place_tablespaces)
+	Start      LSN
+	End        LSN
 }
 
 // RunningXacts says which transactions are in progress: none before OldestXID,

@@ -163,8 +163,8 @@ func (s *session) sandboxDir(configured string) (string, error) {
 func (r *restoring) place(dir string) drill.Place {
 	return drill.Place{
 		Dir: dir, BinDir: r.cli.String("bin-dir"), Owner: r.owner, Jobs: r.cli.Int("jobs"),
-		RestoreCommand: func(plan *restore.Plan) (string, error) {
-			r.plan = plan
+		RestoreCommand: func(plan *restore.Plan, within string) (string, error) {
+			r.plan, r.within = plan, within
 			return r.restoreCommand()
 		},
 		Fetched: r.showFetch, Recovering: r.showRecovery,

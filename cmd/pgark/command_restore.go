@@ -81,6 +81,8 @@ type restoring struct {
 	action     restore.Action
 	owner      *restore.Owner
 	spaces     map[string]string
+	within     string   // outside of this folder replay makes no tablespace; empty: it may
+	replaced   []string // folders of tablespaces of the cluster that is replaced
 	meter      *meter
 	standby    *restore.Standby        // nil unless it is to follow the archive
 	kinds      []string                // of checks to make once the server is open
@@ -226,6 +228,9 @@ func (r *restoring) run(target restore.Target) error {
 		r.note("nothing was written")
 		return &codeError{code: exitRefused}
 	}
+	if r.inPlace {
+		r.replaced = restore.TablespaceFolders(r.into)
+	}
 	if r.command, err = r.restoreCommand(); err != nil {
 		return err
 	}
@@ -342,7 +347,7 @@ func (r *restoring) act() error {
 	}
 	recovered, err := restore.Recover(r.ctx, r.cluster, r.plan, laid.Dir, restore.RecoverOptions{
 		BinDir: r.binaries.dir, Port: r.cli.Int("port"), Action: r.action, RestoreCommand: r.command, Owner: r.owner,
-		Progress: r.showRecovery,
+		Replaces: r.replaced, Progress: r.showRecovery,
 	})
 	if err != nil {
 		r.meter.end()

@@ -40,6 +40,8 @@ func walFetchCommand(p *program) *cli.Command {
 			&cli.StringFlag{Name: "until", Usage: "serve no byte from this `LSN` on", Hidden: true},
 			&cli.StringFlag{Name: "timeline", Usage: "the timeline that --until is on: `N`", Hidden: true},
 			&cli.UintFlag{Name: "segment-size", Usage: "wal_segment_size in bytes, if it is known", Hidden: true},
+			&cli.StringFlag{Name: "within", Usage: "replay may make no tablespace outside of `DIR`", Hidden: true},
+			&cli.StringSliceFlag{Name: "replaces", Usage: "`DIR` was a tablespace's of the cluster that this one replaces", Hidden: true},
 			&cli.IntFlag{Name: "ahead", Usage: "read `N` segments ahead", Value: defaultAhead},
 		},
 	}, arguments("%f, the file's name", "%p, the path to put it at"), walFetch)
@@ -74,7 +76,9 @@ func inStandby() bool {
 }
 
 func walFetch(s *session) error {
-	o := restore.FetchOptions{Ahead: s.cli.Int("ahead"), Standby: inStandby()}
+	o := restore.FetchOptions{
+		Ahead: s.cli.Int("ahead"), Standby: inStandby(), Within: s.cli.String("within"), Replaces: s.cli.StringSlice("replaces"),
+	}
 	if v := s.cli.String("until"); v != "" {
 		var err error
 		if o.Until, err = wal.ParseLSN(v); err != nil {

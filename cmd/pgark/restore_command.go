@@ -52,6 +52,12 @@ func (r *restoring) restoreCommand() (string, error) {
 	if r.standby == nil { // which goes on and on
 		words = append(words, "--until", o.Until.String(), "--timeline", fmt.Sprint(uint32(o.Timeline)))
 	}
+	if r.within != "" {
+		words = append(words, "--within", r.within)
+	}
+	for _, folder := range r.replaced {
+		words = append(words, "--replaces", folder)
+	}
 	words = append(words, "--segment-size", fmt.Sprint(uint32(o.SegmentSize)), "--ahead", fmt.Sprint(o.Ahead))
 	for i, word := range words {
 		// The server replaces % itself; the shell takes the rest as it is within quotes.
