@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/wal"
 )
 
@@ -61,10 +62,15 @@ func (l *landlord) read(d *wal.Decoder, r io.Reader) error {
 			if !ok {
 				break
 			}
-			if e, ok := record.Event.(*wal.TablespaceCreate); ok {
-				if err := l.judge(e); err != nil {
-					return err
-				}
+			var err error
+			switch e := record.Event.(type) {
+			case *wal.TablespaceCreate:
+				err = l.judge(e)
+			case *wal.Checkpoint:
+				err = l.begins(e)
+			}
+			if err != nil {
+				return err
 			}
 		}
 		switch {
@@ -76,9 +82,38 @@ func (l *landlord) read(d *wal.Decoder, r io.Reader) error {
 	}
 }
 
+// start returns where replay begins: what backup_label says, and where the checkpoint is that must say the same; where the server has read that already, what it noted in
+// pg_control itself. 0 is unknown.
+func (l *landlord) start() (redo, checkpoint wal.LSN) {
+	if b, err := os.ReadFile(filepath.Join(l.dataDir, labelFile)); err == nil {
+		if label, err := postgres.ParseBackupLabel(b); err == nil {
+			return label.Start, label.Checkpoint
+		}
+		return 0, 0
+	}
+	if b, err := os.ReadFile(filepath.Join(l.dataDir, controlFile)); err == nil {
+		if c, err := postgres.ParseControl(b); err == nil {
+			return c.Redo, 0
+		}
+	}
+	return 0, 0
+}
+
+// begins refuses the checkpoint of a backup_label that has replay begin elsewhere than the label says: it is the checkpoint that the server goes by.
+func (l *landlord) begins(e *wal.Checkpoint) error {
+	redo, checkpoint := l.start()
+	if e.Start != checkpoint || e.Redo == redo {
+		return nil
+	}
+	return &CorruptFileError{Path: labelFile, Reason: fmt.Sprintf("starts at %s, and its checkpoint at %s", redo, e.Redo)}
+}
+
 // judge returns a *TablespaceError if the tablespace must not be made.
 func (l *landlord) judge(e *wal.TablespaceCreate) error {
 	if e.Path == "" { // below pg_tblspc
+		return nil
+	}
+	if redo, _ := l.start(); e.Start < redo { // never replayed; the backup has it
 		return nil
 	}
 	refuse := func(reason string) error {

@@ -27,6 +27,7 @@ func BenchmarkDecoder(b *testing.B) {
 	}{
 		{"small", s, nil},
 		{"small-events", s, []wal.Option{wal.EventsOnly}},
+		{"small-tablespaces", s, []wal.Option{wal.EventsOnly, wal.TablespaceEvents}},
 		{"small-storage", s, []wal.Option{wal.StorageEvents}},
 		{"small-crc", s, []wal.Option{wal.CheckCRC}},
 		{"pages", big, nil},

@@ -27,7 +27,8 @@ const (
 	// StorageEvents makes more records events, and fills more of one: see
 	// Record.Event and TransactionEnd.Changed.
 	StorageEvents
-	// TablespaceEvents makes records that make a tablespace the only events.
+	// TablespaceEvents makes records that make a tablespace events, and none of
+	// transaction ends.
 	TablespaceEvents
 )
 
@@ -51,7 +52,7 @@ type Decoder struct {
 	checkCRC   bool
 	eventsOnly bool
 	storage    bool
-	spaces     bool // tablespaces only
+	spaces     bool // tablespaces, no transaction ends
 	table      *crc32.Table
 
 	pos      LSN // of the next byte

@@ -141,10 +141,15 @@ func (d *Decoder) openRecord() error {
 
 // wants reports whether records of the resource manager may become events.
 func (d *Decoder) wants(h recordHeader) bool {
-	if d.spaces || h.rm == rmTablespace {
-		return d.spaces && h.rm == rmTablespace
+	switch h.rm {
+	case rmXLOG:
+		return true
+	case rmXact:
+		return !d.spaces
+	case rmTablespace:
+		return d.spaces
 	}
-	return h.rm <= rmXact || d.storage
+	return d.storage
 }
 
 // finish ends the record in hand, whose last byte is before end.

@@ -39,8 +39,8 @@ type Record struct {
 
 	// Event is *TransactionEnd, *RestorePoint, *Checkpoint, *EndOfRecovery,
 	// *BackupEnd; with StorageEvents also *RelFileCreate, *DatabaseDrop,
-	// *Truncate, *InPlaceUpdate, *RunningXacts; with TablespaceEvents only
-	// *TablespaceCreate; or nil for every other record.
+	// *Truncate, *InPlaceUpdate, *RunningXacts; with TablespaceEvents
+	// *TablespaceCreate, and no *TransactionEnd; or nil for every other record.
 	// It belongs to the caller.
 	Event any
 }

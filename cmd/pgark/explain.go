@@ -238,7 +238,7 @@ func explainRestore(err error, f *failure) bool {
 	switch {
 	case errors.As(err, &tablespace):
 		f.Code, f.Cause = exitRefused, "the tablespace was made after the base backup, so replay makes it where it lay and takes over what is there: also the files of a server that still runs on this host"
-		f.Fix = "on another host, or where nothing needs what lies there: make " + tablespace.Path + " an empty folder of the server's user, and go on by the same command\n" +
+		f.Fix = "on another host, or where nothing needs what lies there: make " + tablespace.Path + " an empty folder of the server's user\n" +
 			"or restore to a target before it: --to-lsn " + tablespace.At.String() + " --before"
 	case errors.As(err, &access):
 		f.Cause = "no role that the restored cluster knows may log in, so that nobody can ask it where recovery stopped; it was stopped again"
