@@ -2,6 +2,7 @@ package restore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -21,6 +22,7 @@ const (
 type object struct {
 	id      wal.SegmentID
 	entries []repository.Entry
+	listed  wal.Range          // of the timeline, where they were looked for
 	summary repository.Summary // only after headers
 }
 
@@ -72,7 +74,7 @@ func (s *scanner) list(ctx context.Context, tli wal.TimelineID, r wal.Range) ([]
 		}
 		id := s.size.Segment(tli, group[0].Range.Start)
 		if chosen := repository.Assemble(s.size.Start(id.Number), group); len(chosen) > 0 {
-			found = append(found, object{id: id, entries: chosen})
+			found = append(found, object{id: id, entries: chosen, listed: r})
 		}
 		group = nil
 	}
@@ -97,20 +99,39 @@ func (s *scanner) headers(ctx context.Context, from, to int) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(headersAtOnce)
 	for i := from; i < to; i++ {
-		g.Go(func() error {
-			var all repository.Summary
-			for _, e := range s.objects[i].entries {
-				h, err := s.cluster.ReadHeader(ctx, e)
-				if err != nil {
-					return s.reader().damage(ctx, s.objects[i].id, err)
-				}
-				all = all.Then(h.Summary)
-			}
-			s.objects[i].summary = all
-			return nil
-		})
+		g.Go(func() error { return s.summarize(ctx, &s.objects[i]) })
 	}
 	return g.Wait()
+}
+
+// summarize reads the headers of one object. Pieces give way to their complete segment at any time: it is listed anew where one is gone.
+func (s *scanner) summarize(ctx context.Context, o *object) error {
+	for try := 0; ; try++ {
+		var all repository.Summary
+		var err error
+		for _, e := range o.entries {
+			var h repository.Header
+			if h, err = s.cluster.ReadHeader(ctx, e); err != nil {
+				break
+			}
+			all = all.Then(h.Summary)
+		}
+		if err == nil {
+			o.summary = all
+			return nil
+		}
+		if !errors.Is(err, repository.ErrNoWAL) || try == readAgain {
+			return s.reader().damage(ctx, o.id, err)
+		}
+		found, listing := s.list(ctx, o.id.Timeline, wal.Range{Start: s.size.Start(o.id.Number), End: min(s.size.End(o.id.Number), o.listed.End)})
+		if listing != nil {
+			return listing
+		}
+		if len(found) == 0 {
+			return err
+		}
+		o.entries = found[0].entries
+	}
 }
 
 // reader reads the same WAL for who says what damage means.
