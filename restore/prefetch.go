@@ -88,6 +88,9 @@ func TakeCommand(plan *Plan, otherwise string) string {
 func (s *spool) prefetch(ctx context.Context, cluster *repository.Cluster, plan *Plan, l *landlord) error {
 	r := reader{cluster: cluster, size: s.options.SegmentSize, options: s.options}
 	segments := plan.segments()
+	if len(segments) > 0 {
+		l.first = segments[0]
+	}
 	keep := max(1, min(prefetchBytes/int(r.size), len(segments)))
 	atOnce := min(prefetchAtOnce, keep)
 	readers := make(chan *repository.SegmentReader, atOnce)
@@ -119,7 +122,7 @@ func (s *spool) prefetch(ctx context.Context, cluster *repository.Cluster, plan 
 			}
 			continue
 		}
-		r, id, first := r, segments[next], next == 0
+		r, id := r, segments[next]
 		r.segments = <-readers
 		before, after := looked, make(chan *wal.Decoder, 1)
 		looked = after
@@ -133,7 +136,7 @@ func (s *spool) prefetch(ctx context.Context, cluster *repository.Cluster, plan 
 				case <-ctx.Done():
 					return ctx.Err()
 				}
-				d, err = l.inTurn(d, r.size, id, plain, first)
+				d, err = l.inTurn(d, r.size, id, plain)
 				return err
 			})
 			after <- d

@@ -33,9 +33,10 @@ func (e *TablespaceError) Error() string {
 // version has there and takes the folder over (create_tablespace_directories, src/backend/commands/tablespace.c): where the first server still runs on this host, its
 // files would be gone. So the folder must be there already, and be empty, or belong to this cluster.
 type landlord struct {
-	dataDir  string   // relative to the working directory, perhaps
-	within   string   // no tablespace may lie outside of it; empty: anywhere
-	replaced []string // folders of tablespaces of the cluster whose place this one takes
+	dataDir  string        // relative to the working directory, perhaps
+	within   string        // no tablespace may lie outside of it; empty: anywhere
+	replaced []string      // folders of tablespaces of the cluster whose place this one takes
+	first    wal.SegmentID // replay begins in it; only for inTurn
 }
 
 // holds reports whether dataDir is a cluster: whoever asks for a file by hand, into another folder, may have it.
@@ -222,8 +223,8 @@ func (l *landlord) before(size wal.SegmentSize, id wal.SegmentID) (*os.File, err
 var errUnlinked = errors.New("goes on with a record from a segment that was not looked through")
 
 // inTurn judges a segment of those that are read ahead in the order of replay. It returns what the next one is judged with: d, or where the segment does not follow
-// what d has read, a decoder that begins with it. A record that goes on from before is errUnlinked then, unless first says that replay begins in this segment.
-func (l *landlord) inTurn(d *wal.Decoder, size wal.SegmentSize, id wal.SegmentID, plain []byte, first bool) (*wal.Decoder, error) {
+// what d has read, a decoder that begins with it. A record that goes on from before is errUnlinked then, unless replay begins in this segment.
+func (l *landlord) inTurn(d *wal.Decoder, size wal.SegmentSize, id wal.SegmentID, plain []byte) (*wal.Decoder, error) {
 	follows := d != nil && d.Pos() == size.Start(id.Number)
 	if !follows {
 		d = l.decoder(size, size.Start(id.Number))
@@ -231,7 +232,7 @@ func (l *landlord) inTurn(d *wal.Decoder, size wal.SegmentSize, id wal.SegmentID
 	if err := l.read(d, bytes.NewReader(plain)); err != nil {
 		return nil, err
 	}
-	if !follows && !first && d.SkippedHead() {
+	if !follows && id != l.first && d.SkippedHead() {
 		return d, errUnlinked
 	}
 	return d, nil
