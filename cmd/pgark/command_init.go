@@ -56,6 +56,8 @@ type firstRun struct {
 	wish   setup.Wish
 	plan   setup.Plan
 	others []postgres.Endpoint
+	// services are the names in libpq's service file.
+	services []string
 }
 
 func initialize(s *session) error {
@@ -78,7 +80,7 @@ func initialize(s *session) error {
 			wish.Free = free
 		}
 	}
-	r := firstRun{server: server, wish: wish, plan: setup.Make(server, wish), others: others}
+	r := firstRun{server: server, wish: wish, plan: setup.Make(server, wish), others: others, services: setup.Services(s.serviceFile())}
 	if s.cli.Bool("print-sql") {
 		for _, command := range r.plan.SQL {
 			s.printf("%s\n", command)
@@ -112,6 +114,14 @@ func (s *session) serverToLookAt() (conn string, others []postgres.Endpoint) {
 		}
 	}
 	return "", nil
+}
+
+// serviceFile is where libpq looks for services first.
+func (s *session) serviceFile() string {
+	if file := s.program.variable("PGSERVICEFILE"); file != "" {
+		return file
+	}
+	return filepath.Join(s.program.variable("HOME"), ".pg_service.conf")
 }
 
 // wish is what the command line and the host say of the agent that is to be.

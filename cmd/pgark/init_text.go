@@ -28,6 +28,11 @@ func (s *session) printFirstRun(r firstRun) error {
 			Fix: fmt.Sprintf("pgark init --postgres 'host=%s port=%d' --cluster NAME --config FILE URL", one.Host, one.Port),
 		}})
 	}
+	if r.wish.Service == "" && len(r.services) > 0 {
+		f.print(printedFinding{Finding: agent.Finding{
+			Section: "Server", Verdict: agent.Pending, Text: "libpq knows the services " + strings.Join(r.services, ", "), Fix: "PGSERVICE=NAME pgark init …   uses one",
+		}})
+	}
 	for _, problem := range r.Problems {
 		f.print(printedFinding{Finding: agent.Finding{Section: "Server", Verdict: agent.Bad, Text: problem}})
 	}
