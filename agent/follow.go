@@ -108,7 +108,10 @@ func (f *following) run(ctx context.Context) (promoted bool, err error) {
 		return nil
 	})
 	group.Go(func() error { return f.serve(ctx) })
-	group.Go(func() error { return keepWatchdog(ctx, f.state) })
+	group.Go(func() error {
+		keepWatchdog(ctx, logger, func() pulse { return pulse{state: f.state()} })
+		return nil
+	})
 	if v := f.options.Vitals; v != nil {
 		group.Go(func() error { f.watch(ctx, v); return nil })
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/pgark/pgark/backup"
 	"github.com/pgark/pgark/compression"
 	"github.com/pgark/pgark/config"
+	"github.com/pgark/pgark/health"
 	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/storage"
@@ -201,10 +202,11 @@ func (a *running) open(ctx context.Context) (*repository.Repository, error) {
 }
 
 func (a *running) run(ctx context.Context, plan *backup.Schedule, jobs func(context.Context) error) error {
-	// The copies are looked after until the last write has ended.
+	// The copies are looked after until the last write has ended, and so is the watchdog: other agents of the process may go on.
 	keeping, endKeeping := context.WithCancel(context.WithoutCancel(ctx))
 	var kept sync.WaitGroup
 	kept.Go(func() { a.stores.keep(keeping) })
+	kept.Go(func() { keepWatchdog(keeping, a.logger, func() pulse { return feel(a.archiver.Status(), time.Now()) }) })
 	defer kept.Wait()
 	defer endKeeping()
 	group, inner := errgroup.WithContext(ctx)
@@ -214,7 +216,6 @@ func (a *running) run(ctx context.Context, plan *backup.Schedule, jobs func(cont
 	group.Go(func() error { return newGovernor(a.server, a.config, a.archiver, a.logger).run(inner) })
 	group.Go(func() error { return a.commits.run(inner) })
 	group.Go(func() error { return a.commits.journal.run(inner) })
-	group.Go(func() error { return keepWatchdog(inner, a.state) })
 	group.Go(func() error { (&guard{primary: a.stores.all[0], logger: a.logger}).run(inner); return nil })
 	if a.vitals != nil {
 		group.Go(func() error { a.vitals.watch(inner, a); return nil })
@@ -224,7 +225,6 @@ func (a *running) run(ctx context.Context, plan *backup.Schedule, jobs func(cont
 	}
 	tellReady(ctx, a.logger)
 	err := group.Wait()
-	tellStopping()
 	a.stores.drain(ctx)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
@@ -232,13 +232,14 @@ func (a *running) run(ctx context.Context, plan *backup.Schedule, jobs func(cont
 	return err
 }
 
-// state is what systemd shows.
-func (a *running) state() string {
-	s := a.archiver.Status()
+// feel is what systemd is told of an agent whose archiver is in state s.
+func feel(s archiver.Status, now time.Time) pulse {
+	facts := health.Facts{Archive: health.Archive{Streaming: streams(s), Turned: s.Turned}}
+	p := pulse{fmt.Sprintf("%s, durable %s", s.State, s.Durable.LSN), !facts.Alive(now).OK}
 	if s.Error != "" {
-		return fmt.Sprintf("%s: %s", s.State, s.Error)
+		p.state = fmt.Sprintf("%s: %s", s.State, s.Error)
 	}
-	return fmt.Sprintf("%s, durable %s", s.State, s.Durable.LSN)
+	return p
 }
 
 // backups takes base backups once the archiver has a slot: the WAL from before would be missing.

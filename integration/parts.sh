@@ -6,6 +6,7 @@
 #   integration/parts.sh versitygw   the S3 server
 #   integration/parts.sh iproute2    ip and tc, for networks that are parted
 #   integration/parts.sh age         what opens encrypted objects by hand
+#   integration/parts.sh systemd     systemd-analyze, which judges the units; systemd itself does not run
 #   integration/parts.sh pgbackrest  what make bench compares with
 #
 # PostgreSQL 15 is Debian's package. 14, 16, 17 and 18 are the servers of the npm packages
@@ -122,8 +123,9 @@ part() {
 	versitygw) versitygw ;;
 	iproute2) tool ip iproute2 && tool tc iproute2 ;;
 	age) tool age age ;;
+	systemd) tool systemd-analyze systemd ;;
 	pgbackrest) tool pgbackrest pgbackrest ;;
-	*) die "unknown part $1: want 14, 15, 16, 17, 18, versitygw, iproute2, age or pgbackrest" ;;
+	*) die "unknown part $1: want 14, 15, 16, 17, 18, versitygw, iproute2, age, systemd or pgbackrest" ;;
 	esac
 }
 
@@ -131,7 +133,7 @@ mkdir -p "$parts" "$cache"
 # One at a time on this machine: apt and the cache are shared by all checkouts.
 exec 9>"$cache/lock"
 flock 9
-(($#)) || set -- 15 14 16 17 18 versitygw iproute2 age
+(($#)) || set -- 15 14 16 17 18 versitygw iproute2 age systemd
 for name in "$@"; do
 	part "$name"
 done

@@ -74,6 +74,7 @@ func runAgents(s *session) error {
 		}
 		return s.runAgent(ctx, c, cluster, o)
 	}
+	defer context.AfterFunc(s.ctx, agent.TellStopping)()
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)

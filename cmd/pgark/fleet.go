@@ -83,6 +83,7 @@ func (f *fleet) start(ctx context.Context, cluster config.Cluster) {
 
 // reload takes the configuration as it is now. One with a fault changes nothing.
 func (f *fleet) reload(ctx context.Context) {
+	defer agent.TellReloading()()
 	c, clusters, err := f.read()
 	f.reloads.Note(f.now(), err)
 	if err != nil {
