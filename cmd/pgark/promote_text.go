@@ -160,8 +160,12 @@ func (s *session) printFence(r agent.FenceReport) {
 
 // printMissing prints the repositories without the record.
 func (s *session) printMissing(r agent.FenceReport) {
+	what := "an agent that sees no other repository goes on"
+	if !r.Fence.Stands() {
+		what = "an agent that sees this repository stays fenced, if it was"
+	}
 	for _, m := range r.Missing {
 		s.printf("  %s %s did not take the record: %v\n", s.sign(agent.Warning), m.Repository, m.Err)
-		s.printf("    an agent that sees no other repository goes on; again when it answers\n")
+		s.printf("    %s; again when it answers\n", what)
 	}
 }

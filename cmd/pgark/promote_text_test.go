@@ -100,6 +100,21 @@ func TestPromotionCancelled(t *testing.T) {
 	}
 }
 
+// TestMissingRecords: what follows where a repository did not take a record depends on what that says.
+func TestMissingRecords(t *testing.T) {
+	for change, want := range map[repository.FenceChange]string{
+		repository.FenceUp: "an agent that sees no other repository goes on", repository.FenceLift: "an agent that sees this repository stays fenced",
+	} {
+		s, out := shown(t)
+		s.printFence(agent.FenceReport{
+			Fence: repository.Fence{Timeline: 1, Number: 1, Change: change}, In: []string{"dr"}, Missing: []agent.Unreached{{Repository: "home", Err: errors.New("away")}},
+		})
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%s: it does not say %q:\n%s", change, want, out)
+		}
+	}
+}
+
 // TestTakeoverIsDocumented: docs/JSON.md has a row for every field of a takeover and of a fence, and names those inside them.
 func TestTakeoverIsDocumented(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/JSON.md")
