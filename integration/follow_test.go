@@ -3,7 +3,6 @@ package integration_test
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,19 +25,13 @@ func testStandbyFollows(t *testing.T, v postgrestest.Version) {
 	f := newFamily(t, v)
 	socket := filepath.Join(postgrestest.TempDir(t), "s")
 	dir := filepath.Join(postgrestest.TempDir(t), "far")
-	way := filepath.Join(postgrestest.TempDir(t), "way") // of the standby to the archive
-	open := func() {
-		if err := os.Symlink(f.folder, way); err != nil {
-			t.Fatal(err)
-		}
-	}
-	open()
+	way, away := f.way(t)
 	f.write(t, 30)
 	load := newSteady(t, f.server, 1, 30)
 	load.start(f.server)
 	f.waitArchived(t)
 	// The far host knows the archive alone.
-	there := f.tool.with("PGARK_REPO=file://"+way, "PGARK_STANDBY_SOCKET_DIR="+socket, "PGHOST=/nonexistent", "PGPORT=1", "PGTARGETSESSIONATTRS=any")
+	there := f.tool.with("PGARK_REPO="+way, "PGARK_STANDBY_SOCKET_DIR="+socket, "PGHOST=/nonexistent", "PGPORT=1", "PGTARGETSESSIONATTRS=any")
 	testCreate(t, f, there, dir)
 	far := postgrestest.StartFrom(t, v, dir)
 	far.WaitReady(t)
@@ -55,9 +48,7 @@ func testStandbyFollows(t *testing.T, v postgrestest.Version) {
 	same("archive alone")
 
 	// A standby that dies because the store is away is none. What it lacks comes when the store is back.
-	if err := os.Remove(way); err != nil {
-		t.Fatal(err)
-	}
+	back := away()
 	f.write(t, 30)
 	eventually(t, waitLong, "the standby to be refused", func() bool {
 		return strings.Contains(far.Log(), "pgark.json") || strings.Contains(far.Log(), "no repository")
@@ -66,7 +57,7 @@ func testStandbyFollows(t *testing.T, v postgrestest.Version) {
 		t.Fatal("the standby ended while the store was away")
 	}
 	f.equalAtReplayed(t, "while the store is away", far)
-	open()
+	back()
 	same("store away")
 
 	follower := f.tool.start(t, "standby", "follow", "--socket-dir", socket, "--interval", "300ms", "--repo", f.url)

@@ -3,6 +3,7 @@ package integration_test
 import (
 	"encoding/json"
 	"encoding/xml"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,6 +80,30 @@ func (s *site) as(t testing.TB, role string) string {
 	wire.Trust() // it has its own policy
 	wire.Add(storagetest.Rule{Name: "policy", Fault: storagetest.Enforce(t, []byte(document))})
 	return wire.URL("pgark", "main")
+}
+
+// way is a URL by which one host alone comes to the repository, and away what takes the store away from that host until back is called.
+func (s *site) way(t testing.TB) (url string, away func() (back func())) {
+	t.Helper()
+	if s.s3 != nil {
+		wire := storagetest.StartProxy(t, s.s3)
+		return wire.URL("pgark", "main"), func() func() {
+			return wire.Add(storagetest.Rule{Name: "away", Fault: storagetest.Answer(http.StatusNotFound, "NoSuchBucket")})
+		}
+	}
+	link := filepath.Join(postgrestest.TempDir(t), "way")
+	open := func() {
+		if err := os.Symlink(s.folder, link); err != nil {
+			t.Error(err)
+		}
+	}
+	open()
+	return "file://" + link, func() func() {
+		if err := os.Remove(link); err != nil {
+			t.Error(err)
+		}
+		return open
+	}
 }
 
 // lockedUntil is the end of the lock of a version as the server has it; zero if it has none.
