@@ -59,6 +59,14 @@ func (r firstRun) found() string {
 	return text
 }
 
+// letsOwnUserIn reports whether the server would let the role in if the agent's user had its name.
+func (r firstRun) letsOwnUserIn() bool {
+	wish := r.wish
+	wish.User = wish.Role
+	p := setup.Make(r.server, wish)
+	return len(p.HBA) == 0 && !p.NeedsPassword && !p.Guessed
+}
+
 // block prints lines to be pasted.
 func (s *session) block(lines ...string) {
 	for _, line := range lines {
@@ -104,6 +112,9 @@ func (s *session) printAccessPart(f *findings, r firstRun) {
 			access(agent.Warning, "and this into pg_ident.conf beside it, because the agent runs as "+r.wish.User, r.Ident...)
 		}
 		access(agent.Warning, "then, without a restart", "SELECT pg_reload_conf();")
+		if len(r.Ident) > 0 && r.letsOwnUserIn() {
+			access(agent.Pending, "or run the agent as a user of the role's name, whom the server lets in as it is", "sudo useradd --system "+r.wish.Role)
+		}
 	}
 	if r.Password {
 		access(agent.Warning, "the server asks "+r.wish.Role+" for a password: set one, and put it where libpq looks",
