@@ -23,8 +23,8 @@ func (f *family) note(t *testing.T) {
 	f.wal[tli] = filepath.Join(f.server.DataDir, "pg_wal")
 }
 
-// bench is what a server shows of the tables of steady: the rows of pgbench_history by transaction, and how many balances are not what these rows add up to.
-type bench struct {
+// benchRows is what a server shows of the tables of steady: the rows of pgbench_history by transaction, and how many balances are not what these rows add up to.
+type benchRows struct {
 	rows  map[uint32]string
 	wrong string
 }
@@ -37,8 +37,8 @@ const wrongBalances = `select concat_ws('/',
 	(select count(*) from (select bid as id, sum(delta) s from pgbench_history group by 1) h full join
 		(select bid as id, bbalance b from pgbench_branches where bbalance <> 0) a using (id) where coalesce(s, 0) <> coalesce(b, 0)))`
 
-func readBench(ctx context.Context, c *pgx.Conn) (bench, error) {
-	b := bench{rows: map[uint32]string{}}
+func readBench(ctx context.Context, c *pgx.Conn) (benchRows, error) {
+	b := benchRows{rows: map[uint32]string{}}
 	rows, err := c.Query(ctx, "select h.xid::text::bigint, h::text from pgbench_history h")
 	if err != nil {
 		return b, err
@@ -95,7 +95,7 @@ func (f *family) equalAtReplayed(t *testing.T, what string, far *postgrestest.Cl
 }
 
 // replayed pauses the replay of a standby and returns what it shows, and how far it had replayed.
-func (f *family) replayed(t *testing.T, far *postgrestest.Cluster) (bench, wal.LSN) {
+func (f *family) replayed(t *testing.T, far *postgrestest.Cluster) (benchRows, wal.LSN) {
 	t.Helper()
 	conn := far.Conn(t)
 	defer hangUp(t.Context(), conn)
