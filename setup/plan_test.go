@@ -116,11 +116,7 @@ func TestSlotLimit(t *testing.T) {
 }
 
 func TestSockets(t *testing.T) {
-	dir, err := os.MkdirTemp("", "s") // a socket's path may be 107 bytes long
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := t.TempDir()
 	for _, name := range []string{".s.PGSQL.5433", ".s.PGSQL.5432"} {
 		l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(dir, name))
 		if err != nil {

@@ -213,7 +213,11 @@ func (s *session) writeConfig(r *firstRun) error {
 	if err != nil {
 		return err
 	}
-	err = writeNew(r.File, r.YAML, s.cli.Bool("force"))
+	write := createFile
+	if s.cli.Bool("force") {
+		write = replaceFile
+	}
+	err = write(r.File, r.YAML)
 	switch {
 	case err == nil:
 		r.Written = true
@@ -227,23 +231,27 @@ func (s *session) writeConfig(r *firstRun) error {
 	return nil
 }
 
-// writeNew writes a file that others may read, for it holds no secret; it replaces one that is there only by force.
-func writeNew(file, content string, force bool) error {
-	flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL
-	target := file
-	if force {
-		target, flags = file+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC
+// createFile writes a file that is not there yet. Others may read it, for it holds no secret.
+func createFile(file, content string) error {
+	return writeWhole(file, content, os.O_EXCL)
+}
+
+// replaceFile writes a file anew as a whole, or leaves the one that is there.
+func replaceFile(file, content string) error {
+	if err := writeWhole(file+".new", content, os.O_TRUNC); err != nil {
+		return err
 	}
-	f, err := os.OpenFile(target, flags, 0o644)
+	return os.Rename(file+".new", file)
+}
+
+func writeWhole(file, content string, how int) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|how, 0o644)
 	if err != nil {
 		return err
 	}
 	_, err = f.WriteString(content)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(target))
-	}
-	if force {
-		return os.Rename(target, file)
+		return errors.Join(err, os.Remove(file))
 	}
 	return nil
 }

@@ -167,7 +167,8 @@ func (m manual) options(line func(string, ...any)) {
 func (m manual) codes() []exitCode {
 	if strings.Join(m.words, " ") == "wal fetch" {
 		return []exitCode{
-			{exitOK, "the file is in place"}, {exitFetchAbsent, "the repository was reached, and proves that it holds no such file"},
+			{exitOK, "the file is in place"},
+			{exitFetchAbsent, "the repository was reached, and proves that it holds no such file"},
 			{exitFetchUnknown, "anything else"},
 		}
 	}
