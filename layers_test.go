@@ -47,10 +47,12 @@ var rooms = map[string]string{
 	"web":                   "",
 	"health":                "standby status wal",
 	"status":                "repository storage syncmode wal",
+	"metrics":               "health repository status",
+	"dashboard":             "status",
 	"config":                "backup storage storage/copies syncmode",
 	"agent": "archiver backup compression config encryption health postgres repository restore retention status " +
 		"postgres/walsender recall standby storage storage/asof storage/copies storage/file storage/limit storage/retry storage/s3 syncmode verify wal",
-	"cmd/pgark": "agent archiver backup commitlog config drill encryption health postgres recall repository restore retention setup standby status storage syncmode verify wal web",
+	"cmd/pgark": "agent archiver backup commitlog config dashboard drill encryption health metrics postgres recall repository restore retention setup standby status storage syncmode verify wal web",
 }
 
 // owners names the one room that may import each outside module.
@@ -62,6 +64,7 @@ var owners = map[string]string{
 	"github.com/jedib0t/":                    "cmd/pgark",
 	"github.com/goccy/":                      "config",
 	"github.com/santhosh-tekuri/":            "config",
+	"github.com/prometheus/client_golang":    "metrics",
 	"github.com/prometheus/common":           "config",
 	"github.com/prometheus/exporter-toolkit": "web",
 	"github.com/go-co-op/":                   "backup",
@@ -87,6 +90,7 @@ var pure = []string{
 	"archiver/covered.go", "health/facts.go", "health/judge.go", "status/exposure.go",
 	"agent/lifecycle.go", "agent/slot_watch.go", "status/slot.go",
 	"setup/plan.go", "setup/access.go",
+	"metrics/list.go", "metrics/samples.go", "status/live.go",
 	"syncmode/names.go", "syncmode/state.go", "syncmode/watch.go",
 }
 

@@ -48,7 +48,11 @@ type StoreOptions struct {
 	Bandwidth *Bandwidth
 	Logger    *slog.Logger
 
+	// tally counts what the stores of a cluster take and refuse; nil counts nothing.
+	tally *tally
+
 	// Of the one store.
+	name    string
 	own     config.Limits
 	classes config.StorageClasses
 	// AsOf, if not zero, shows the store as it was at that instant, for reading alone (storage/asof).
@@ -112,7 +116,7 @@ func OpenStore(ctx context.Context, repoURL string, o StoreOptions) (*Store, err
 		return nil, fmt.Errorf("repository URL has the unknown scheme %q: want s3 or file", u.Scheme)
 	}
 	limits, log := o.limits(), logRetries(ctx, o.Logger)
-	var open storage.Store = retry.New(inner, retry.Options{MaxElapsed: time.Duration(o.Patience), OnRetry: func(e retry.Event) {
+	var open storage.Store = retry.New(inner, retry.Options{MaxElapsed: time.Duration(o.Patience), Observe: o.tally.of(o.name), OnRetry: func(e retry.Event) {
 		limits.Again(e.Size)
 		log(e)
 	}})

@@ -10,6 +10,7 @@ import (
 	"github.com/pgark/pgark/backup"
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/status"
 )
 
 // parseDrills returns the schedule of a cluster's drills, nil where none is held by itself: there is no folder for them.
@@ -42,10 +43,13 @@ func (a *running) drills(cluster *repository.Cluster, plan *backup.Schedule, com
 		},
 		do: func(ctx context.Context) error {
 			a.logger.InfoContext(ctx, "drill begins")
-			report, err := holdDrill(ctx, command)
+			job := a.activity.begin(status.JobDrill)
+			report, err := holdDrill(ctx, command, job)
 			if err != nil {
+				job.end(ctx, outcome{result: status.JobFailed, detail: err.Error()})
 				return err
 			}
+			job.end(ctx, outcomeOf(report))
 			tellDrill(ctx, a.logger, report)
 			return nil
 		},
@@ -53,15 +57,28 @@ func (a *running) drills(cluster *repository.Cluster, plan *backup.Schedule, com
 }
 
 // holdDrill runs the command that holds a drill, and reads the report that it prints.
-func holdDrill(ctx context.Context, command []string) (repository.Drill, error) {
+func holdDrill(ctx context.Context, command []string, j *job) (repository.Drill, error) {
 	var held struct {
 		Report repository.Drill `json:"report"`
 	}
-	err := runJob(ctx, command, &held)
+	err := runJob(ctx, command, &held, j)
 	if held.Report.Result != "" {
 		return held.Report, nil // whatever the exit code says of it
 	}
 	return repository.Drill{}, fmt.Errorf("hold drill: %w", cmp.Or(err, errNoReport))
+}
+
+// outcomeOf is what came of a drill.
+func outcomeOf(d repository.Drill) outcome {
+	o := outcome{result: status.JobDone, subject: d.ID}
+	if d.RTO > 0 {
+		rto := float64(d.RTO)
+		o.rto = &rto
+	}
+	if d.Result != repository.DrillPassed {
+		o.result, o.detail = status.JobFailed, d.Failure
+	}
+	return o
 }
 
 // tellDrill logs what a drill came to.

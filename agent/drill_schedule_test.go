@@ -88,7 +88,7 @@ func TestHoldDrill(t *testing.T) {
 		{`exit 0`, "", "hold drill: it printed no report: it ended well"},
 		{`kill -9 $$`, "", "hold drill: it printed no report: signal: killed"},
 	} {
-		d, err := holdDrill(t.Context(), []string{"/bin/sh", "-c", test.script})
+		d, err := holdDrill(t.Context(), []string{"/bin/sh", "-c", test.script}, nil)
 		got := ""
 		if err != nil {
 			got = err.Error()
@@ -97,7 +97,7 @@ func TestHoldDrill(t *testing.T) {
 			t.Errorf("%s: got %q, %q", test.script, d.Result, got)
 		}
 	}
-	if _, err := holdDrill(t.Context(), []string{"/nonexistent/pgark"}); err == nil {
+	if _, err := holdDrill(t.Context(), []string{"/nonexistent/pgark"}, nil); err == nil {
 		t.Error("no program: no error")
 	}
 }

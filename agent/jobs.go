@@ -105,13 +105,15 @@ func (s *jobSchedule) step(ctx context.Context) (time.Duration, error) {
 	return max(time.Second, min(next.Sub(now), longestWait)), nil
 }
 
-// runJob runs a command and reads the JSON that it prints into report. The error is what it says it is, if it says so in JSON.
-func runJob(ctx context.Context, command []string, report any) error {
+// runJob runs a command and reads the JSON that it prints into report, and how far it is from its standard error. The error is what it says it is, if it says so in
+// JSON.
+func runJob(ctx context.Context, command []string, report any, j *job) error {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = jobGoodbye
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is ours to pass on
-	var out, said bytes.Buffer
+	var out bytes.Buffer
+	said := jobWords{job: j}
 	cmd.Stdout, cmd.Stderr = &out, &said
 	if err := cmd.Start(); err != nil {
 		return err
@@ -124,10 +126,41 @@ func runJob(ctx context.Context, command []string, report any) error {
 	var told struct {
 		Error struct{ Message, Fix string } `json:"error"`
 	}
-	if json.Unmarshal(said.Bytes(), &told) == nil && told.Error.Message != "" {
+	if json.Unmarshal(said.rest.Bytes(), &told) == nil && told.Error.Message != "" {
 		return errors.New(told.Error.Message + "; " + told.Error.Fix)
 	}
 	return fmt.Errorf("it printed no report: %w", cmp.Or(err, errNoReport))
 }
+
+// jobWords takes what a job says on its standard error: lines of progress for who looks on, and the rest.
+type jobWords struct {
+	job  *job
+	line []byte // the start of a line that is not whole yet
+	rest bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (w *jobWords) Write(p []byte) (int, error) {
+	w.line = append(w.line, p...)
+	for {
+		line, after, whole := bytes.Cut(w.line, []byte("\n"))
+		if !whole {
+			return len(p), nil
+		}
+		var said struct {
+			Phase       *string
+			Done, Total int64
+		}
+		if json.Unmarshal(line, &said) == nil && said.Phase != nil {
+			w.job.progress(*said.Phase, said.Done, said.Total)
+		} else if w.rest.Len() < mostSaid {
+			w.rest.Write(append(line, '\n'))
+		}
+		w.line = append(w.line[:0], after...)
+	}
+}
+
+// mostSaid is how much of what is no progress is kept, in bytes.
+const mostSaid = 1 << 20
 
 var errNoReport = errors.New("it ended well")

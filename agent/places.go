@@ -170,7 +170,7 @@ const FirstVersions = " (first versions)"
 
 // of is the options of one of the repositories.
 func (o StoreOptions) of(one config.Copy) StoreOptions {
-	o.Lock, o.own, o.classes = one.Lock, one.Limits, one.Classes
+	o.name, o.Lock, o.own, o.classes = one.Name, one.Lock, one.Limits, one.Classes
 	return o
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/retention"
+	"github.com/pgark/pgark/status"
 	"github.com/pgark/pgark/storage"
 )
 
@@ -195,9 +196,12 @@ func (a *running) pruning(cluster *repository.Cluster, plan *backup.Schedule, co
 		},
 		do: func(ctx context.Context) error {
 			var report retention.Report
-			if err := runJob(ctx, command, &report); err != nil {
+			job := a.activity.begin(status.JobPrune)
+			if err := runJob(ctx, command, &report, job); err != nil {
+				job.end(ctx, outcome{result: status.JobFailed, detail: err.Error()})
 				return fmt.Errorf("prune: %w", err)
 			}
+			job.end(ctx, pruned(report))
 			tellPruned(ctx, a.logger, report)
 			return nil
 		},
@@ -227,6 +231,17 @@ func lastPruned(ctx context.Context, primary *repository.Cluster, s *jobSchedule
 		return s.began, nil
 	}
 	return e.Time, nil
+}
+
+// pruned is what came of letting go what need not be kept.
+func pruned(r retention.Report) outcome {
+	o := outcome{result: status.JobDone}
+	for _, one := range r.Repositories {
+		if one.Error != "" && !one.Changed {
+			o.result, o.detail = status.JobFailed, one.Error
+		}
+	}
+	return o
 }
 
 // tellPruned logs what became of each repository.

@@ -18,6 +18,7 @@ import (
 	"github.com/pgark/pgark/health"
 	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/status"
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/storage/s3"
 	"github.com/pgark/pgark/wal"
@@ -103,7 +104,7 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 			return err
 		}
 	}
-	stores, err := openPlaces(ctx, c, StoreOptions{Patience: Forever, Bandwidth: o.Bandwidth, Logger: o.Logger})
+	stores, err := openPlaces(ctx, c, StoreOptions{Patience: Forever, Bandwidth: o.Bandwidth, Logger: o.Logger, tally: o.Vitals.counts()})
 	if err != nil {
 		return err
 	}
@@ -150,7 +151,7 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 		Slot: c.Slot, Interval: c.Repo.Every, Codec: codec, Adopt: o.Adopt, Logger: o.Logger, Gap: a.gap,
 		Fence: newFences(stores, o.Logger).ask,
 	})
-	a.commits, a.vitals = newCommits(srv, c, a.archiver, o.Logger), o.Vitals
+	a.commits, a.vitals, a.activity = newCommits(srv, c, a.archiver, o.Logger), o.Vitals, o.Vitals.jobs()
 	return a.run(ctx, plan, func(ctx context.Context) error {
 		return a.jobs(ctx,
 			func(c *repository.Cluster) *jobSchedule { return a.drills(c, drills, o.Drill) },
@@ -167,7 +168,8 @@ type running struct {
 	stores   *places
 	archiver *archiver.Archiver
 	commits  *commits
-	vitals   *Vitals // nil if nobody asks
+	vitals   *Vitals   // nil if nobody asks
+	activity *activity // nil if nobody asks
 	// opened gets the repository once.
 	opened chan *repository.Repository
 	// archived gets the cluster once, when its WAL streams.
@@ -181,7 +183,8 @@ func newAgent(srv server, c config.Cluster, logger *slog.Logger, stores *places)
 }
 
 // gap has a base backup taken at once: until then nothing that is written can be restored.
-func (a *running) gap(repository.Gap) {
+func (a *running) gap(g repository.Gap) {
+	a.activity.lost(fmt.Sprintf("WAL %s to %s on timeline %d was lost (%s): a base backup is taken", g.Range.Start, g.Range.End, uint32(g.Timeline), g.Cause.Words()))
 	select {
 	case a.lost <- struct{}{}:
 	default:
@@ -213,7 +216,7 @@ func (a *running) run(ctx context.Context, plan *backup.Schedule, jobs func(cont
 	group.Go(func() error { return a.archiver.Run(inner) })
 	group.Go(func() error { return a.backups(inner, plan) })
 	group.Go(func() error { return jobs(inner) })
-	group.Go(func() error { return newGovernor(a.server, a.config, a.archiver, a.logger).run(inner) })
+	group.Go(func() error { return newGovernor(a.server, a.config, a.archiver, a.logger).seenBy(a.vitals).run(inner) })
 	group.Go(func() error { return a.commits.run(inner) })
 	group.Go(func() error { return a.commits.journal.run(inner) })
 	group.Go(func() error { (&guard{primary: a.stores.all[0], logger: a.logger}).run(inner); return nil })
@@ -277,10 +280,15 @@ func (a *running) backups(ctx context.Context, plan *backup.Schedule) error {
 			}
 			began := time.Now()
 			a.logger.InfoContext(ctx, "base backup begins")
-			b, err := t.take(ctx, speed, backup.Options{WaitDurable: a.archiver.WaitDurable, Lock: &lock, Logger: a.logger})
+			job := a.activity.begin(status.JobBackup)
+			b, err := t.take(ctx, speed, backup.Options{WaitDurable: a.archiver.WaitDurable, Lock: &lock, Logger: a.logger, Progress: func(p backup.Progress) {
+				job.progress(string(p.Phase), p.Done, p.Total)
+			}})
 			if err != nil {
+				job.end(ctx, outcome{result: status.JobFailed, detail: err.Error()})
 				return err
 			}
+			job.end(ctx, outcome{result: status.JobDone, subject: b.ID})
 			a.logger.InfoContext(ctx, "base backup done", "backup", b.ID, "bytes", b.Plain, "stored", b.Stored,
 				"elapsed", time.Since(began).Round(time.Millisecond))
 			if a.vitals != nil && b.Good() {

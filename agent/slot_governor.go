@@ -26,7 +26,8 @@ type governor struct {
 	logger  *slog.Logger
 
 	watch slotWatch
-	told  string // the last error that was logged
+	seen  func(slotLook) // told of each look; nil tells nobody
+	told  string         // the last error that was logged
 }
 
 // slotHolder is the archiver as far as it matters here.
@@ -38,6 +39,14 @@ func newGovernor(srv server, c config.Cluster, archive slotHolder, logger *slog.
 		look: func(ctx context.Context) (status.Slot, error) { return srv.slot(ctx, c) },
 		drop: func(ctx context.Context) error { return srv.dropSlot(ctx, c.Slot) },
 	}
+}
+
+// seenBy has each look told to who must not wait for one. nil is nobody.
+func (g *governor) seenBy(v *Vitals) *governor {
+	if v != nil {
+		g.seen = func(l slotLook) { v.slot.Store(&l) }
+	}
+	return g
 }
 
 // slot asks about the slot over an ordinary connection, and where none can be made over a replication connection.
@@ -129,6 +138,9 @@ func (g *governor) step(ctx context.Context, now time.Time) bool {
 	}
 	g.told = ""
 	v := g.watch.look(now, slot)
+	if slot.Bound = v.Bound; g.seen != nil {
+		g.seen(slotLook{now, slot})
+	}
 	if v.Changed {
 		g.tell(ctx, slot, v)
 	}

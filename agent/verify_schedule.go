@@ -9,6 +9,7 @@ import (
 	"github.com/pgark/pgark/backup"
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/status"
 	"github.com/pgark/pgark/verify"
 )
 
@@ -43,9 +44,17 @@ func (a *running) verifications(cluster *repository.Cluster, plan *backup.Schedu
 		do: func(ctx context.Context) error {
 			a.logger.InfoContext(ctx, "verification begins")
 			var report verify.Report
-			if err := runJob(ctx, command, &report); err != nil {
+			job := a.activity.begin(status.JobVerify)
+			if err := runJob(ctx, command, &report, job); err != nil {
+				job.end(ctx, outcome{result: status.JobFailed, detail: err.Error()})
 				return fmt.Errorf("verify: %w", err)
 			}
+			a.activity.noteVerified(report)
+			o := outcome{result: status.JobDone, detail: string(report.Verdict)}
+			if report.Verdict == verify.Impaired || report.Verdict == verify.Lost {
+				o.result = status.JobFailed
+			}
+			job.end(ctx, o)
 			tellVerified(ctx, a.logger, report)
 			return nil
 		},

@@ -34,7 +34,7 @@ func TestVerificationIsTold(t *testing.T) {
 		{`echo '{"error":{"message":"no repository here","fix":"correct it","code":10}}' >&2; exit 10`, "", "", "no repository here; correct it"},
 	} {
 		var report verify.Report
-		err := runJob(t.Context(), []string{"/bin/sh", "-c", test.script}, &report)
+		err := runJob(t.Context(), []string{"/bin/sh", "-c", test.script}, &report, nil)
 		if got := ""; err != nil || test.err != "" {
 			if err != nil {
 				got = err.Error()

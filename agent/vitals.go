@@ -19,17 +19,35 @@ type Vitals struct {
 	standby  atomic.Pointer[standbySighting] // nil while its server is none
 	backedUp atomic.Bool
 	settings atomic.Pointer[config.Cluster]
+	slot     atomic.Pointer[slotLook] // nil before the first look
+
+	cluster  string
+	began    time.Time
+	activity *activity
+	tally    *tally
 }
 
 // NewVitals returns those of an agent that has not begun.
 func NewVitals(c config.Cluster) *Vitals {
-	v := &Vitals{}
+	var names []string
+	for _, one := range c.Repositories() {
+		if !one.ByBucket { // the agent never writes there
+			names = append(names, one.Name)
+		}
+	}
+	v := &Vitals{cluster: c.Name, began: time.Now().UTC(), activity: &activity{cluster: c.Name}, tally: newTally(names)}
 	v.Reconfigure(c)
 	return v
 }
 
 // Reconfigure has them judged by the settings of c from now on.
 func (v *Vitals) Reconfigure(c config.Cluster) { v.settings.Store(&c) }
+
+// Tell has events told to f, which must not block. It is called before Run.
+func (v *Vitals) Tell(f func(status.Event)) { v.activity.tell = f }
+
+// TellUploads has f told how long each repository took for each object of WAL, without the attempts that failed. f must not block. It is called before Run.
+func (v *Vitals) TellUploads(f func(repository string, took time.Duration)) { v.tally.uploaded = f }
 
 // caughtUpFor is how long the server's word counts that there is no more: it is asked every two seconds while it says nothing.
 const caughtUpFor = 5 * time.Second

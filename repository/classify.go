@@ -59,3 +59,9 @@ func (c *Cluster) ClusterFolders() []storage.Key {
 	}
 	return prefixes
 }
+
+// IsWAL reports whether a key is that of a segment of WAL or of a piece of one, of any cluster.
+func IsWAL(key storage.Key) bool {
+	_, rest, ok := strings.Cut(string(key), "/")
+	return ok && strings.HasPrefix(rest, walFolder) && !strings.HasSuffix(rest, ".history")
+}

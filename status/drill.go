@@ -22,6 +22,11 @@ type Drill struct {
 	RTO *float64 `json:"rto_seconds,omitempty"`
 	// DataLoss is how many seconds before its target all was proved to be there.
 	DataLoss *float64 `json:"data_loss_seconds,omitempty"`
+	// Fetch, Replay and Opening are how many seconds of the RTO went into laying down the base backup, replaying WAL, and until the server accepted
+	// connections; absent where it did not come so far.
+	Fetch   float64 `json:"fetch_seconds,omitempty"`
+	Replay  float64 `json:"replay_seconds,omitempty"`
+	Opening float64 `json:"open_seconds,omitempty"`
 	// Plain is the size of the cluster, bytes.
 	Plain int64 `json:"plain_bytes"`
 }
@@ -44,6 +49,8 @@ func (r *Report) setDrills(drills []repository.Drill) {
 			loss := float64(*d.DataLoss)
 			found.DataLoss = &loss
 		}
+		found.Fetch, found.Replay, found.Opening = float64(d.Fetch.Seconds), float64(d.Replay.Seconds), float64(d.Open.Seconds)
+		r.Drills = append(r.Drills, found)
 		r.Drill = &found
 		if d.Result != repository.DrillPassed {
 			continue

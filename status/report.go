@@ -37,6 +37,8 @@ type Report struct {
 	RTOTarget float64 `json:"rto_target_seconds,omitempty"`
 	// Drill is the newest drill; absent where none was held.
 	Drill *Drill `json:"drill,omitempty"`
+	// Drills are the newest, oldest first; absent where none was held.
+	Drills []Drill `json:"drills,omitempty"`
 
 	// Server is what the server says; nil if it was not asked or did not answer.
 	Server *Server `json:"server,omitempty"`

@@ -49,7 +49,7 @@ func runAgents(s *session) error {
 			return usagef("adopt %q: want a system identifier", v)
 		}
 	}
-	site, err := s.openSite(c.HTTP)
+	site, err := s.openSite(c, clusters)
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (s *session) ownWords(c config.Config, cluster config.Cluster, command ...s
 	if err != nil {
 		return nil, fmt.Errorf("find own program: %w", err)
 	}
-	words := append(append([]string{self}, command...), "--output", "json", "--quiet")
+	words := append(append([]string{self}, command...), "--output", "json", "--quiet", "--progress", "json")
 	if c.File != "" {
 		file, err := filepath.Abs(c.File)
 		if err != nil {

@@ -95,7 +95,7 @@ func (s *session) setProgress(v string) error {
 	default:
 		return usagef("progress %q: want auto, bar, plain, json or none", v)
 	}
-	if s.quiet {
+	if s.quiet && v != "json" { // which is for a program
 		v = "none"
 	}
 	s.progress = v

@@ -9,37 +9,41 @@ import (
 
 	"github.com/pgark/pgark/agent"
 	"github.com/pgark/pgark/config"
-	"github.com/pgark/pgark/health"
+	"github.com/pgark/pgark/dashboard"
+	"github.com/pgark/pgark/metrics"
 	"github.com/pgark/pgark/web"
 )
 
 // site is what the agents of this process answer over HTTP. A nil one answers nobody.
 type site struct {
-	listener *web.Listener
-	sources  map[string]health.Source
+	listener  *web.Listener
+	agents    map[string]*agent.Vitals // by cluster
+	metrics   *metrics.Exporter
+	dashboard *dashboard.Site
+	guard     dashboard.Guard
 }
 
 // openSite opens the port before anything else is done, so that two agents with one port are found out at once. It returns nil where
 // none is configured.
-func (s *session) openSite(c config.HTTP) (*site, error) {
-	if c.Listen == "" {
+func (s *session) openSite(c config.Config, clusters []config.Cluster) (*site, error) {
+	if c.HTTP.Listen == "" {
 		return nil, nil
 	}
-	listener, err := web.Listen(s.ctx, web.Options{Address: c.Listen, ConfigFile: c.WebConfigFile, Logger: s.log})
+	listener, err := web.Listen(s.ctx, web.Options{Address: c.HTTP.Listen, ConfigFile: c.HTTP.WebConfigFile, Logger: s.log})
 	if err != nil {
 		return nil, err
 	}
-	return &site{listener, map[string]health.Source{}}, nil
+	h := &site{listener: listener, agents: map[string]*agent.Vitals{}, guard: guardOf(listener.Address(), c.HTTP.WebConfigFile)}
+	s.build(h, c, clusters)
+	return h, nil
 }
 
-// vitals returns those of a cluster's agent, about which the site answers from then on; nil without a site.
+// vitals returns those of a cluster's agent, about which the site answers; nil without a site.
 func (h *site) vitals(c config.Cluster) *agent.Vitals {
 	if h == nil {
 		return nil
 	}
-	v := agent.NewVitals(c)
-	h.sources[c.Name] = v.Facts
-	return v
+	return h.agents[c.Name]
 }
 
 // serveWhile answers until work returns, also while the agents stop, and returns work's error. An error of its own is told and ends
@@ -50,8 +54,9 @@ func (h *site) serveWhile(ctx context.Context, logger *slog.Logger, work func() 
 	}
 	serving, done := context.WithCancel(context.WithoutCancel(ctx))
 	var answering sync.WaitGroup
+	answering.Go(func() { h.dashboard.Run(serving) })
 	answering.Go(func() {
-		if err := h.listener.Serve(serving, health.Handler(h.sources)); err != nil {
+		if err := h.listener.Serve(serving, h.handler()); err != nil {
 			logger.ErrorContext(ctx, "nothing is answered over HTTP any more", "error", err)
 		}
 	})

@@ -50,6 +50,9 @@ type Options struct {
 	MinRate int64
 	// OnRetry, if not nil, is called before each wait. It is called from many goroutines.
 	OnRetry func(Event)
+	// Observe, if not nil, is told of each attempt that failed, and of each that succeeded but for those of Get and List, whose bodies are the
+	// caller's to read. It is called from many goroutines and must not block.
+	Observe func(Attempt)
 }
 
 func (o Options) withDefaults() Options {
@@ -109,8 +112,10 @@ func (s *Store) begin(op string, key storage.Key, size int64) *call {
 // run makes attempts until one succeeds, fails for good, or ctx ends.
 func (s *Store) run(ctx context.Context, c *call, attempt func(ctx context.Context) error) error {
 	for {
+		began := time.Now()
 		err := s.attempt(ctx, c, attempt)
 		if err == nil {
+			s.succeeded(c, began)
 			return nil
 		}
 		if err := s.wait(ctx, c, err); err != nil {
@@ -164,6 +169,7 @@ func (s *Store) timeout(c *call) time.Duration {
 
 // wait returns nil when the next attempt is due, and the error of the call when there is none.
 func (s *Store) wait(ctx context.Context, c *call, err error) error {
+	s.failed(ctx, c, err)
 	c.attempt++
 	since := time.Since(c.began)
 	switch {

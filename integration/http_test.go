@@ -1,0 +1,154 @@
+package integration_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// metric is the value of a series in what an agent tells Prometheus, and whether it is there.
+func metric(t testing.TB, text, series string) (float64, bool) {
+	t.Helper()
+	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(series) + ` (.*)$`).FindStringSubmatch(text)
+	if m == nil {
+		return 0, false
+	}
+	v, err := strconv.ParseFloat(m[1], 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v, true
+}
+
+// TestHTTP: metrics, the API and `pgark status` tell the same of a real agent, its backup is told of as it happens, and what an outage costs shows at once without
+// that anybody is asked.
+func TestHTTP(t *testing.T) {
+	t.Parallel()
+	address := freeAddress(t)
+	s := newSyncSite(t, 17)
+	s.tool = s.tool.with("PGARK_HTTP_LISTEN="+address, "PGARK_DRILL_SCHEDULE=off")
+	s.tool.start(t, "run", s.url)
+	body := func(path string) string {
+		t.Helper()
+		_, text := ask(t, "http://"+address+path)
+		return text
+	}
+	told := func(series string) (float64, bool) {
+		t.Helper()
+		return metric(t, body("/metrics"), series)
+	}
+	eventually(t, waitLong, "an answer", func() bool { code, _ := ask(t, "http://"+address+"/healthz"); return code == 200 })
+	events := listen(t, "http://"+address+"/api/v1/events")
+	eventually(t, waitLong, "the base backup to be told of", func() bool {
+		_, ok := told(`pgark_backup_last_success_timestamp_seconds{cluster="main",type="full"}`)
+		return ok
+	})
+	eventually(t, waitLong, "all to be well", func() bool { v, _ := told(`pgark_protected{cluster="main"}`); return v == 1 })
+	until, ok := told(`pgark_recoverable_until_timestamp_seconds{cluster="main"}`)
+	if age := float64(time.Now().UnixMilli())/1000 - until; !ok || age > 15 {
+		t.Errorf("an idle server: the RPO reads %.1f s", age)
+	}
+	for _, series := range []string{
+		`pgark_leader{cluster="main"}`, `pgark_repo_up{cluster="main",repo="primary"}`, `pgark_wal_stored_bytes_total{cluster="main",repo="primary"}`,
+		`pgark_wal_durable_lsn_bytes{cluster="main",repo="primary"}`, `pgark_wal_upload_duration_seconds_count{cluster="main",repo="primary"}`,
+	} {
+		if v, _ := told(series); v <= 0 {
+			t.Errorf("%s is %v", series, v)
+		}
+	}
+
+	var fromAPI, fromCLI map[string]any
+	if err := json.Unmarshal([]byte(body("/api/v1/status")), &fromAPI); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(s.tool.must(t.Context(), t, "status", "-o", "json", s.url)), &fromCLI); err != nil {
+		t.Fatal(err)
+	}
+	for key := range fromCLI {
+		if _, ok := fromAPI[key]; !ok {
+			t.Errorf("the API lacks %s", key)
+		}
+	}
+	for _, key := range []string{"cluster", "repository", "system_id", "verdict", "recoverable_from", "backups"} {
+		if a, b := mustJSON(t, fromAPI[key]), mustJSON(t, fromCLI[key]); a != b {
+			t.Errorf("%s: the API says %s, the command %s", key, a, b)
+		}
+	}
+	if !events.saw("job", `"kind":"backup"`) {
+		t.Error("no event told of the base backup")
+	}
+	body("/api/v1/live")
+	body("/api/v1/site")
+
+	heal := s.hangAll()
+	s.server.Exec(t, "insert into kept values (1)")
+	eventually(t, waitLong, "what would be lost to be told of", func() bool {
+		v, ok := told(`pgark_recoverable_until_timestamp_seconds{cluster="main"}`)
+		return ok && float64(time.Now().UnixMilli())/1000-v > 3
+	})
+	heal()
+	eventually(t, waitLong, "all to be durable again", func() bool {
+		v, ok := told(`pgark_recoverable_until_timestamp_seconds{cluster="main"}`)
+		return ok && float64(time.Now().UnixMilli())/1000-v < 2
+	})
+}
+
+func mustJSON(t testing.TB, v any) string {
+	t.Helper()
+	raw, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+// heard is what came of events so far.
+type heard struct{ lines chan string }
+
+// listen collects events until the test ends.
+func listen(t testing.TB, url string) *heard {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &heard{make(chan string, 1<<16)}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		lines := bufio.NewScanner(answer.Body)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			planted().look("events of "+url, lines.Bytes())
+			select {
+			case h.lines <- lines.Text():
+			default:
+			}
+		}
+	}()
+	t.Cleanup(func() { _ = answer.Body.Close(); <-done })
+	return h
+}
+
+// saw reports whether an event of the name came that holds the text, of those that came since the last call.
+func (h *heard) saw(name, text string) bool {
+	found, in := false, false
+	for {
+		select {
+		case line := <-h.lines:
+			in = line == "event: "+name || in && strings.HasPrefix(line, "data: ")
+			found = found || in && strings.Contains(line, text)
+		default:
+			return found
+		}
+	}
+}

@@ -1,0 +1,155 @@
+package status
+
+import (
+	"time"
+
+	"github.com/pgark/pgark/wal"
+)
+
+// Live is what an agent at work knows of one cluster by itself at one moment: nobody is asked for it. What is not known is absent, never zero. Where a
+// Report says the same, the Live is newer.
+type Live struct {
+	Cluster string `json:"cluster"`
+	// Now is when it was told, and Began when the agent began, both by this host's clock: counts are since then.
+	Now   time.Time `json:"now"`
+	Began time.Time `json:"began"`
+
+	// State is a word for what the archiver does: its own states, or "standby" where the archive is followed; "" before it began.
+	State string `json:"state,omitempty"`
+	// Since is when that began, and Error what stands in its way.
+	Since *time.Time `json:"since,omitempty"`
+	Error string     `json:"error,omitempty"`
+	// Leader says that this agent is the one that archives the cluster.
+	Leader bool `json:"leader"`
+
+	// Until is an instant up to which all that the server had can be restored; CaughtUp says that the server itself knows of no more than that.
+	Until    *time.Time `json:"recoverable_until,omitempty"`
+	CaughtUp bool       `json:"caught_up,omitempty"`
+	// RPO is as a Report's.
+	RPO *float64 `json:"rpo_seconds,omitempty"`
+
+	// Flush is the end of the WAL on the server, as far as it said; Durable that of the WAL that is archived. 0 is not known.
+	Flush   wal.LSN `json:"flush_lsn,omitempty"`
+	Durable wal.LSN `json:"durable_lsn,omitempty"`
+	// Received is how many bytes of WAL the server has sent; nil where the archive is only followed.
+	Received *uint64 `json:"received_bytes,omitempty"`
+
+	// Slot is as of the last look at it, and SlotSeen when that was.
+	Slot     *Slot      `json:"slot,omitempty"`
+	SlotSeen *time.Time `json:"slot_seen,omitempty"`
+
+	Repositories []LiveRepository `json:"repositories"`
+	Standby      *LiveStandby     `json:"standby,omitempty"`
+
+	// Jobs are those in hand, in the order in which they began; Ended the last of those that ended, newest first.
+	Jobs  []Job `json:"jobs"`
+	Ended []Job `json:"ended_jobs"`
+	// Verified is what verifications that the agent made found, by repository.
+	Verified []LiveVerified `json:"verified,omitempty"`
+	// BackupFailed is when a base backup of the agent failed last.
+	BackupFailed *time.Time `json:"backup_failed,omitempty"`
+}
+
+// LiveRepository is how one repository answers.
+type LiveRepository struct {
+	Name string `json:"name"`
+	// Up says whether it answered last; nil before the first request.
+	Up *bool `json:"up,omitempty"`
+	// StoredWAL is how many bytes of WAL objects it took.
+	StoredWAL uint64 `json:"stored_wal_bytes"`
+	// Failures are the requests that failed, in a fixed order. The number of different ones is bounded.
+	Failures []RequestFailures `json:"failures,omitempty"`
+}
+
+// RequestFailures counts requests of one kind that failed in one way.
+type RequestFailures struct {
+	// Op is put, get, list, stat, delete or other; Code denied, expired, skewed, no_bucket, unavailable, locked or other.
+	Op    string `json:"op"`
+	Code  string `json:"code"`
+	Count uint64 `json:"count"`
+}
+
+// LiveStandby is how the server stands to the archive that it follows.
+type LiveStandby struct {
+	// Until is an instant by which all that the primary had committed is here.
+	Until *time.Time `json:"replayed_until,omitempty"`
+	// Connected says that something streams to it.
+	Connected bool `json:"connected"`
+}
+
+// LiveVerified is what verifications found in one repository.
+type LiveVerified struct {
+	Repository string `json:"repository"`
+	// Sound is when the last one ended that found nothing wrong.
+	Sound *time.Time `json:"last_sound,omitempty"`
+	// Damaged counts the objects that were found, by kind.
+	Damaged map[string]uint64 `json:"damaged,omitempty"`
+}
+
+// JobKind says what a job does.
+type JobKind string
+
+// The kinds of jobs.
+const (
+	JobBackup JobKind = "backup"
+	JobDrill  JobKind = "drill"
+	JobVerify JobKind = "verify"
+	JobPrune  JobKind = "prune"
+)
+
+// JobResult says how a job ended.
+type JobResult string
+
+// The results of jobs.
+const (
+	// JobDone: it did what it is for, and found nothing wrong.
+	JobDone JobResult = "done"
+	// JobFailed: it could not be done, or what it found is wrong.
+	JobFailed JobResult = "failed"
+	// JobStopped: the agent ended it, because it ended itself.
+	JobStopped JobResult = "stopped"
+)
+
+// Job is one job of an agent.
+type Job struct {
+	// ID is unique within one run of the agent.
+	ID    uint64    `json:"id"`
+	Kind  JobKind   `json:"kind"`
+	Began time.Time `json:"began"`
+	// Phase is what it does now; Done and Total are bytes of that. A total of 0 is not known.
+	Phase string `json:"phase,omitempty"`
+	Done  int64  `json:"done_bytes,omitempty"`
+	Total int64  `json:"total_bytes,omitempty"`
+
+	Ended  *time.Time `json:"ended,omitempty"`
+	Result JobResult  `json:"result,omitempty"`
+	// Subject is the id of what came of it: a base backup's, a drill's.
+	Subject string `json:"subject,omitempty"`
+	// Detail says in words what came of it, or why it failed.
+	Detail string `json:"detail,omitempty"`
+	// RTO is what a drill measured, seconds.
+	RTO *float64 `json:"rto_seconds,omitempty"`
+}
+
+// EventKind says what an Event tells of.
+type EventKind string
+
+// The kinds of events.
+const (
+	// EventJob: a job began, came on, or ended.
+	EventJob EventKind = "job"
+	// EventGap: WAL was lost.
+	EventGap EventKind = "gap"
+)
+
+// Event is something that happened to a cluster.
+type Event struct {
+	Kind EventKind `json:"-"`
+	// Passing says that a later event of the same kind makes this one void: who missed it missed nothing.
+	Passing bool      `json:"-"`
+	Cluster string    `json:"cluster"`
+	Time    time.Time `json:"time"`
+	Job     *Job      `json:"job,omitempty"`
+	// Text says in words what happened, where nothing else does.
+	Text string `json:"text,omitempty"`
+}
