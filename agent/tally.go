@@ -43,22 +43,24 @@ func (t *tally) of(name string) func(retry.Attempt) {
 		return nil
 	}
 	return func(a retry.Attempt) {
-		wal := a.Op == "put" && a.Err == nil && repository.IsWAL(a.Key)
-		t.count(i, a, wal)
-		if wal && t.uploaded != nil {
+		t.count(i, a)
+		if tookWAL(a) && t.uploaded != nil {
 			t.uploaded(name, a.Took)
 		}
 	}
 }
 
-func (t *tally) count(i int, a retry.Attempt, wal bool) {
+// tookWAL reports whether a repository took an object of WAL.
+func tookWAL(a retry.Attempt) bool { return a.Op == "put" && a.Err == nil && repository.IsWAL(a.Key) }
+
+func (t *tally) count(i int, a retry.Attempt) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := &t.places[i]
 	code := failureCode(a.Err)
 	up := code == ""
 	p.Up = &up
-	if wal {
+	if tookWAL(a) {
 		p.StoredWAL += uint64(a.Size)
 	}
 	if up {

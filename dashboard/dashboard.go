@@ -34,6 +34,8 @@ type Cluster struct {
 	Live func() status.Live
 	// Restore is the beginning of the command that restores it, to be pasted: `pgark restore --cluster main`. The target and --into follow.
 	Restore string
+	// History is what was seen before; nil begins a new one.
+	History *History
 }
 
 // Options of New. Version may be empty.
@@ -60,8 +62,7 @@ type Site struct {
 type shown struct {
 	Cluster
 
-	look    *Look
-	history History
+	look *Look
 }
 
 // New returns a site.
@@ -76,6 +77,9 @@ func New(o Options) *Site {
 	s := &Site{options: o, began: now.UTC(), hub: newHub(o.Redact, now)}
 	for _, c := range o.Clusters {
 		one := &shown{Cluster: c}
+		if one.History == nil {
+			one.History = &History{}
+		}
 		before := status.Verdict("")
 		one.look = NewLook(c.Survey, func(f Found) {
 			s.tellFound(c.Name, f, &before)
@@ -100,18 +104,26 @@ func (s *Site) tellFound(cluster string, f Found, before *status.Verdict) {
 	told := standing{Cluster: cluster, Time: f.At.UTC(), Before: *before}
 	if f.Err != nil {
 		told.Error = s.options.Explain(f.Err)
-		s.hub.tell("status", told, true)
+		s.hub.pass("status", told)
 		return
 	}
 	told.Verdict, told.RPO = f.Report.Verdict, f.Report.RPO
-	s.hub.tell("status", told, *before == "" || *before == told.Verdict)
+	if *before == "" || *before == told.Verdict {
+		s.hub.pass("status", told)
+	} else {
+		s.hub.tell("status", told)
+	}
 	*before = told.Verdict
 }
 
 // Tell tells who listens of an event, and has the cluster looked at anew if that may have changed how it stands. It does not wait.
 func (s *Site) Tell(e status.Event) {
-	s.hub.tell(string(e.Kind), e, e.Passing)
-	if e.Passing || e.Job != nil && e.Job.Ended == nil {
+	if e.Passing {
+		s.hub.pass(string(e.Kind), e)
+		return
+	}
+	s.hub.tell(string(e.Kind), e)
+	if e.Job != nil && e.Job.Ended == nil {
 		return
 	}
 	if one := s.find(e.Cluster); one != nil {
@@ -155,16 +167,16 @@ func (s *Site) watch(ctx context.Context, one *shown) {
 	told, sampled := time.NewTicker(liveEvery), time.NewTicker(sampleEvery)
 	defer told.Stop()
 	defer sampled.Stop()
-	one.history.Add(time.Now(), one.Live().RPO)
+	one.History.Add(time.Now(), one.Live().RPO)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-sampled.C:
-			one.history.Add(time.Now(), one.Live().RPO)
+			one.History.Add(time.Now(), one.Live().RPO)
 		case <-told.C:
 			if s.hub.busy() {
-				s.hub.tell("live", one.Live(), true)
+				s.hub.pass("live", one.Live())
 				one.look.Ask()
 			}
 		}
@@ -288,7 +300,7 @@ func (s *Site) answerStatus(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Age", strconv.Itoa(int(time.Since(oldest).Seconds())))
 	switch {
 	case one && found[0].Err != nil:
-		s.reply(w, http.StatusServiceUnavailable, failed{Error: documents[0].(failed).Error}) //nolint:errcheck,forcetypeassert // it was put there
+		s.reply(w, http.StatusServiceUnavailable, failed{Error: s.options.Explain(found[0].Err)})
 	case one:
 		s.reply(w, http.StatusOK, documents[0])
 	default:
@@ -303,7 +315,7 @@ func (s *Site) answerLive(w http.ResponseWriter, r *http.Request) {
 
 // answerHistory answers with the RPO of the last day.
 func (s *Site) answerHistory(w http.ResponseWriter, r *http.Request) {
-	s.each(w, r, func(c *shown) any { return c.history.Past() })
+	s.each(w, r, func(c *shown) any { return c.History.Past() })
 }
 
 // each answers for the clusters that are asked after and have an agent here.

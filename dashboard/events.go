@@ -48,23 +48,35 @@ func newHub(redact func(string) string, now time.Time) *hub {
 	return &hub{redact: redact, last: uint64(now.UnixMilli()), listeners: map[chan message]struct{}{}}
 }
 
-// tell sends an event to all. A passing one is not kept: the next of its kind says all that it says.
-func (h *hub) tell(name string, document any, passing bool) {
-	raw, err := json.Marshal(document)
-	if err != nil {
-		return // nothing that is told can fail to be written
-	}
-	m := message{name: name, data: []byte(h.redact(string(raw)))}
+// tell sends an event to all, and keeps it for who comes back.
+func (h *hub) tell(name string, document any) {
+	m := h.message(name, document)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.ended {
-		return
+	h.last++
+	m.id = h.last
+	h.kept = append(h.kept[max(0, len(h.kept)-eventsKept+1):], m)
+	h.send(m)
+}
+
+// pass sends an event to all and does not keep it: the next of its kind says all that it says.
+func (h *hub) pass(name string, document any) {
+	m := h.message(name, document)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.send(m)
+}
+
+func (h *hub) message(name string, document any) message {
+	raw, err := json.Marshal(document)
+	if err != nil {
+		raw = []byte("{}") // nothing that is told can fail to be written
 	}
-	if !passing {
-		h.last++
-		m.id = h.last
-		h.kept = append(h.kept[max(0, len(h.kept)-eventsKept+1):], m)
-	}
+	return message{name: name, data: []byte(h.redact(string(raw)))}
+}
+
+// send gives a message to all who listen. Called with mu held.
+func (h *hub) send(m message) {
 	for l := range h.listeners {
 		select {
 		case l <- m:

@@ -7,6 +7,7 @@
 #   integration/parts.sh iproute2    ip and tc, for networks that are parted
 #   integration/parts.sh age         what opens encrypted objects by hand
 #   integration/parts.sh systemd     systemd-analyze, which judges the units; systemd itself does not run
+#   integration/parts.sh browser     Chromium, and what drives it, for the page
 #   integration/parts.sh pgbackrest  what make bench compares with
 #
 # PostgreSQL 15 is Debian's package. 14, 16, 17 and 18 are the servers of the npm packages
@@ -115,6 +116,29 @@ versitygw() {
 	fi
 }
 
+# browser gives Debian's Chromium, and playwright-core as integration/page pins it, under .parts/browser.
+browser() {
+	tool chromium chromium
+	fc-list 2>/dev/null | grep -q . || packages fonts-dejavu-core fontconfig
+	tool node nodejs
+	tool npm npm
+	local pin home
+	(($(node -p 'process.versions.node.split(".")[0]') >= 20)) || die "the browser test needs Node.js 20 or later, $(node --version) is here"
+	pin=$(sha256sum integration/page/package-lock.json | cut -c1-12)
+	home=$cache/browser-$pin
+	if [[ ! -d $home/node_modules/playwright-core ]]; then
+		say "fetching playwright-core"
+		local work
+		work=$(mktemp -d "$cache/fetch.XXXXXX")
+		cp integration/page/package.json integration/page/package-lock.json "$work"
+		retry npm ci --prefix "$work" --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+		chmod -R a+rX "$work"
+		rm -rf "$home"
+		mv -T "$work" "$home"
+	fi
+	[[ $(readlink "$parts/browser" || true) == "$home" ]] || ln -sfn "$home" "$parts/browser"
+}
+
 # part gives one part by its name.
 part() {
 	case $1 in
@@ -124,8 +148,9 @@ part() {
 	iproute2) tool ip iproute2 && tool tc iproute2 ;;
 	age) tool age age ;;
 	systemd) tool systemd-analyze systemd ;;
+	browser) browser ;;
 	pgbackrest) tool pgbackrest pgbackrest ;;
-	*) die "unknown part $1: want 14, 15, 16, 17, 18, versitygw, iproute2, age, systemd or pgbackrest" ;;
+	*) die "unknown part $1: want 14, 15, 16, 17, 18, versitygw, iproute2, age, systemd, browser or pgbackrest" ;;
 	esac
 }
 
@@ -133,7 +158,7 @@ mkdir -p "$parts" "$cache"
 # One at a time on this machine: apt and the cache are shared by all checkouts.
 exec 9>"$cache/lock"
 flock 9
-(($#)) || set -- 15 14 16 17 18 versitygw iproute2 age systemd
+(($#)) || set -- 15 14 16 17 18 versitygw iproute2 age systemd browser
 for name in "$@"; do
 	part "$name"
 done

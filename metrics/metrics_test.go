@@ -2,8 +2,10 @@ package metrics_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"regexp"
@@ -84,7 +86,7 @@ func text(t *testing.T, all ...metrics.Facts) string {
 
 func scrape(e *metrics.Exporter) string {
 	answer := httptest.NewRecorder()
-	e.Handler().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	e.Handler().ServeHTTP(answer, httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/metrics", nil))
 	return answer.Body.String()
 }
 

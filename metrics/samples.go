@@ -59,12 +59,7 @@ func (b *batch) at(name string, t *time.Time, labels ...string) {
 	}
 }
 
-func number(yes bool) float64 {
-	if yes {
-		return 1
-	}
-	return 0
-}
+func number(yes bool) float64 { return map[bool]float64{true: 1}[yes] }
 
 // archive is what the agent knows of archiving by itself.
 func (b *batch) archive(f Facts) {

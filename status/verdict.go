@@ -64,18 +64,43 @@ type finding struct {
 // later base backup ended is no cause: nothing mends it, and what is written now is safe; an open one is, and one
 // that nothing is recorded of weighs more: it is damage.
 func (r *Report) Judge(c Commands) {
-	if r.RPOTarget == 0 {
-		r.RPOTarget = RPOTarget.Seconds()
-	}
 	if r.Server != nil && r.Server.Slot != nil {
 		r.Server.Slot.SetBound(r.rate())
+	}
+	r.measure()
+	r.conclude(slices.Concat(r.judgeBackups(c), r.judgeRecords(c), r.judgeReach(c), r.judgeSync(c), r.judgeServer(c), r.judgeCopies(c), r.judgeDrill(c), r.judgeClock()))
+}
+
+// JudgeArchive is Judge for who reads repositories and asks no server: an agent that is gone shows by that nothing newer comes, not even while the server is idle.
+func (r *Report) JudgeArchive(c Commands) {
+	r.measure()
+	r.conclude(slices.Concat(r.judgeBackups(c), r.judgeRecords(c), r.judgeReach(c), r.judgeSilence(c), r.judgeCopies(c), r.judgeDrill(c), r.judgeClock()))
+}
+
+// judgeSilence looks whether the archive goes on.
+func (r *Report) judgeSilence(c Commands) []finding {
+	if r.RecoverableUntil == nil || !r.stale() || r.ahead() > RPOTarget {
+		return nil // told otherwise
+	}
+	return []finding{{verdict: AtRisk, Cause: Cause{
+		What: "nothing newer has become durable: server, agent or store is away, or slower than the objective", Since: r.RecoverableUntil, Fix: c.Check,
+	}}}
+}
+
+// measure sets the ages that a verdict goes by.
+func (r *Report) measure() {
+	if r.RPOTarget == 0 {
+		r.RPOTarget = RPOTarget.Seconds()
 	}
 	if age, ok := r.exposure(); ok {
 		seconds := age.Seconds()
 		r.RPO = &seconds
 	}
 	r.Unprotected = r.unprotected()
-	found := slices.Concat(r.judgeBackups(c), r.judgeRecords(c), r.judgeReach(c), r.judgeSync(c), r.judgeServer(c), r.judgeCopies(c), r.judgeDrill(c), r.judgeClock())
+}
+
+// conclude sets verdict and causes.
+func (r *Report) conclude(found []finding) {
 	slices.SortStableFunc(found, func(a, b finding) int { return cmp.Compare(a.verdict.severity(), b.verdict.severity()) })
 	r.Verdict, r.Causes = Protected, []Cause{}
 	for _, f := range found {

@@ -84,6 +84,7 @@ func (p *program) app() *cli.App {
 			checkCommand(p),
 			runCommand(p),
 			statusCommand(p),
+			dashboardCommand(p),
 			listCommand(p),
 			logCommand(p),
 			restoreCommand(p),

@@ -327,3 +327,29 @@ func TestReplicationReachesTheStore(t *testing.T) {
 		t.Errorf("no bucket: got %v, want ErrUnsupported", err)
 	}
 }
+
+// TestObserve: each attempt is told once, with what it came to; the end of the caller's context is no failure of the store.
+func TestObserve(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := memory.New()
+		m.Fail(memory.Put, "", 1, storage.ErrUnavailable)
+		var seen []retry.Attempt
+		s := retry.New(m, retry.Options{Observe: func(a retry.Attempt) { seen = append(seen, a) }})
+		if err := s.Put(t.Context(), "a", []byte("xyz")); err != nil {
+			t.Fatal(err)
+		}
+		if len(seen) != 2 || !errors.Is(seen[0].Err, storage.ErrUnavailable) || seen[1].Err != nil || seen[1].Op != "put" || seen[1].Size != 3 {
+			t.Errorf("a put that was made again: %+v", seen)
+		}
+		seen = nil
+		if _, err := s.Stat(t.Context(), "b"); !errors.Is(err, storage.ErrNotFound) || len(seen) != 1 || !errors.Is(seen[0].Err, storage.ErrNotFound) {
+			t.Errorf("what is not there: %v, %+v", err, seen)
+		}
+		seen = nil
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := s.Put(gone, "c", nil); err == nil || len(seen) != 0 {
+			t.Errorf("a caller who is gone: %v, %+v", err, seen)
+		}
+	})
+}
