@@ -40,8 +40,15 @@ async function look(name) {
   show();
 }
 
+/** lookNow gets what the agents know by themselves, before they tell it. */
+async function lookNow() {
+  if (!state.site.clusters.some((c) => c.live)) return;
+  const document = await ask("api/v1/live");
+  for (const l of Array.isArray(document) ? document : [document]) state.lives[l.cluster] = l;
+}
+
 async function lookBack() {
-  if (!chosen().live) { state.past = null; return; }
+  if (!chosen().live) { state.past = null; showPast(); return; }
   state.past = await ask("api/v1/history" + query());
   showPast();
 }
@@ -136,7 +143,7 @@ function showLive() {
   const rpo = l && known(l.rpo_seconds) ? l.rpo_seconds : l ? undefined : r.rpo_seconds;
   const target = r.rpo_target_seconds;
   put("rpo", known(rpo) ? span(rpo) : "unknown");
-  if (!known(rpo)) chip("rpo-word", "unknown", "warn");
+  if (!known(rpo)) chip("rpo-word", "cannot be told", "warn");
   else if (known(target)) chip("rpo-word", rpo <= target ? "ok" : "missed", rpo <= target ? "ok" : "bad");
   const until = (l && l.recoverable_until) || r.recoverable_until;
   const all = l && l.caught_up ? "all that the server has is durable" : until ? `durable up to ${utc(Date.parse(until))}` : "nothing can be restored yet";
@@ -304,7 +311,7 @@ function showCopies(r) {
   const parts = el("div.bar", { role: "img", "aria-label": `Stored: WAL ${bytes(s.wal_bytes)}, base backups ${bytes(s.backup_bytes)}` }, el("i"), el("i.base"));
   parts.children[0].style.width = `${100 * s.wal_bytes / total}%`;
   parts.children[1].style.width = `${100 * s.backup_bytes / total}%`;
-  bar.replaceChildren(parts, el("p.muted.small", {}, `${bytes(total)} stored in each: WAL ${bytes(s.wal_bytes)} (left), base backups ${bytes(s.backup_bytes)}` + (r.encryption ? " · encrypted" : "")));
+  bar.replaceChildren(parts, el("p.muted.small", {}, `${bytes(total)} stored${all.length > 1 ? " in each" : ""}: WAL ${bytes(s.wal_bytes)} (left), base backups ${bytes(s.backup_bytes)}` + (r.encryption ? " · encrypted" : "")));
 }
 
 function showBackups(r) {
@@ -318,7 +325,7 @@ function showBackups(r) {
 function showDrills(r) {
   const rows = [...(r.drills || [])].reverse().slice(0, 8).map((d) => {
     const passed = d.result === "passed";
-    return { cells: [utc(Date.parse(d.started)).slice(0, 16), el("td" + (passed ? ".okay" : ".wrong"), {}, passed ? "✓ passed" : "✗ failed"), known(d.rto_seconds) ? span(d.rto_seconds) : "–", passed ? el("td.n", {}, known(d.data_loss_seconds) ? `${d.data_loss_seconds.toFixed(2)} s` : "–") : el("td.wide", {}, d.failure || "")] };
+    return { cells: [utc(Date.parse(d.started)).slice(0, 16), el("td.wide" + (passed ? ".okay" : ".wrong"), {}, passed ? "✓ passed" : "✗ failed", passed ? "" : el("span.sub", {}, d.failure || "")), known(d.rto_seconds) ? span(d.rto_seconds) : "–", known(d.data_loss_seconds) ? `${d.data_loss_seconds.toFixed(2)} s` : "–"] };
   });
   table($("drills"), [["Started (UTC)"], ["Result"], ["RTO", "n"], ["Data loss", "n"]], rows, "No drill yet: pgark drill run proves that this archive can be restored, and how long it takes.");
 }
@@ -388,6 +395,7 @@ async function start() {
   begin();
   choose();
   listen();
+  await lookNow().catch(missed);
   await look("").catch(missed);
   await lookBack().catch(missed);
 }

@@ -62,17 +62,18 @@ export function draw(into, report, width, { aim, small } = {}) {
   const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": summary(report), preserveAspectRatio: "none" });
   root.append(svg("defs", {}, svg("pattern", { id: "hatch", width: 5, height: 5, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
     svg("rect", { class: "ground", width: 5, height: 5 }), svg("line", { class: "line", x1: 0, y1: 0, x2: 0, y2: 5 }))));
-  const all = cells(v, covered, n);
+  const all = cells(v, covered, n), holes = [];
   for (let i = 0; i < n;) { // runs of cells that are alike
     let j = i;
     while (j < n && all[j] === all[i]) j++;
     const left = pad + (width - 2 * pad) * i / n, right = pad + (width - 2 * pad) * j / n;
-    root.append(svg("rect", all[i]
-      ? { class: "there", x: left, y, width: right - left, height: thick }
-      : { class: "gap", x: left, y: y - 1, width: right - left, height: thick + 2 }));
+    if (all[i]) root.append(svg("rect", { class: "there", x: left, y, width: right - left, height: thick }));
+    else holes.push({ left, right });
     i = j;
   }
-  if (!small) marks(root, report, x, y + thick / 2);
+  if (!small) marks(root, report, x, y + thick / 2, holes);
+  const over = small ? 2 : 5; // a gap stands out, and lies over all else
+  for (const h of holes) root.append(svg("rect", { class: "gap", x: h.left, y: y - over, width: h.right - h.left, height: thick + 2 * over }));
   if (!small) axis(root, v, x, y + thick, width);
   if (known(aim)) {
     const at = x(Math.min(v.until, Math.max(v.from, aim)));
@@ -81,11 +82,12 @@ export function draw(into, report, width, { aim, small } = {}) {
   into.replaceChildren(root);
 }
 
-/** marks draws base backups, those that a drill proved as diamonds. */
-function marks(root, report, x, y) {
+/** marks draws base backups, those that a drill proved as diamonds. One that ends a gap is drawn beside it. */
+function marks(root, report, x, y, holes) {
   for (const b of report.backups || []) {
     if (!b.restorable) continue;
-    const at = x(Date.parse(b.stopped));
+    const stopped = x(Date.parse(b.stopped)), hole = holes.find((h) => h.left - 1 <= stopped && stopped <= h.right + 8);
+    const at = hole ? hole.right + 9 : stopped;
     const title = svg("title", {}, `${b.id}${b.drill ? `, proved by drill ${b.drill.id}` : ""}`);
     root.append(b.drill
       ? svg("path", { class: "base", d: `M${at} ${y - 9}l7 9-7 9-7-9z` }, title)

@@ -9,14 +9,14 @@ export function bytes(n) {
   let i = 0, v = Math.abs(n);
   while (v >= 1000 && i < units.length - 1) { v /= 1000; i++; }
   const digits = i === 0 || v >= 100 ? 0 : v >= 10 ? 1 : 2;
-  return `${n < 0 ? "-" : ""}${v.toFixed(digits).replace(/\.0+$/, "")} ${units[i]}`;
+  return `${n < 0 ? "-" : ""}${Number(v.toFixed(digits))} ${units[i]}`;
 }
 
 /** span writes a length of time given in seconds: two units at most. */
 export function span(s) {
   if (!known(s) || Number.isNaN(s)) return "unknown";
   s = Math.max(0, s);
-  if (s < 10) return `${s.toFixed(1)} s`;
+  if (s < 10) return `${Number(s.toFixed(1))} s`;
   s = Math.round(s);
   const parts = [[86400, "d"], [3600, "h"], [60, "m"], [1, "s"]];
   const out = [];
@@ -112,7 +112,7 @@ export function code(text, label = "Copy") {
 /** table fills a table: columns of [title, class], rows of cells that are text or elements. */
 export function table(into, columns, rows, none) {
   if (!rows.length) {
-    into.replaceChildren(el("tbody", {}, el("tr", {}, el("td.muted", {}, none))));
+    into.replaceChildren(el("tbody", {}, el("tr", {}, el("td.muted.wide", {}, none))));
     return;
   }
   const head = el("tr", {}, ...columns.map(([title, kind]) => el("th" + (kind ? "." + kind : ""), { scope: "col" }, title)));

@@ -96,7 +96,7 @@ async function aim(page, seen, state) {
   seen.latest = await page.locator("#command code").innerText();
   await page.locator("#when").focus();
   await page.keyboard.press("ArrowLeft");
-  seen.keyed = await page.locator("#command code").innerText();
+  seen.keyed = (await texts(page, "#command code")).join("");
   for (const [name, at] of Object.entries(state.aims || {})) {
     await page.locator("#exact").fill(at);
     await page.locator("#exact").press("Enter");
