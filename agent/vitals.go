@@ -43,6 +43,9 @@ func NewVitals(c config.Cluster) *Vitals {
 // Reconfigure has them judged by the settings of c from now on.
 func (v *Vitals) Reconfigure(c config.Cluster) { v.settings.Store(&c) }
 
+// Settings are those in force.
+func (v *Vitals) Settings() config.Cluster { return *v.settings.Load() }
+
 // Tell has events told to f, which must not block. It is called before Run.
 func (v *Vitals) Tell(f func(status.Event)) { v.activity.tell = f }
 

@@ -7,12 +7,10 @@ package dashboard
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -218,16 +216,9 @@ func (s *Site) Handler() http.Handler {
 
 // reply writes a document as JSON.
 func (s *Site) reply(w http.ResponseWriter, code int, document any) {
-	var text strings.Builder
-	e := json.NewEncoder(&text)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(document); err != nil {
-		refuse(w, http.StatusInternalServerError, "the answer cannot be written")
-		return
-	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(code)
-	_, _ = fmt.Fprint(w, s.options.Redact(text.String())) // who asked may have gone
+	_, _ = fmt.Fprint(w, written(document, s.options.Redact)) // who asked may have gone
 }
 
 // refuse answers in plain text.

@@ -1,10 +1,12 @@
 package dashboard
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -68,11 +70,24 @@ func (h *hub) pass(name string, document any) {
 }
 
 func (h *hub) message(name string, document any) message {
-	raw, err := json.Marshal(document)
-	if err != nil {
-		raw = []byte("{}") // nothing that is told can fail to be written
+	var line bytes.Buffer
+	if json.Compact(&line, []byte(written(document, h.redact))) != nil {
+		line.Reset()
+		line.WriteString("{}") // better nothing than half of it
 	}
-	return message{name: name, data: []byte(h.redact(string(raw)))}
+	return message{name: name, data: line.Bytes()}
+}
+
+// written is a document in JSON without secrets, a line for each field: what takes secrets out goes by lines.
+func written(document any, redact func(string) string) string {
+	var text strings.Builder
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if e.Encode(document) != nil {
+		return "{}\n" // nothing that is told can fail to be written
+	}
+	return redact(text.String())
 }
 
 // send gives a message to all who listen. Called with mu held.

@@ -63,8 +63,8 @@ func TestHTTP(t *testing.T) {
 	}
 
 	var fromAPI, fromCLI map[string]any
-	if err := json.Unmarshal([]byte(body("/api/v1/status")), &fromAPI); err != nil {
-		t.Fatal(err)
+	if text := body("/api/v1/status"); json.Unmarshal([]byte(text), &fromAPI) != nil {
+		t.Fatalf("the API says %s", text)
 	}
 	if err := json.Unmarshal([]byte(s.tool.must(t.Context(), t, "status", "-o", "json", s.url)), &fromCLI); err != nil {
 		t.Fatal(err)

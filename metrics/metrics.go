@@ -38,14 +38,11 @@ type Exporter struct {
 	registry *prometheus.Registry
 	uploads  *prometheus.HistogramVec
 	sources  []Source
-	reloaded atomic.Int32 // as of SetReload
+	reloaded atomic.Pointer[Reloaded]
 }
 
-const (
-	reloadUnknown = iota
-	reloadGood
-	reloadBad
-)
+// Reloaded says why the configuration was not taken over when it was read last, nil if it was, and whether it was read at all.
+type Reloaded func() (known bool, err error)
 
 // Of a native histogram: each bucket is at most so much wider than the one before, and there are at most so many; it is begun anew at most so often.
 const (
@@ -76,14 +73,8 @@ func (e *Exporter) Uploaded(cluster string) func(repository string, took time.Du
 	}
 }
 
-// SetReload says whether the configuration was taken over when it was read last. Before the first call nothing is told of it.
-func (e *Exporter) SetReload(err error) {
-	if err != nil {
-		e.reloaded.Store(reloadBad)
-		return
-	}
-	e.reloaded.Store(reloadGood)
-}
+// ReloadFrom has f asked whether the configuration was taken over. Before the first call nothing is told of it.
+func (e *Exporter) ReloadFrom(f Reloaded) { e.reloaded.Store(&f) }
 
 // Gatherer gives what is told now.
 func (e *Exporter) Gatherer() prometheus.Gatherer { return e.registry }
@@ -118,8 +109,10 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		}
 		out <- one
 	}
-	if r := c.reloaded.Load(); r != reloadUnknown {
-		send(Sample{Name: reloadSuccessful, Value: number(r == reloadGood)})
+	if asked := c.reloaded.Load(); asked != nil {
+		if known, err := (*asked)(); known {
+			send(Sample{Name: reloadSuccessful, Value: number(err == nil)})
+		}
 	}
 	for _, source := range c.sources {
 		for _, s := range Samples(source()) {

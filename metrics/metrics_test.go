@@ -174,11 +174,16 @@ func TestReload(t *testing.T) {
 	if has("pgark_config_last_reload_successful") {
 		t.Error("told before anything was read")
 	}
-	e.SetReload(errors.New("no"))
+	known, result := false, error(nil)
+	e.ReloadFrom(func() (bool, error) { return known, result })
+	if has("pgark_config_last_reload_successful") {
+		t.Error("told before anything was read")
+	}
+	known, result = true, errors.New("no")
 	if !has("\npgark_config_last_reload_successful 0\n") {
 		t.Error("a failed reload is not told")
 	}
-	e.SetReload(nil)
+	result = nil
 	if !has("\npgark_config_last_reload_successful 1\n") {
 		t.Error("a good reload is not told")
 	}

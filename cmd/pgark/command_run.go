@@ -60,6 +60,7 @@ func runAgents(s *session) error {
 		limit: func(c config.Config) { bandwidth.Store(agent.NewBandwidth(c.Limits)) },
 		level: func(c config.Config) { s.setLevel(c.Log) },
 	}
+	site.tellReloads(f.reloads)
 	vitals := map[string]*agent.Vitals{}
 	for _, cluster := range clusters {
 		vitals[cluster.Name] = site.vitals(cluster)

@@ -10,6 +10,7 @@ func examplesOf(words []string) []string {
 		"check":           {"pgark check s3://acme-pg/main", "pgark check --only postgres,storage", "pgark check -o nagios", "pgark check --fix --yes --fix-as user=postgres"},
 		"run":             {"pgark run --config /etc/pgark/pgark.yml", "pgark run s3://acme-pg/main?region=eu-west-1"},
 		"status":          {"pgark status", "pgark status --watch=5s", "pgark status --exit-code --all -o json"},
+		"dashboard":       {"pgark dashboard 's3://acme-pg?region=eu-west-1'", "pgark dashboard --config pgark.yml"},
 		"list":            {"pgark list", "pgark list --from dr -o json"},
 		"log":             {"pgark log --drops --around '2026-11-20 10:31Z'"},
 		"restore":         {"pgark restore --to '10m ago' --into /var/lib/postgresql/17/restored --start", "pgark restore --to '2026-11-20 10:31:00+00' --into /var/lib/postgresql/17/restored --dry-run"},

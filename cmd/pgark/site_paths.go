@@ -28,14 +28,15 @@ func (s *session) build(h *site, c config.Config, clusters []config.Cluster) {
 		v := agent.NewVitals(cluster)
 		h.agents[cluster.Name] = v
 		sources = append(sources, func() metrics.Facts {
-			return metrics.Facts{Live: v.Live(), Health: v.Facts(), Report: h.dashboard.Last(cluster.Name), RTOTarget: cluster.Objectives.RTO}
+			return metrics.Facts{Live: v.Live(), Health: v.Facts(), Report: h.dashboard.Last(cluster.Name), RTOTarget: v.Settings().Objectives.RTO}
 		})
 		shown = append(shown, dashboard.Cluster{
 			Name: cluster.Name, Live: v.Live, Restore: s.restoreLine(c, cluster),
 			Survey: func(ctx context.Context) (status.Report, error) {
-				r, err := agent.Survey(ctx, cluster, 0, agent.StoreOptions{Patience: surveyPatience, Bandwidth: s.bandwidth})
+				now := v.Settings() // a reload may have changed them
+				r, err := agent.Survey(ctx, now, 0, agent.StoreOptions{Patience: surveyPatience, Bandwidth: s.bandwidth})
 				if err == nil {
-					r.Judge(s.commands(c, cluster))
+					r.Judge(s.commands(c, now))
 				}
 				return r, err
 			},
@@ -47,6 +48,17 @@ func (s *session) build(h *site, c config.Config, clusters []config.Cluster) {
 		v.Tell(h.dashboard.Tell)
 		v.TellUploads(h.metrics.Uploaded(name))
 	}
+}
+
+// tellReloads has metrics tell whether the configuration that was read last is in force.
+func (h *site) tellReloads(r *agent.Reloads) {
+	if h == nil {
+		return
+	}
+	h.metrics.ReloadFrom(func() (bool, error) {
+		last, known := r.Last()
+		return known, last.Err
+	})
 }
 
 // dashboardOptions are those of a page: nothing leaves the process that is not printed either.
