@@ -71,7 +71,7 @@ func newLagged(t *testing.T, v postgrestest.Version, seed uint64) *lagged {
 	l.there = s.tool.with("PGARK_REPO="+l.reader.URL("pgark", "main"), "PGARK_STANDBY_SOCKET_DIR="+socket, "PGHOST=/nonexistent", "PGPORT=1", "PGTARGETSESSIONATTRS=any")
 	s.url = l.writer.URL("pgark", "main")
 	l.family = familyOf(t, s)
-	l.family.agent.stop(t)
+	l.agent.stop(t)
 	l.keeper = keepUp(t, l.tool, "run", l.url)
 	l.load = newSteady(t, l.server, 3, int(soakNumber(t, "RATE", 200)))
 	dir := filepath.Join(postgrestest.TempDir(t), "far")
