@@ -44,6 +44,7 @@ func testStandbyFollows(t *testing.T, v postgrestest.Version) {
 			t.Errorf("%s: standby has %s, primary %s", what, got, want)
 		}
 	}
+	f.caughtUp(t, far) // with the tables of the load
 	f.write(t, 30)
 	same("archive alone")
 
