@@ -270,10 +270,10 @@ func (s *Site) answerStatus(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	found := make([]Found, len(chosen))
+	found, ctx := make([]Found, len(chosen)), r.Context()
 	var group sync.WaitGroup
 	for i, c := range chosen {
-		group.Go(func() { found[i] = c.look.Get(r.Context()) })
+		group.Go(func() { found[i] = c.look.Get(ctx) })
 	}
 	group.Wait()
 	documents := []any{}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -39,7 +40,13 @@ func cluster(name string, r status.Report, err error) dashboard.Cluster {
 	}
 }
 
-func get(t *testing.T, url string, change ...func(*http.Request)) (*http.Response, string) {
+// reply is what was answered, but for the body.
+type reply struct {
+	StatusCode int
+	Header     http.Header
+}
+
+func get(t *testing.T, url string, change ...func(*http.Request)) (reply, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {
@@ -57,7 +64,7 @@ func get(t *testing.T, url string, change ...func(*http.Request)) (*http.Respons
 	if _, err := bufio.NewReader(answer.Body).WriteTo(&body); err != nil {
 		t.Fatal(err)
 	}
-	return answer, body.String()
+	return reply{answer.StatusCode, answer.Header}, body.String()
 }
 
 // TestStatus: one cluster is its report, several are an array, and a look that fails is an error and never an old report.
@@ -162,7 +169,7 @@ func TestEvents(t *testing.T) {
 		if since != "" {
 			r.Header.Set("Last-Event-ID", since)
 		}
-		answer, err := http.DefaultClient.Do(r)
+		answer, err := http.DefaultClient.Do(r) //nolint:bodyclose // who leaves closes it
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -223,20 +230,20 @@ func TestListeners(t *testing.T) {
 	done := make(chan struct{})
 	go func() { d.Run(ctx); close(done) }()
 	refused := 0
-	var open []*http.Response
+	var open []io.Closer
 	for range 40 {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/api/v1/events", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		answer, err := http.DefaultClient.Do(r)
+		answer, err := http.DefaultClient.Do(r) //nolint:bodyclose // closed at the end, for all stay open until then
 		if err != nil {
 			t.Fatal(err)
 		}
 		if answer.StatusCode == http.StatusServiceUnavailable {
 			refused++
 		}
-		open = append(open, answer)
+		open = append(open, answer.Body)
 	}
 	if refused != 8 {
 		t.Errorf("%d of 40 listeners were refused, want 8", refused)
@@ -246,8 +253,8 @@ func TestListeners(t *testing.T) {
 	}
 	stop()
 	<-done // lets all go
-	for _, answer := range open {
-		_ = answer.Body.Close()
+	for _, body := range open {
+		_ = body.Close()
 	}
 	s.Close()
 }

@@ -117,7 +117,7 @@ func listen(t testing.TB, url string) *heard {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := http.DefaultClient.Do(request) //nolint:bodyclose // closed when the test ends
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,8 +65,9 @@ var errNoFleet = errors.New("no repository there, nor in the folders below")
 // fleet returns the clusters that are shown.
 func (s *session) fleet() ([]dashboard.Cluster, error) {
 	place := s.argument()
-	c, err := config.Config{}, error(nil)
+	var c config.Config
 	if place == "" {
+		var err error
 		if c, err = s.load(); err != nil {
 			return nil, err
 		}
