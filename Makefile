@@ -4,6 +4,7 @@ GO            ?= go
 PARTS         := $(CURDIR)/.parts
 GOLANGCI      := v2.15.0
 GOLANGCI_BIN  := $(PARTS)/bin/golangci-lint-$(GOLANGCI)
+GOVULNCHECK   := v1.1.4
 NFPM          := v2.43.4
 NFPM_BIN      := $(PARTS)/bin/nfpm-$(NFPM)
 DIST          := $(CURDIR)/dist
@@ -27,7 +28,7 @@ UNIT_PACKAGES  = $$($(GO) list ./... | grep -v /integration)
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := build
-.PHONY: help build release packages parts demo test unit lint fuzz bench soak restores drills failover chaos deaths hang flips retention hardened histories encrypted clean takeover follow
+.PHONY: help build release packages vuln parts demo test unit lint fuzz bench soak restores drills failover chaos deaths hang flips retention hardened histories encrypted clean takeover follow
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -64,6 +65,9 @@ $(GOLANGCI_BIN):
 	@mkdir -p $(PARTS)/bin
 	GOFLAGS= GOBIN=$(PARTS)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
 	mv $(PARTS)/bin/golangci-lint $@
+
+vuln: ## known vulnerabilities in what is called; needs a way to vuln.go.dev
+	GOFLAGS= $(GO) run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK) ./...
 
 fuzz: ## each fuzz target for FUZZTIME
 	@set -e; for package in $$($(GO) list ./...); do \
@@ -125,11 +129,12 @@ encrypted: parts ## the tests of the main job, copies, commits that wait, failov
 	integration/parts.sh age
 	REQUIRE_ALL=1 PGARK_TEST_ENCRYPT=1 $(GO) test -count 1 -parallel $(PARALLEL) -timeout 0 -run '^($(ENCRYPTED))$$' ./integration
 
-# The same commit gives the same bytes in any folder and at any time: no path, no clock, the version by git alone.
-release: ## dist/pgark-linux-{amd64,arm64}, completions and checksums, of what is committed
+# No path and no clock is in it, and the version is git's: the same commit and the same Go give the same bytes. The .modules are what it was made of.
+release: ## dist/pgark-linux-{amd64,arm64}, what they are made of, completions and checksums
 	@mkdir -p $(DIST)/completion
 	for arch in amd64 arm64; do \
 		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -buildvcs=true -ldflags '-s -w' -o $(DIST)/pgark-linux-$$arch ./cmd/pgark || exit; \
+		$(GO) version -m $(DIST)/pgark-linux-$$arch | tail -n +2 > $(DIST)/pgark-linux-$$arch.modules || exit; \
 	done
 	@for shell in bash zsh fish; do $(DIST)/pgark-linux-$$($(GO) env GOHOSTARCH) completion $$shell > $(DIST)/completion/$$shell || exit; done
 	cd $(DIST) && sha256sum pgark-linux-* > SHA256SUMS
