@@ -44,25 +44,25 @@ func (c *Cluster) CheckOverlaps(ctx context.Context, objects []Entry) error {
 // *ConflictError.
 func (c *Cluster) readAgreeing(ctx context.Context, objects []Entry) ([]byte, error) {
 	start := objects[0].Range.Start
+	have, joined := start, 0 // those before a hole
+	for ; joined < len(objects) && objects[joined].Range.Start <= have; joined++ {
+		have = max(have, objects[joined].Range.End)
+	}
 	var plain []byte
-	for _, e := range objects {
-		have := start + wal.LSN(len(plain))
-		if e.Range.Start > have {
-			break
-		}
-		_, p, err := c.readObject(ctx, e, nil)
-		if err != nil {
-			return nil, err
-		}
+	err := c.inOrder(ctx, objects[:joined], func(e Entry, p []byte) error {
 		both := plain[e.Range.Start-start:]
 		for i := range min(len(both), len(p)) {
 			if both[i] != p[i] {
-				return nil, &ConflictError{Key: e.Key, Range: wal.Range{Start: e.Range.Start + wal.LSN(i), End: e.Range.End}}
+				return &ConflictError{Key: e.Key, Range: wal.Range{Start: e.Range.Start + wal.LSN(i), End: e.Range.End}}
 			}
 		}
 		if len(p) > len(both) {
 			plain = append(plain, p[len(both):]...)
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return plain, nil
 }

@@ -261,12 +261,12 @@ func (c *Cluster) listedSummary(ctx context.Context, size wal.SegmentSize, seg w
 	if len(chosen) == 0 {
 		return Summary{}, 0, &CorruptError{Key: group[0].Key, Reason: "nothing holds the start of its segment"}
 	}
-	s, err := c.summaries(ctx, chosen)
+	s, err := c.Summaries(ctx, chosen)
 	return s, chosen[len(chosen)-1].Range.End, err
 }
 
-// summaries adds up what the headers of objects that follow each other say.
-func (c *Cluster) summaries(ctx context.Context, objects []Entry) (Summary, error) {
+// Summaries adds up what the headers of objects that follow each other say. The errors are those of ReadHeader.
+func (c *Cluster) Summaries(ctx context.Context, objects []Entry) (Summary, error) {
 	all := make([]Summary, len(objects))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(tallyAtOnce)
@@ -293,13 +293,13 @@ func (c *Cluster) readChosen(ctx context.Context, chosen []Entry) ([]byte, error
 	}
 	start := chosen[0].Range.Start
 	plain := make([]byte, 0, chosen[len(chosen)-1].Range.End-start)
-	for _, e := range chosen {
-		_, p, err := c.readObject(ctx, e, nil)
-		if err != nil {
-			return nil, err
-		}
+	err := c.inOrder(ctx, chosen, func(e Entry, p []byte) error {
 		have := start + wal.LSN(len(plain))
 		plain = append(plain, p[have-e.Range.Start:]...)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return plain, nil
 }

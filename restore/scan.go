@@ -107,17 +107,8 @@ func (s *scanner) headers(ctx context.Context, from, to int) error {
 // summarize reads the headers of one object. Pieces give way to their complete segment at any time: it is listed anew where one is gone.
 func (s *scanner) summarize(ctx context.Context, o *object) error {
 	for try := 0; ; try++ {
-		var all repository.Summary
 		var err error
-		for _, e := range o.entries {
-			var h repository.Header
-			if h, err = s.cluster.ReadHeader(ctx, e); err != nil {
-				break
-			}
-			all = all.Then(h.Summary)
-		}
-		if err == nil {
-			o.summary = all
+		if o.summary, err = s.cluster.Summaries(ctx, o.entries); err == nil {
 			return nil
 		}
 		if !errors.Is(err, repository.ErrNoWAL) || try == readAgain {
