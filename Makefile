@@ -66,7 +66,7 @@ $(GOLANGCI_BIN):
 	GOFLAGS= GOBIN=$(PARTS)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
 	mv $(PARTS)/bin/golangci-lint $@
 
-vuln: ## known vulnerabilities in what is called; needs a way to vuln.go.dev
+vuln: ## known vulnerabilities in what is called; needs a way to Go's vulnerability database
 	GOFLAGS= $(GO) run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK) ./...
 
 fuzz: ## each fuzz target for FUZZTIME
