@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/pgark/pgark/storage"
@@ -118,14 +119,22 @@ func (c *Cluster) newestBeat(ctx context.Context) (Beat, bool, error) {
 			return Beat{}, false, err
 		}
 		key := c.beatPrefix() + newest.name()
-		// Without its key, by which it would be told as damage of a source where the writer replaces it just now.
-		_, err = verified(ctx, c.store, "", func(ctx context.Context, store storage.Store) (Beat, error) {
+		var damaged atomic.Bool
+		read := func(ctx context.Context, store storage.Store) (Beat, error) {
 			body, err := storage.ReadAll(ctx, store, key, beatLimit)
 			if err != nil {
 				return Beat{}, c.readError(key, err)
 			}
-			return c.checkBeat(key, string(newest.name()), body)
-		})
+			b, err := c.checkBeat(key, string(newest.name()), body)
+			if err != nil {
+				damaged.Store(true)
+			}
+			return b, err
+		}
+		// Without its key, by which it would be told as damage of a source where the writer replaces it just now.
+		if _, err = verified(ctx, c.store, "", read); err == nil && damaged.Load() {
+			_, err = verified(ctx, c.store, key, read)
+		}
 		if errors.Is(err, storage.ErrNotFound) {
 			continue // a newer one replaced it
 		}
