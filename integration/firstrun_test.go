@@ -141,6 +141,10 @@ func TestFirstRunByPeer(t *testing.T) {
 	s.tool.start(t, "run", "--config", file)
 	s.waitBackup(t)
 	s.tool.must(t.Context(), t, "check", "--only", "postgres", "--config", file)
+	// What is asked in SQL, too: the file names no database, and the lines let the role into one alone.
+	if out := s.tool.must(t.Context(), t, "status", "--config", file); strings.Contains(out, "authentication failed") {
+		t.Errorf("the lines that init printed do not do for status:\n%s", out)
+	}
 }
 
 // TestReload: a hangup has the agent take what its file says by now, without a hole in the archive; a file with a fault changes nothing.

@@ -40,8 +40,7 @@ func connectSQL(ctx context.Context, conn string) (*pgconn.PgConn, error) {
 	// the command that ends such waits.
 	cfg.RuntimeParams["synchronous_commit"] = "local"
 	pg, err := pgconn.ConnectConfig(ctx, cfg)
-	var p *pgconn.PgError
-	if cfg.Database != "postgres" && errors.As(err, &p) && p.Code == "3D000" { // invalid_catalog_name
+	if cfg.Database != "postgres" && elsewhere(cfg, err) {
 		cfg.Database = "postgres"
 		pg, err = pgconn.ConnectConfig(ctx, cfg)
 	}
@@ -49,6 +48,17 @@ func connectSQL(ctx context.Context, conn string) (*pgconn.PgConn, error) {
 		return nil, connectError(ctx, &Config{pg: cfg}, err)
 	}
 	return pg, nil
+}
+
+// elsewhere reports whether a connection may do better to the database postgres: the one that was tried is not there, or nobody named it, so that it is called
+// after the user, and pg_hba.conf, which is asked first, knows nothing of it.
+func elsewhere(cfg *pgconn.Config, err error) bool {
+	var p *pgconn.PgError
+	if !errors.As(err, &p) {
+		return false
+	}
+	return p.Code == "3D000" || // invalid_catalog_name
+		p.Code == "28000" && (cfg.Database == "" || cfg.Database == cfg.User) // invalid_authorization_specification
 }
 
 func query(ctx context.Context, pg *pgconn.PgConn, sql string) ([][]string, error) {
