@@ -96,6 +96,9 @@ func TestFirstRun(t *testing.T) {
 func TestFirstRunByPeer(t *testing.T) {
 	t.Parallel()
 	if _, _, ok := serverUser(); !ok {
+		if os.Getenv("REQUIRE_ALL") == "1" {
+			t.Fatal("REQUIRE_ALL=1: peer authentication is tried as the user postgres, by root")
+		}
 		t.Skip("peer authentication is tried as the user postgres, by root")
 	}
 	s := newSite(t, postgrestest.Need(t, 15), onFile, postgrestest.Options{})

@@ -7,6 +7,7 @@
 #   integration/parts.sh iproute2    ip and tc, for networks that are parted
 #   integration/parts.sh age         what opens encrypted objects by hand
 #   integration/parts.sh systemd     systemd-analyze, which judges the units; systemd itself does not run
+#   integration/parts.sh groff       what man pages are laid out with
 #   integration/parts.sh browser     Chromium, and what drives it, for the page
 #   integration/parts.sh nfpm        what makes the packages
 #   integration/parts.sh pgbackrest  what make bench compares with
@@ -170,9 +171,10 @@ part() {
 	age) tool age age ;;
 	nfpm) nfpm ;;
 	systemd) tool systemd-analyze systemd ;;
+	groff) tool groff groff-base ;;
 	browser) browser ;;
 	pgbackrest) tool pgbackrest pgbackrest ;;
-	*) die "unknown part $1: want 14, 15, 16, 17, 18, versitygw, iproute2, age, systemd, nfpm, browser or pgbackrest" ;;
+	*) die "unknown part $1: want 14, 15, 16, 17, 18, versitygw, iproute2, age, systemd, groff, nfpm, browser or pgbackrest" ;;
 	esac
 }
 
@@ -180,7 +182,7 @@ mkdir -p "$parts" "$cache"
 # One at a time on this machine: apt and the cache are shared by all checkouts.
 exec 9>"$cache/lock"
 flock 9
-(($#)) || set -- 15 14 16 17 18 versitygw iproute2 age systemd nfpm browser
+(($#)) || set -- 15 14 16 17 18 versitygw iproute2 age systemd groff nfpm browser
 for name in "$@"; do
 	part "$name"
 done

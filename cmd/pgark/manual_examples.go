@@ -45,7 +45,7 @@ func examplesOf(words []string) []string {
 		"config show":     {"pgark config show"},
 		"config schema":   {"pgark config schema > pgark.schema.json"},
 		"config env":      {"pgark config env > pgark.env"},
-		"diagnose":        {"pgark diagnose", "pgark diagnose --file /tmp/pgark-diagnose.tar.gz"},
+		"diagnose":        {"pgark diagnose", "pgark diagnose --file ticket-4711.tar.gz"},
 		"man":             {"pgark man restore | man -l -", "pgark man --dir /usr/local/share/man/man1"},
 		"version":         {"pgark version -o json"},
 		"completion":      {"pgark completion bash > /etc/bash_completion.d/pgark"},
