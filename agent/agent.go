@@ -113,7 +113,7 @@ func OpenStore(ctx context.Context, repoURL string, o StoreOptions) (*Store, err
 		}
 		inner = s
 	default:
-		return nil, fmt.Errorf("repository URL has the unknown scheme %q: want s3 or file", u.Scheme)
+		return nil, fmt.Errorf("%w: unknown scheme %q, want s3 or file", ErrURL, u.Scheme)
 	}
 	limits, log := o.limits(), logRetries(ctx, o.Logger)
 	var open storage.Store = retry.New(inner, retry.Options{MaxElapsed: time.Duration(o.Patience), Observe: o.tally.of(o.name), OnRetry: func(e retry.Event) {
@@ -239,11 +239,7 @@ func newServer(c config.Cluster) (server, error) {
 }
 
 func (s server) connect(ctx context.Context) (*postgres.Conn, error) {
-	conn, err := postgres.Connect(ctx, s.config)
-	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", s.config, err)
-	}
-	return conn, nil
+	return postgres.Connect(ctx, s.config)
 }
 
 // closeTimeout is how long a connection's goodbye may take.

@@ -12,7 +12,7 @@ import (
 // versions looks whether the buckets keep versions, without which whoever has a key that deletes, or puts over, destroys what is there.
 func (k *check) versions(ctx context.Context) {
 	for _, p := range k.places {
-		if strings.HasPrefix(p.url, "s3:") {
+		if strings.HasPrefix(p.url, "s3:") && !p.closed { // why it could not be opened is said already
 			versioning, err := storage.BucketVersioning(ctx, p.store)
 			f := p.judgeVersioning(versioning, err)
 			if !k.cluster.Repo.NeedsVersions(p.name) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/storage/limit"
 )
 
 func TestJudgeVersioning(t *testing.T) {
@@ -36,4 +37,11 @@ func TestJudgeVersioning(t *testing.T) {
 			t.Errorf("%q, %v, waived %v: got %+v", tt.versioning, tt.err, tt.waived, f)
 		}
 	}
+}
+
+// TestVersionsOfNoStore: of a repository that could not be opened nothing is claimed but that.
+func TestVersionsOfNoStore(t *testing.T) {
+	closed := place{name: "primary", url: "s3://b/main", store: &Store{Store: limit.Wrap(unopened{ErrURL}, limit.Options{})}, closed: true}
+	k := &check{places: []*checkedPlace{{place: closed}}, report: func(f Finding) { t.Errorf("got %+v", f) }}
+	k.versions(t.Context())
 }

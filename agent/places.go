@@ -29,6 +29,8 @@ type place struct {
 	lock    storage.Lock
 	limits  config.Limits
 	classes config.StorageClasses
+	// closed says that it could not be opened: store fails with the reason.
+	closed bool
 }
 
 // places are all repositories of a cluster, the primary first, and the one store that is made of them.
@@ -64,7 +66,7 @@ func openPlaces(ctx context.Context, c config.Cluster, o StoreOptions) (*places,
 			p.unopened = cmp.Or(p.unopened, err)
 			store = &Store{Store: limit.Wrap(unopened{err}, its.limits())}
 		}
-		p.all = append(p.all, place{one.Name, one.URL, store, one.ByBucket, one.Lock, one.Limits, one.Classes})
+		p.all = append(p.all, place{one.Name, one.URL, store, one.ByBucket, one.Lock, one.Limits, one.Classes, err != nil})
 	}
 	p.Store = p.all[0].store
 	members := make([]copies.Member, 0, len(p.all))
