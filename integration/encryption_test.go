@@ -2,9 +2,7 @@ package integration_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -199,19 +197,7 @@ func TestEncrypted(t *testing.T) {
 	back := restored{dir: into}
 	t.Cleanup(func() { back.stop(t) })
 	o := recovery.run(t.Context(), restoreTo...)
-	if o.code != 0 {
-		t.Fatalf("restore: exit %d\n%s%s", o.code, o.stdout, o.stderr)
-	}
-	var report struct {
-		Result struct {
-			Socket string `json:"socket"`
-			Port   int    `json:"port"`
-		} `json:"result"`
-	}
-	if err := json.Unmarshal([]byte(o.stdout), &report); err != nil {
-		t.Fatal(err)
-	}
-	got, err := readState(t.Context(), fmt.Sprintf("host=%s port=%d user=postgres dbname=postgres", report.Result.Socket, report.Result.Port))
+	got, err := readState(t.Context(), reached(t, o))
 	if err != nil {
 		t.Fatal(err)
 	}

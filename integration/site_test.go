@@ -230,3 +230,21 @@ func query(t testing.TB, conn, sql string) (value string) {
 	}
 	return value
 }
+
+// reached returns how to reach the server that a restore with --start -o json started.
+func reached(t testing.TB, o outcome) (conn string) {
+	t.Helper()
+	if o.code != 0 {
+		t.Fatalf("restore: exit %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
+	var report struct {
+		Result struct {
+			Socket string `json:"socket"`
+			Port   int    `json:"port"`
+		} `json:"result"`
+	}
+	if err := json.Unmarshal([]byte(o.stdout), &report); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("host=%s port=%d user=postgres dbname=postgres", report.Result.Socket, report.Result.Port)
+}

@@ -1,9 +1,7 @@
 package integration_test
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,20 +42,7 @@ func TestTablespaceMadeSince(t *testing.T) {
 
 	rows := func(dir string, o outcome) {
 		t.Helper()
-		if o.code != 0 {
-			t.Fatalf("exit %d\n%s%s", o.code, o.stdout, o.stderr)
-		}
-		var report struct {
-			Result struct {
-				Socket string `json:"socket"`
-				Port   int    `json:"port"`
-			} `json:"result"`
-		}
-		if err := json.Unmarshal([]byte(o.stdout), &report); err != nil {
-			t.Fatal(err)
-		}
-		conn := fmt.Sprintf("host=%s port=%d user=postgres dbname=postgres", report.Result.Socket, report.Result.Port)
-		if n := query(t, conn, "select count(*)::text from spaced"); n != "2000" {
+		if n := query(t, reached(t, o), "select count(*)::text from spaced"); n != "2000" {
 			t.Errorf("%s has %s rows, want 2000", dir, n)
 		}
 		restored{dir: dir}.halt(t)
