@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -449,9 +448,7 @@ func (k *keptUp) kill() {
 func (k *keptUp) pause() (resume func()) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	p := k.now.cmd.Process
-	_ = p.Signal(syscall.SIGSTOP)
-	return func() { _ = p.Signal(syscall.SIGCONT) }
+	return k.now.pause()
 }
 
 // end kills the agent for good.

@@ -204,6 +204,12 @@ func (p *process) kill() {
 	<-p.done
 }
 
+// pause stops the process where it is, until it is resumed.
+func (p *process) pause() (resume func()) {
+	_ = p.cmd.Process.Signal(syscall.SIGSTOP)
+	return func() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }
+}
+
 // stop asks the process to end and waits until it has.
 func (p *process) stop(t testing.TB) {
 	t.Helper()
