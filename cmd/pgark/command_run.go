@@ -58,7 +58,7 @@ func runAgents(s *session) error {
 	f := &fleet{
 		read: s.readAgain, reloads: &agent.Reloads{}, logger: s.log, now: s.program.now,
 		limit: func(c config.Config) { bandwidth.Store(agent.NewBandwidth(c.Limits)) },
-		level: func(c config.Config) { s.setLevel(c.Log) },
+		level: func(c config.Config) { s.setLevel(c.Log) }, explain: s.program.explain,
 	}
 	site.tellReloads(f.reloads)
 	vitals := map[string]*agent.Vitals{}

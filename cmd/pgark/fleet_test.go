@@ -43,7 +43,7 @@ func newSea() *sea {
 			return nil
 		},
 		limit: func(config.Config) { s.limited++ }, level: func(config.Config) {},
-		reloads: &agent.Reloads{}, logger: slog.New(slog.NewTextHandler(&s.log, nil)), now: time.Now,
+		explain: (&program{interrupted: func() os.Signal { return nil }}).explain, reloads: &agent.Reloads{}, logger: slog.New(slog.NewTextHandler(&s.log, nil)), now: time.Now,
 	}
 	return s
 }
@@ -150,17 +150,64 @@ func TestReloadOfLimitsAndOfWhatNeedsARestart(t *testing.T) {
 	})
 }
 
-// TestOneFailureEndsTheFleet: the others stop, and its error comes back.
-func TestOneFailureEndsTheFleet(t *testing.T) {
+// TestOneFailureLeavesTheOthers: an agent for which it would not help to begin again stays ended until a reload, and the others go on.
+func TestOneFailureLeavesTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSea()
-		want := errors.New("fenced")
-		s.failures["b"] = want
-		ended := make(chan error, 1)
-		c := clustersOf("a/1", "b/1")
-		go func() { ended <- s.sail(t.Context(), c, c.Clusters, nil) }()
-		if err := <-ended; !errors.Is(err, want) {
-			t.Errorf("got %v, want %v", err, want)
+		s.failures["b"] = &codeError{code: exitLocked, cause: errors.New("fenced"), fix: "stop the clone"}
+		s.next = clustersOf("a/1", "b/1")
+		var before string
+		err := s.sails(t, clustersOf("a/1", "b/1"), func() {
+			time.Sleep(time.Hour)
+			before = strings.Join(s.told, ",")
+			delete(s.failures, "b")
+		})
+		if err != nil {
+			t.Fatalf("it was ended well, and got %v", err)
+		}
+		if before != "+a 1,+b 1" && before != "+b 1,+a 1" {
+			t.Errorf("got %s before the reload", before)
+		}
+		if after := s.told[2:]; after[0] != "+b 1" || len(after) != 3 {
+			t.Errorf("got %v after the reload", after)
+		}
+		for _, want := range []string{"level=ERROR", "cluster=b", "error=fenced", "code=11", `fix="stop the clone"`, "begins again when the configuration is read anew"} {
+			if !strings.Contains(s.log.String(), want) {
+				t.Errorf("the log does not say %q:\n%s", want, s.log.String())
+			}
 		}
 	})
+}
+
+// TestFailedAgentBeginsAgain beside others, when that may help.
+func TestFailedAgentBeginsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSea()
+		s.failures["b"] = errors.New("something broke")
+		s.next = clustersOf("a/1", "b/1")
+		err := s.sails(t, clustersOf("a/1", "b/1"), func() { time.Sleep(3*againAfter + time.Second) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(strings.Join(s.told, ","), "+b 1"); n != 4 {
+			t.Errorf("b began %d times, want 4: %v", n, s.told)
+		}
+	})
+}
+
+// TestLastFailureEndsTheFleet: when nothing goes on any more the process ends with the error of the last, which tells the supervisor whether to start it anew.
+func TestLastFailureEndsTheFleet(t *testing.T) {
+	for _, names := range [][]string{{"b/1"}, {"b/1", "c/1"}} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSea()
+			want := &codeError{code: exitLocked, cause: errors.New("fenced")}
+			s.failures["b"], s.failures["c"] = want, want
+			ended := make(chan error, 1)
+			c := clustersOf(names...)
+			go func() { ended <- s.sail(t.Context(), c, c.Clusters, nil) }()
+			if err := <-ended; !errors.Is(err, want) {
+				t.Errorf("%v: got %v, want %v", names, err, want)
+			}
+		})
+	}
 }
