@@ -9,7 +9,7 @@ NFPM          := v2.43.4
 NFPM_BIN      := $(PARTS)/bin/nfpm-$(NFPM)
 DIST          := $(CURDIR)/dist
 FUZZTIME      ?= 30s
-TEST_TIMEOUT  ?= 25m
+TEST_TIMEOUT  ?= 40m
 PARALLEL      ?= 4
 ROUNDS        ?= 3
 KILLS         ?= 200
@@ -43,7 +43,7 @@ demo: build ## the main job in under two minutes: archive, drop a table, get it 
 	integration/parts.sh 15
 	integration/demo/demo.sh bin/pgark
 
-# Most tests wait for servers most of the time.
+# Most tests wait for servers most of the time. The limit is for what hangs: a machine whose processors are lent to others takes twice as long.
 test: parts ## every test, against real servers; a missing part is a failure
 	REQUIRE_ALL=1 $(GO) test -parallel $(PARALLEL) -timeout $(TEST_TIMEOUT) ./...
 
