@@ -138,14 +138,17 @@ func (a *activity) noteVerified(r verify.Report) {
 			a.verified = append(a.verified, status.LiveVerified{Repository: one.Name, Damaged: noDamage()})
 		}
 		v := &a.verified[i]
-		sound := one.Error == ""
+		ended, damaged := r.Ended.UTC(), false
 		for _, d := range r.Damage {
 			if d.Repository == one.Name {
 				v.Damaged[string(d.Kind)]++
-				sound = sound && d.Healed
+				damaged = damaged || !d.Healed
 			}
 		}
-		if ended := r.Ended.UTC(); sound {
+		switch {
+		case damaged:
+			v.Unsound = &ended
+		case one.Error == "":
 			v.Sound = &ended
 		}
 	}

@@ -222,6 +222,7 @@ func (a *running) run(ctx context.Context, plan *backup.Schedule, jobs func(cont
 	group.Go(func() error { (&guard{primary: a.stores.all[0], logger: a.logger}).run(inner); return nil })
 	if a.vitals != nil {
 		group.Go(func() error { a.vitals.watch(inner, a); return nil })
+		group.Go(func() error { a.vitals.watchVersions(inner, a.stores.all); return nil })
 	}
 	if s := newStandbys(a.server, a.config, a.archiver.Status, a.logger); s != nil && a.config.StandbySlots {
 		group.Go(func() error { s.run(inner); return nil })

@@ -54,6 +54,9 @@ func (t *tally) of(name string) func(retry.Attempt) {
 func tookWAL(a retry.Attempt) bool { return a.Op == "put" && a.Err == nil && repository.IsWAL(a.Key) }
 
 func (t *tally) count(i int, a retry.Attempt) {
+	if a.Op == "versioning" {
+		return // a question about the bucket, which a credential that archives may be refused
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := &t.places[i]
@@ -128,6 +131,17 @@ func failureCode(err error) string {
 		}
 	}
 	return "other"
+}
+
+// versioned notes whether a repository's bucket keeps versions; nil is not known.
+func (t *tally) versioned(name string, yes *bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.places {
+		if t.places[i].Name == name {
+			t.places[i].Versioned = yes
+		}
+	}
 }
 
 // fill adds what was counted to a Live.

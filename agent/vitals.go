@@ -19,6 +19,7 @@ type Vitals struct {
 	standby  atomic.Pointer[standbySighting] // nil while its server is none
 	backedUp atomic.Bool
 	settings atomic.Pointer[config.Cluster]
+	pauses   atomic.Pointer[map[status.JobKind]time.Duration]
 	slot     atomic.Pointer[slotLook] // nil before the first look
 
 	cluster  string
@@ -41,7 +42,14 @@ func NewVitals(c config.Cluster) *Vitals {
 }
 
 // Reconfigure has them judged by the settings of c from now on.
-func (v *Vitals) Reconfigure(c config.Cluster) { v.settings.Store(&c) }
+func (v *Vitals) Reconfigure(c config.Cluster) {
+	v.settings.Store(&c)
+	pauses := pausesOf(c)
+	v.pauses.Store(&pauses)
+}
+
+// Pauses is the longest time between two runs that the schedule of each job names. A job that is not there is not scheduled.
+func (v *Vitals) Pauses() map[status.JobKind]time.Duration { return *v.pauses.Load() }
 
 // Settings are those in force.
 func (v *Vitals) Settings() config.Cluster { return *v.settings.Load() }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/pgark/pgark/archiver"
+	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/status"
 )
 
@@ -38,7 +39,9 @@ func (v *Vitals) Live() status.Live {
 		slot := seen.slot
 		l.Slot, l.SlotSeen = &slot, known(seen.at)
 	}
-	if a := v.agent.Load(); a != nil {
+	a := v.agent.Load()
+	l.Follows = a == nil && v.Settings().Standby.Role == config.RoleFollow
+	if a != nil {
 		v.fillArchive(&l, a.archiver.Status(), now)
 		if seen := a.commits.sighted.Load(); seen != nil && !seen.failed && seen.system.ID == a.archiver.Status().SystemID {
 			l.Flush = max(l.Flush, seen.system.Flush)

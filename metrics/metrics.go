@@ -25,6 +25,10 @@ type Facts struct {
 	Report *status.Report
 	// RTOTarget is the objective for the time that a restore takes; 0 where there is none.
 	RTOTarget time.Duration
+	// Window is how far back every instant is to stay restorable; 0 where everything is kept.
+	Window time.Duration
+	// Pauses is the longest time between two runs that the schedule of each job names; a job that is not there is not scheduled.
+	Pauses map[status.JobKind]time.Duration
 }
 
 // Source returns what is known of a cluster now. It asks nobody and does not wait; it may be called at any time.

@@ -58,7 +58,7 @@ func full() metrics.Facts {
 	}
 	codes := []string{"denied", "unavailable"}
 	for _, name := range []string{"primary", "dr", "far"} {
-		r := status.LiveRepository{Name: name, Up: ptr(name != "far"), StoredWAL: 1e6}
+		r := status.LiveRepository{Name: name, Up: ptr(name != "far"), Versioned: ptr(name != "dr"), StoredWAL: 1e6}
 		for _, code := range codes {
 			for _, op := range []string{"get", "list", "put"} {
 				r.Failures = append(r.Failures, status.RequestFailures{Op: op, Code: code, Count: 2})
@@ -66,11 +66,15 @@ func full() metrics.Facts {
 		}
 		live.Repositories = append(live.Repositories, r)
 		live.Verified = append(live.Verified, status.LiveVerified{
-			Repository: name, Sound: ptr(epoch.Add(-5 * time.Hour)), Damaged: map[string]uint64{"damaged": 0, "missing": 1, "differs": 0, "unreadable": 0},
+			Repository: name, Sound: ptr(epoch.Add(-5 * time.Hour)), Unsound: ptr(epoch.Add(-29 * time.Hour)), Damaged: map[string]uint64{"damaged": 0, "missing": 1, "differs": 0, "unreadable": 0},
 		})
 	}
-	f := metrics.Facts{Live: live, Report: &report, RTOTarget: 15 * time.Minute, Health: health.Facts{Target: 5 * time.Second}}
+	f := metrics.Facts{Live: live, Report: &report, RTOTarget: 15 * time.Minute, Window: 14 * 24 * time.Hour, Health: health.Facts{Target: 5 * time.Second}}
 	f.Health.Archive = health.Archive{BackedUp: true, Exposure: status.Exposure{Until: *live.Until}}
+	f.Pauses = map[status.JobKind]time.Duration{}
+	for _, kind := range []status.JobKind{status.JobBackup, status.JobDrill, status.JobVerify, status.JobPrune} {
+		f.Pauses[kind] = 24 * time.Hour
+	}
 	return f
 }
 
@@ -93,7 +97,7 @@ func scrape(e *metrics.Exporter) string {
 func TestExposition(t *testing.T) {
 	idle := metrics.Facts{Live: status.Live{Cluster: "idle", Now: epoch, CaughtUp: true, Until: ptr(epoch.Add(-time.Hour)), Leader: true}}
 	standby := metrics.Facts{
-		Live:   status.Live{Cluster: "dr", Now: epoch, Standby: &status.LiveStandby{Until: ptr(epoch.Add(-3 * time.Second)), Connected: true}},
+		Live:   status.Live{Cluster: "dr", Now: epoch, Follows: true, Standby: &status.LiveStandby{Until: ptr(epoch.Add(-3 * time.Second)), Connected: true}},
 		Report: &status.Report{Now: epoch, Verdict: status.Protected, RecoverableUntil: ptr(epoch.Add(-time.Minute))},
 	}
 	for name, f := range map[string]metrics.Facts{"full": full(), "unknown": {Live: status.Live{Cluster: "new", Now: epoch}}, "idle": idle, "standby": standby} {

@@ -64,10 +64,18 @@ func number(yes bool) float64 { return map[bool]float64{true: 1}[yes] }
 // archive is what the agent knows of archiving by itself.
 func (b *batch) archive(f Facts) {
 	l := f.Live
-	b.add("pgark_leader", number(l.Leader))
+	if !l.Follows {
+		b.add("pgark_leader", number(l.Leader))
+	}
 	b.add("pgark_objective_seconds", cmp.Or(f.Health.Target, status.RPOTarget).Seconds(), "objective", "rpo")
 	if f.RTOTarget > 0 {
 		b.add("pgark_objective_seconds", f.RTOTarget.Seconds(), "objective", "rto")
+	}
+	if f.Window > 0 {
+		b.add("pgark_objective_seconds", f.Window.Seconds(), "objective", "window")
+	}
+	for _, kind := range slices.Sorted(maps.Keys(f.Pauses)) {
+		b.add("pgark_job_interval_seconds", f.Pauses[kind].Seconds(), "kind", string(kind))
 	}
 	until := l.Until
 	switch {
@@ -134,6 +142,7 @@ func (b *batch) jobs(l status.Live) {
 	}
 	for _, v := range l.Verified {
 		b.at("pgark_verify_last_success_timestamp_seconds", v.Sound, "repo", v.Repository)
+		b.at("pgark_verify_last_failure_timestamp_seconds", v.Unsound, "repo", v.Repository)
 		for _, kind := range slices.Sorted(maps.Keys(v.Damaged)) {
 			b.add("pgark_verify_errors_total", float64(v.Damaged[kind]), "repo", v.Repository, "kind", kind)
 		}
@@ -142,6 +151,9 @@ func (b *batch) jobs(l status.Live) {
 
 func (b *batch) repositories(l status.Live) {
 	for _, r := range l.Repositories {
+		if r.Versioned != nil {
+			b.add("pgark_repo_versioning_enabled", number(*r.Versioned), "repo", r.Name)
+		}
 		if r.Up == nil {
 			continue
 		}

@@ -21,6 +21,8 @@ type Live struct {
 	Error string     `json:"error,omitempty"`
 	// Leader says that this agent is the one that archives the cluster.
 	Leader bool `json:"leader"`
+	// Follows says that it does not archive at all: it follows the archive for a standby, which has not taken over.
+	Follows bool `json:"follows,omitempty"`
 
 	// Until is an instant up to which all that the server had can be restored; CaughtUp says that the server itself knows of no more than that.
 	Until    *time.Time `json:"recoverable_until,omitempty"`
@@ -57,6 +59,8 @@ type LiveRepository struct {
 	Up *bool `json:"up,omitempty"`
 	// StoredWAL is how many bytes of WAL objects it took.
 	StoredWAL uint64 `json:"stored_wal_bytes"`
+	// Versioned says whether its bucket keeps the older versions of objects; nil where that is not known, and where nobody wants it to.
+	Versioned *bool `json:"versioned,omitempty"`
 	// Failures are the requests that failed, in a fixed order. The number of different ones is bounded.
 	Failures []RequestFailures `json:"failures,omitempty"`
 }
@@ -82,6 +86,8 @@ type LiveVerified struct {
 	Repository string `json:"repository"`
 	// Sound is when the last one ended that found nothing wrong.
 	Sound *time.Time `json:"last_sound,omitempty"`
+	// Unsound is when the last one ended that found something wrong which it did not put right.
+	Unsound *time.Time `json:"last_unsound,omitempty"`
 	// Damaged counts the objects that were found, by kind.
 	Damaged map[string]uint64 `json:"damaged,omitempty"`
 }

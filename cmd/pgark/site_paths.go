@@ -28,7 +28,11 @@ func (s *session) build(h *site, c config.Config, clusters []config.Cluster) {
 		v := agent.NewVitals(cluster)
 		h.agents[cluster.Name] = v
 		sources = append(sources, func() metrics.Facts {
-			return metrics.Facts{Live: v.Live(), Health: v.Facts(), Report: h.dashboard.Last(cluster.Name), RTOTarget: v.Settings().Objectives.RTO}
+			now := v.Settings() // a reload may have changed them
+			return metrics.Facts{
+				Live: v.Live(), Health: v.Facts(), Report: h.dashboard.Last(cluster.Name),
+				RTOTarget: now.Objectives.RTO, Window: now.Retain.Window, Pauses: v.Pauses(),
+			}
 		})
 		shown = append(shown, dashboard.Cluster{
 			Name: cluster.Name, Live: v.Live, Restore: s.restoreLine(c, cluster),
