@@ -10,6 +10,7 @@
 #   integration/parts.sh groff       what man pages are laid out with
 #   integration/parts.sh browser     Chromium, and what drives it, for the page
 #   integration/parts.sh nfpm        what makes the packages
+#   integration/parts.sh promtool    Prometheus's own tool, which evaluates alerting rules
 #   integration/parts.sh pgbackrest  what make bench compares with
 #
 # PostgreSQL 15 is Debian's package. 14, 16, 17 and 18 are the servers of the npm packages
@@ -161,6 +162,20 @@ newer_node() {
 # nfpm builds what makes the packages, for the test of them.
 nfpm() { [[ -x $parts/bin/nfpm-$nfpm_version ]] || retry make --no-print-directory -s "$parts/bin/nfpm-$nfpm_version"; }
 
+# rules_tool takes one program, promtool, out of Debian's package of Prometheus: installed, that would start a server.
+rules_tool() {
+	if [[ -x $parts/promtool ]] || command -v promtool >/dev/null; then return; fi
+	command -v apt-get >/dev/null || die "no apt-get here; install promtool, of Prometheus"
+	say "fetching promtool"
+	local work
+	work=$(mktemp -d "$cache/fetch.XXXXXX")
+	((EUID)) || retry apt-get update -qq
+	(cd "$work" && retry apt-get download -qq prometheus)
+	dpkg-deb --fsys-tarfile "$work"/prometheus_*.deb | tar -x -C "$work" --strip-components=3 ./usr/bin/promtool
+	mv -f "$work/promtool" "$parts/promtool"
+	rm -rf "$work"
+}
+
 # part gives one part by its name.
 part() {
 	case $1 in
@@ -170,11 +185,12 @@ part() {
 	iproute2) tool ip iproute2 && tool tc iproute2 ;;
 	age) tool age age ;;
 	nfpm) nfpm ;;
+	promtool) rules_tool ;;
 	systemd) tool systemd-analyze systemd ;;
 	groff) tool groff groff-base ;;
 	browser) browser ;;
 	pgbackrest) tool pgbackrest pgbackrest ;;
-	*) die "unknown part $1: want 14, 15, 16, 17, 18, versitygw, iproute2, age, systemd, groff, nfpm, browser or pgbackrest" ;;
+	*) die "unknown part $1: want 14, 15, 16, 17, 18, versitygw, iproute2, age, systemd, groff, nfpm, promtool, browser or pgbackrest" ;;
 	esac
 }
 
@@ -182,7 +198,7 @@ mkdir -p "$parts" "$cache"
 # One at a time on this machine: apt and the cache are shared by all checkouts.
 exec 9>"$cache/lock"
 flock 9
-(($#)) || set -- 15 14 16 17 18 versitygw iproute2 age systemd groff nfpm browser
+(($#)) || set -- 15 14 16 17 18 versitygw iproute2 age systemd groff nfpm promtool browser
 for name in "$@"; do
 	part "$name"
 done

@@ -12,7 +12,7 @@ import (
 
 func configCommand(p *program) *cli.Command {
 	return p.group(&cli.Command{
-		Name: "config", Usage: "validate the configuration, show what is in force, or what may be set",
+		Name: "config", Usage: "validate the configuration, show what is in force or may be set, or print alerts for it",
 		Subcommands: []*cli.Command{
 			p.command(&cli.Command{
 				Name: "validate", Usage: "read file and environment and report every fault at once; connects to nothing",
@@ -26,6 +26,7 @@ func configCommand(p *program) *cli.Command {
 			p.command(&cli.Command{
 				Name: "env", Usage: "print every variable of the environment, with its default",
 			}, noArguments, printVariables),
+			alertsCommand(p),
 		},
 	})
 }

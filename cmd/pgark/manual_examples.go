@@ -45,6 +45,7 @@ func examplesOf(words []string) []string {
 		"config show":     {"pgark config show"},
 		"config schema":   {"pgark config schema > pgark.schema.json"},
 		"config env":      {"pgark config env > pgark.env"},
+		"config alerts":   {"pgark config alerts > /etc/prometheus/pgark.rules.yml", "pgark config alerts --kubernetes | kubectl apply -f -"},
 		"diagnose":        {"pgark diagnose", "pgark diagnose --file ticket-4711.tar.gz"},
 		"man":             {"pgark man restore | man -l -", "pgark man --dir /usr/local/share/man/man1"},
 		"version":         {"pgark version -o json"},
