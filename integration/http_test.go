@@ -84,6 +84,7 @@ func TestHTTP(t *testing.T) {
 	}
 	body("/api/v1/live")
 	body("/api/v1/site")
+	good := scrapedNow(t, address)
 
 	heal := s.hangAll()
 	s.server.Exec(t, "insert into kept values (1)")
@@ -91,11 +92,13 @@ func TestHTTP(t *testing.T) {
 		v, ok := told(`pgark_recoverable_until_timestamp_seconds{cluster="main"}`)
 		return ok && float64(time.Now().UnixMilli())/1000-v > 3
 	})
+	bad := scrapedNow(t, address)
 	heal()
 	eventually(t, waitLong, "all to be durable again", func() bool {
 		v, ok := told(`pgark_recoverable_until_timestamp_seconds{cluster="main"}`)
 		return ok && float64(time.Now().UnixMilli())/1000-v < 2
 	})
+	judgeAlerts(t, phase{told: good}, phase{told: bad, stands: true, want: []string{"PgarkRPOMissed"}}, phase{told: scrapedNow(t, address)})
 }
 
 func mustJSON(t testing.TB, v any) string {
