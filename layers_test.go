@@ -50,9 +50,10 @@ var rooms = map[string]string{
 	"metrics":               "health repository status",
 	"dashboard":             "status",
 	"config":                "backup storage storage/copies syncmode",
+	"docs/runbooks":         "",
 	"agent": "archiver backup compression config encryption health postgres repository restore retention status " +
 		"postgres/walsender recall standby storage storage/asof storage/copies storage/file storage/limit storage/retry storage/s3 syncmode verify wal",
-	"cmd/pgark": "agent archiver backup commitlog config dashboard drill encryption health metrics postgres recall repository restore retention setup standby status storage syncmode verify wal web",
+	"cmd/pgark": "agent archiver backup commitlog config dashboard docs/runbooks drill encryption health metrics postgres recall repository restore retention setup standby status storage syncmode verify wal web",
 }
 
 // owners names the one room that may import each outside module.

@@ -67,7 +67,7 @@ func (g *guard) putBack(ctx context.Context) string {
 func (g *guard) tell(ctx context.Context, what string) {
 	if g.told != what {
 		g.logger.ErrorContext(ctx, "the repository is not what it was", "repo", g.primary.name, "what", what,
-			"fix", "pgark repo undelete tells what the bucket still holds, pgark verify --deep what is missing; docs/RUNBOOK-BUCKET.md")
+			"fix", "pgark repo undelete tells what the bucket still holds, pgark verify --deep what is missing; docs/runbooks/bucket-lost.md")
 	}
 	g.told = what
 }

@@ -268,7 +268,7 @@ func (a *running) backups(ctx context.Context, plan *backup.Schedule) error {
 			if err == nil {
 				if found.newest.Before(newest) {
 					a.logger.ErrorContext(ctx, "the newest base backup is not in the repository any more: prune lets go of no such one", "began", newest,
-						"fix", "pgark repo undelete tells what the bucket still holds; docs/RUNBOOK-BUCKET.md")
+						"fix", "pgark repo undelete tells what the bucket still holds; docs/runbooks/bucket-lost.md")
 				}
 				newest = found.newest
 			}
@@ -345,7 +345,7 @@ func preflight(ctx context.Context, srv server, stores *places, o Options) (wal.
 		if errors.Is(err, repository.ErrNoRepository) {
 			if p := pastOf(looking, one.store, repository.MarkerKey); p != nil && i == 0 {
 				o.Logger.ErrorContext(ctx, "there was a repository here, and it was deleted; a new one is made, so that WAL is archived meanwhile",
-					"repo", one.name, "deleted", p.Lost, "fix", "pgark repo undelete brings back what the bucket still holds; docs/RUNBOOK-BUCKET.md")
+					"repo", one.name, "deleted", p.Lost, "fix", "pgark repo undelete brings back what the bucket still holds; docs/runbooks/bucket-lost.md")
 			}
 			continue
 		}

@@ -99,10 +99,11 @@ func (s *tampered) proved(t *testing.T, flags ...string) outcome {
 }
 
 // TestBucketTamperedWith guards T2 and I36: somebody with a key to the bucket deletes every object of the repository, or puts others over them. A plain restore
-// uses nothing of it and says what would; as of before, the very same rows come back, also where the server is started by others. The runbook docs/RUNBOOK-BUCKET.md
-// is what happens here.
+// uses nothing of it and says what would; as of before, the very same rows come back, also where the server is started by others. It is done by the scripts of
+// docs/runbooks/bucket-lost.md.
 func TestBucketTamperedWith(t *testing.T) {
 	t.Parallel()
+	runsRunbooks(t)
 	s := &tampered{site: newSite(t, postgrestest.Need(t, 16), onS3, postgrestest.Options{SegmentSize: 1 << 20})}
 	agent := s.tool.start(t, "run", s.url)
 	s.waitBackup(t)
@@ -122,7 +123,7 @@ func TestBucketTamperedWith(t *testing.T) {
 	if o := s.tool.run(t.Context(), "restore", "--dry-run", s.url); o.code != 10 || !strings.Contains(o.stderr, "--as-of") {
 		t.Errorf("plain restore from what was deleted: exit %d, want 10 and a hint\n%s%s", o.code, o.stdout, o.stderr)
 	}
-	s.proved(t, "--as-of", before)
+	s.byRunbook(t, before)
 	s.byOthers(t, before)
 	found := s.undelete(t, before)
 	if found.Lost.Objects < 10 || found.Back.Objects != 0 {
@@ -153,21 +154,43 @@ type undeleted struct {
 	Lost, Back struct{ Objects int64 }
 }
 
-func (s *tampered) undelete(t *testing.T, asOf string, flags ...string) undeleted {
+// undelete looks what can be brought back.
+func (s *tampered) undelete(t *testing.T, asOf string) undeleted {
+	return s.undeleteBy(t, "lost", asOf)
+}
+
+func (s *tampered) undeleteBy(t *testing.T, script, asOf string) undeleted {
 	t.Helper()
 	var report struct{ Repositories []undeleted }
-	args := append([]string{"repo", "undelete", "--as-of", asOf, "-o", "json"}, flags...)
-	if err := json.Unmarshal([]byte(s.tool.must(t.Context(), t, append(args, s.as(t, "repairer"))...)), &report); err != nil {
+	out := s.tool.with("PGARK_REPO="+s.as(t, "repairer")).given("repo undelete", "-o json").did(t, "bucket-lost", script, "", "TIME="+asOf)
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
 		t.Fatal(err)
 	}
 	return report.Repositories[0]
+}
+
+// byRunbook looks at the repository as it was, and restores it, as the runbook says.
+func (s *tampered) byRunbook(t *testing.T, asOf string) {
+	t.Helper()
+	reader := s.tool.with("PGARK_REPO="+s.url).given("restore", "-o json --bin-dir "+s.server.Version.BinDir)
+	if out := reader.did(t, "bucket-lost", "look", "", "TIME="+asOf); !strings.Contains(out, "SOUND") {
+		t.Errorf("as it was:\n%s", out)
+	}
+	dir := filepath.Join(postgrestest.TempDir(t), "restored")
+	r := restored{dir: dir}
+	t.Cleanup(func() { r.stop(t) })
+	conn := reached(t, reader.page(t, "bucket-lost", "restore", "", "TIME="+asOf, "NEW="+dir))
+	if got := query(t, conn, "select count(*) || ' ' || max(n) from t"); got != s.rows {
+		t.Errorf("restored %s, want %s", got, s.rows)
+	}
+	r.stop(t)
 }
 
 // broughtBack has all objects brought back, twice, and everything right again without more ado.
 func (s *tampered) broughtBack(t *testing.T, asOf string, objects int64) {
 	t.Helper()
 	for range 2 {
-		if got := s.undelete(t, asOf, "--yes"); got.Lost.Objects != objects || got.Back.Objects != objects {
+		if got := s.undeleteBy(t, "undelete", asOf); got.Lost.Objects != objects || got.Back.Objects != objects {
 			t.Errorf("brought back: %+v, want %d", got, objects)
 		}
 	}

@@ -103,6 +103,7 @@ func checkOf(t *testing.T, d repository.Drill, kind, name string) repository.Dri
 // repositories and nothing else is; what a killed drill left is removed by the next, with its server.
 func TestDrill(t *testing.T) {
 	t.Parallel()
+	runsRunbooks(t)
 	d := newDrills(t, 15)
 	d.server.Exec(t, "create database shop")
 	archiving := d.tool.start(t, "run")
@@ -167,6 +168,8 @@ select current_setting('archive_mode'), current_setting('listen_addresses'), cur
 	if n := int(soakNumber(t, "DRILLS", 0)); n > 0 {
 		d.estimated(t, n)
 	}
+	d.tool.did(t, "drill", "again", "", "FROM=near", "SANDBOX="+d.dir)
+	d.isClean(t)
 	d.damaged(t)
 }
 
@@ -219,10 +222,13 @@ func (d *drills) filed(t *testing.T, r repository.Drill, before []string) {
 // isSaid: the commands tell of the drills.
 func (d *drills) isSaid(t *testing.T, passed, failed repository.Drill) {
 	t.Helper()
-	list := d.tool.must(t.Context(), t, "drill", "list")
+	list := d.tool.did(t, "drill", "drills", "")
 	if lines := strings.Split(strings.TrimSpace(list), "\n"); len(lines) != 3 || !strings.Contains(lines[1], passed.ID) || !strings.HasSuffix(lines[1], "passed") ||
 		!strings.Contains(lines[2], failed.ID) || !strings.HasSuffix(lines[2], "failed: verify") {
 		t.Errorf("drill list:\n%s", list)
+	}
+	if out := d.tool.did(t, "drill", "show", "", "ID="+failed.ID); !strings.Contains(out, "verify") || !strings.Contains(out, "more") {
+		t.Errorf("drill show %s:\n%s", failed.ID, out)
 	}
 	if out := d.tool.must(t.Context(), t, "list"); !strings.Contains(out, "◆ drill "+passed.ID+", RTO ") {
 		t.Errorf("list:\n%s", out)

@@ -10,18 +10,13 @@ import (
 	"github.com/pgark/pgark/postgres/postgrestest"
 )
 
-// runbook runs a script of docs/RUNBOOK-KEY-LOST.md.
-func (p tool) runbook(t *testing.T, name string, env ...string) outcome {
-	t.Helper()
-	return p.page(t, "RUNBOOK-KEY-LOST.md", name, "", env...)
-}
-
-// TestKeyLost guards D8 and T12: the host's private key is lost and replaced while a base backup is under way, by the commands of docs/RUNBOOK-KEY-LOST.md. The recovery key opens all;
+// TestKeyLost guards D8 and T12: the host's private key is lost and replaced while a base backup is under way, by the commands of docs/runbooks/key-lost.md. The recovery key opens all;
 // the old and the new key open what was encrypted to them, and both in one file the base backup of the one with the WAL of the other. Lost, wrong and readable files are told of
 // before anything is written.
 func TestKeyLost(t *testing.T) {
 	t.Parallel()
 	needAge(t)
+	runsRunbooks(t)
 	s := newSite(t, postgrestest.Need(t, 15), onFile, postgrestest.Options{})
 	k := newKeyFiles(t)
 	dir := filepath.Dir(k.recipients)
@@ -31,7 +26,7 @@ func TestKeyLost(t *testing.T) {
 	files := []string{"RECIPIENTS=" + k.recipients, "RECOVERY=" + k.recovery, "NEW=" + newKey, "DIR=" + into}
 	opens := func(identity string, want int, says string) {
 		t.Helper()
-		o := s.tool.runbook(t, "opens", append(files, "IDENTITY="+identity)...)
+		o := s.tool.page(t, "key-lost", "opens", "", append(files, "IDENTITY="+identity)...)
 		if o.code != want || !strings.Contains(o.stdout+o.stderr, says) {
 			t.Errorf("%s: exit %d, want %d and %q\n%s%s", filepath.Base(identity), o.code, want, says, o.stdout, o.stderr)
 		}
@@ -52,7 +47,7 @@ func TestKeyLost(t *testing.T) {
 	eventually(t, time.Minute, "the base backup to begin", func() bool {
 		return strings.Contains(backup.output(), "wait") || strings.Contains(backup.output(), "begin")
 	})
-	if o := archiving.runbook(t, "replace", files...); o.code != 0 {
+	if o := archiving.page(t, "key-lost", "replace", "", files...); o.code != 0 {
 		t.Fatalf("replace: exit %d\n%s%s", o.code, o.stdout, o.stderr)
 	}
 	agent = archiving.start(t, "run")
@@ -62,7 +57,7 @@ func TestKeyLost(t *testing.T) {
 	}
 	s.server.Exec(t, "insert into t select g from generate_series(101, 200) g")
 	s.waitArchived(t)
-	if o := archiving.runbook(t, "both", "NEW="+newKey, "RECOVERY="+k.host, "IDENTITY="+both); o.code != 0 {
+	if o := archiving.page(t, "key-lost", "both", "", "NEW="+newKey, "RECOVERY="+k.host, "IDENTITY="+both); o.code != 0 {
 		t.Fatalf("both: exit %d\n%s%s", o.code, o.stdout, o.stderr)
 	}
 	opens(k.host, 12, "none of the private keys")
@@ -79,7 +74,7 @@ func TestKeyLost(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if o := archiving.runbook(t, "rotate", files...); o.code != 0 {
+	if o := archiving.page(t, "key-lost", "rotate", "", files...); o.code != 0 {
 		t.Fatalf("rotate: exit %d\n%s%s", o.code, o.stdout, o.stderr)
 	}
 	s.waitArchived(t)

@@ -17,6 +17,7 @@ import (
 // that it prints, pasted, gives the cluster as it was at the commit before.
 func TestDroppedTableInTwoCommands(t *testing.T) {
 	t.Parallel()
+	runsRunbooks(t)
 	for major, kind := range map[int]storeKind{15: onFile, 17: onS3} {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			t.Parallel()
@@ -45,7 +46,7 @@ func TestDroppedTableInTwoCommands(t *testing.T) {
 			if !strings.Contains(out, "commit, replaced ") || !strings.Contains(out, "dropped database with OID") || strings.Count(out, "before it:") != 3 {
 				t.Errorf("want the drop of the table, TRUNCATE and the drop of the database:\n%s", out)
 			}
-			s.restorePasted(t, line[2], map[string]string{
+			beside := s.restorePasted(t, line[2], map[string]string{
 				"select count(*) || ' ' || max(id) || ' ' || max(note) filter (where id > 5000) from orders": "5001 5001 the last before the drop",
 				"select string_agg(id::text, ',') from kept":                                                 "1",
 			})
@@ -54,6 +55,9 @@ func TestDroppedTableInTwoCommands(t *testing.T) {
 			if got := query(t, strings.Replace(dir, "dbname=postgres", "dbname=shop", 1), "select current_database()::text"); got != "shop" {
 				t.Errorf("connected to %q", got)
 			}
+			if major == 15 { // of which the suite has pg_dump and psql
+				s.bringBack(t, xid, beside)
+			}
 			if kind == onS3 {
 				s.halfDropped(t, regexp.MustCompile(`(?m)^\S+ +(\d+) .*dropped database`).FindStringSubmatch(out)[1])
 			}
@@ -61,6 +65,34 @@ func TestDroppedTableInTwoCommands(t *testing.T) {
 			agent.stop(t)
 		})
 	}
+}
+
+// bringBack gets the table back into the running server as the runbook says: by an export, and from the cluster that was restored beside it.
+func (s *site) bringBack(t *testing.T, xid, beside string) {
+	t.Helper()
+	tool := s.tool.with("PGARK_REPO=" + s.url)
+	bin := s.server.Version.BinDir
+	if out := tool.did(t, "accidental-drop", "drops", ""); !strings.Contains(out, "--to-xid "+xid+" --before") {
+		t.Errorf("the drop by transaction %s is not found:\n%s", xid, out)
+	}
+	sandbox := filepath.Join(postgrestest.TempDir(t), "sandbox")
+	if err := os.Mkdir(sandbox, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	postgrestest.Own(t, sandbox)
+	words := []string{"XID=" + xid, "DATABASE=postgres", "TABLE=public.orders", "SANDBOX=" + sandbox}
+	is := func(how string) {
+		if got := s.server.Text(t, "select count(*) || ' ' || max(id) from orders"); got != "5001 5001" {
+			t.Errorf("%s: %s", how, got)
+		}
+		s.server.Exec(t, "drop table orders")
+	}
+	tool.did(t, "accidental-drop", "export", bin, words...)
+	tool.did(t, "accidental-drop", "load", bin, words...)
+	is("exported")
+	socket := regexp.MustCompile(`host=(\S+)`).FindStringSubmatch(beside)
+	tool.did(t, "accidental-drop", "copy", bin, append(words, "SOCKET="+socket[1])...)
+	is("copied")
 }
 
 // halfDropped restores to right before the commit of DROP DATABASE shop: the database is marked and its files are gone. The restore says so, and how to find the

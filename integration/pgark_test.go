@@ -54,8 +54,9 @@ func removeBuild() {
 type tool struct {
 	bin     string
 	env     []string
-	network string // name of the network namespace it runs in; "" for this host's
-	private bool   // where all tests archive encrypted, its agent holds the private key too: it holds drills, or compares what no proof can
+	network string            // name of the network namespace it runs in; "" for this host's
+	flags   map[string]string // what commands of a runbook get besides, by command
+	private bool              // where all tests archive encrypted, its agent holds the private key too: it holds drills, or compares what no proof can
 }
 
 // newTool gives pgark; env are further variables, later ones win. With PGARK_TEST_ENCRYPT=1 every test archives to public keys alone and restores with a recovery key.
@@ -159,7 +160,12 @@ type process struct {
 // start runs a command in the background; what it prints goes to a file that is shown when the test fails.
 func (p tool) start(t testing.TB, args ...string) *process {
 	t.Helper()
-	cmd := p.command(context.WithoutCancel(t.Context()), args...)
+	return begin(t, p.command(context.WithoutCancel(t.Context()), args...), fmt.Sprintf("pgark %v", args))
+}
+
+// begin is start of a command that what names.
+func begin(t testing.TB, cmd *exec.Cmd, what string) *process {
+	t.Helper()
 	log, err := os.CreateTemp(t.TempDir(), "pgark-log-")
 	if err != nil {
 		t.Fatal(err)
@@ -177,10 +183,10 @@ func (p tool) start(t testing.TB, args ...string) *process {
 	t.Cleanup(func() {
 		proc.kill()
 		if printed, err := os.ReadFile(proc.log); err == nil {
-			planted().look(fmt.Sprintf("what pgark %v printed in %s", args, t.Name()), printed)
+			planted().look(fmt.Sprintf("what %s printed in %s", what, t.Name()), printed)
 		}
 		if t.Failed() {
-			t.Logf("pgark %v printed:\n%s", args, proc.output())
+			t.Logf("%s printed:\n%s", what, proc.output())
 		}
 		_ = os.Remove(proc.log)
 	})

@@ -1,15 +1,12 @@
 package integration_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,34 +17,7 @@ import (
 	"github.com/pgark/pgark/postgres/postgrestest"
 )
 
-// page runs a script of a page in docs as the tool's user, with pgark in the path, and the programs in a folder, where it is given.
-func (p tool) page(t *testing.T, page, name, programs string, env ...string) outcome {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "docs", page))
-	if err != nil {
-		t.Fatal(err)
-	}
-	block := regexp.MustCompile("(?s)```sh\n# " + name + ":[^\n]*\n(.*?)```").FindSubmatch(text)
-	if block == nil {
-		t.Fatalf("%s has no script %q", page, name)
-	}
-	like := p.command(t.Context(), "version")
-	cmd := exec.CommandContext(t.Context(), "/bin/sh", "-euc", string(block[1]))
-	cmd.Env = append(append(slices.Clone(like.Env), "PATH="+filepath.Dir(p.bin)+":"+programs+":/usr/bin:/bin"), env...)
-	if programs != "" { // which show their environment to whoever looks
-		cmd.Env = slices.DeleteFunc(cmd.Env, func(v string) bool {
-			return strings.HasPrefix(v, "PGPASSWORD=") || strings.HasPrefix(v, "PGSSLPASSWORD=")
-		})
-	}
-	cmd.Dir, cmd.SysProcAttr = like.Dir, like.SysProcAttr
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	_ = cmd.Run() // its exit code is the outcome
-	planted().look("the output of "+name+" in "+page, append(stdout.Bytes(), stderr.Bytes()...))
-	return outcome{stdout: stdout.String(), stderr: stderr.String(), code: cmd.ProcessState.ExitCode()}
-}
-
-const regionLoss = "RUNBOOK-REGION-LOSS.md"
+const regionLoss = "region-lost"
 
 // takeoverFact is what pgark standby promote -o json says.
 type takeoverFact struct {
@@ -76,7 +46,7 @@ func (r *twoRegions) promote(t *testing.T, host tool, script string, env ...stri
 	t.Helper()
 	var o outcome
 	eventually(t, waitLong, "the standby to take over", func() bool {
-		o = host.page(t, regionLoss, script, "", append(env, "FLAGS=--silence 3s -o json")...)
+		o = host.given("standby promote", "--silence 3s -o json").page(t, regionLoss, script, "", env...)
 		return o.code != 5
 	})
 	var f takeoverFact
@@ -108,7 +78,7 @@ func (a *takeovers) String() string {
 		spread(a.writable), spread(a.done), a.acked[commitsWait], a.gone[commitsWait], a.acked[commitsGo], a.gone[commitsGo], a.oldest.Round(time.Millisecond))
 }
 
-// TestRegionLoss guards I5, I7, P3 and P8, and runs docs/RUNBOOK-REGION-LOSS.md: primary, agent and the first bucket are gone at one instant. A standby that was made from the copy, and knows it alone, takes over: every commit is
+// TestRegionLoss guards I5, I7, P3 and P8, and runs docs/runbooks/region-lost.md: primary, agent and the first bucket are gone at one instant. A standby that was made from the copy, and knows it alone, takes over: every commit is
 // there that was acknowledged while commits waited for both repositories, and of those that did not wait every one acknowledged 3 s before. The old primary comes back, is fenced, commits there wait;
 // it is rewound, or made anew from the archive where this major's pg_rewind is not at hand, follows, and takes over again. Regions are S3 servers and folders by turns.
 //
@@ -116,6 +86,7 @@ func (a *takeovers) String() string {
 func TestRegionLoss(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed(t), 0))
 	t.Parallel()
+	runsRunbooks(t)
 	rounds := soakNumber(t, "TAKEOVERS", 1)
 	all := &takeovers{acked: map[commitMode]int{}, gone: map[commitMode]int{}}
 	for n := range rounds {
@@ -143,7 +114,10 @@ func testRegionLoss(t *testing.T, r *twoRegions, mode commitMode, commits int, a
 	eventually(t, waitLong, "commits, some of them so old that they must not be lost", func() bool {
 		return w.count() > commits && time.Since(w.first()) > 3*time.Second
 	})
-	if o := r.dr.page(t, regionLoss, "take over", "", "FLAGS="); o.code != 5 || !strings.Contains(o.stderr, "primary is alive") {
+	if out := r.dr.did(t, regionLoss, "look", ""); !strings.Contains(out, "primary") {
+		t.Errorf("nothing is said of the primary:\n%s", out)
+	}
+	if o := r.dr.page(t, regionLoss, "take over", ""); o.code != 5 || !strings.Contains(o.stderr, "primary is alive") {
 		t.Fatalf("while the primary lives: exit %d, want 5\n%s%s", o.code, o.stdout, o.stderr)
 	}
 	at, back := r.loseHome(t)
@@ -159,6 +133,7 @@ func testRegionLoss(t *testing.T, r *twoRegions, mode commitMode, commits int, a
 		strings.Contains(f.Hooks[0].Output, "PGARK_REPO") {
 		t.Errorf("hooks: %+v", f.Hooks)
 	}
+	eventually(t, waitLong, "the archive here to be protected", func() bool { return r.dr.page(t, regionLoss, "sure", "").code == 0 })
 	lost := w.lost(t, r.far, at)
 	judgeLost(t, "taken over", mode, lost, w.count())
 	if all != nil {
@@ -269,7 +244,7 @@ func (r *twoRegions) rewind(t *testing.T, socket string) {
 func (r *twoRegions) makeAnew(t *testing.T, socket string) {
 	t.Helper()
 	dir := filepath.Join(postgrestest.TempDir(t), "home")
-	o := r.home.page(t, regionLoss, "make anew", "", "NEW="+dir, "SOCKET="+socket, "FLAGS=--yes --bin-dir "+r.server.Version.BinDir)
+	o := r.home.given("standby create", "--bin-dir "+r.server.Version.BinDir).page(t, regionLoss, "make anew", "", "NEW="+dir, "SOCKET="+socket)
 	if o.code != 0 {
 		t.Fatalf("make anew: exit %d\n%s%s", o.code, o.stdout, o.stderr)
 	}

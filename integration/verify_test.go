@@ -52,6 +52,7 @@ func (s *site) verify(t *testing.T, code int, flags ...string) verified {
 // nothing else, neither does the agent's own verification find anything before, --repair puts them right from the copy, and the bucket keeps what lay there. Then the repaired repository alone gives back every row.
 func TestVerifyRepairs(t *testing.T) {
 	t.Parallel()
+	runsRunbooks(t)
 	s := newSite(t, postgrestest.Need(t, 15), onS3, postgrestest.Options{})
 	far, _ := newBucket(t, s.s3, "pgark-dr", "main")
 	dr := filepath.Join(s.s3.Dir(), "pgark-dr", "main")
@@ -138,8 +139,15 @@ func TestVerifyRepairs(t *testing.T) {
 		t.Errorf("got %+v", v)
 	}
 
+	if o := s.tool.page(t, "damage", "look", ""); o.code != 3 || !strings.Contains(o.stdout, "DAMAGE") || !strings.Contains(o.stdout, "RISK") {
+		t.Errorf("as the runbook looks: exit %d, want 3\n%s%s", o.code, o.stdout, o.stderr)
+	}
 	s.tool = s.tool.with("PGARK_REPO=" + s.as(t, "repairer"))
-	v = s.verify(t, 3, "--repair")
+	o := s.tool.given("verify", "-o json").page(t, "damage", "repair", "")
+	v = verified{}
+	if err := json.Unmarshal([]byte(o.stdout), &v); err != nil || o.code != 3 {
+		t.Fatalf("repair: exit %d, want 3; %v\n%s%s", o.code, err, o.stdout, o.stderr)
+	}
 	for _, d := range v.Damage {
 		if !d.Healed {
 			t.Errorf("not healed: %+v", d)
@@ -151,6 +159,7 @@ func TestVerifyRepairs(t *testing.T) {
 	if v = s.verify(t, 0, "--deep"); v.Verdict != "sound" {
 		t.Errorf("afterwards: got %+v", v)
 	}
+	s.tool.did(t, "damage", "trust", "", "NAME=dr") // there is nothing left to choose
 	kept := false
 	err = filepath.WalkDir(filepath.Join(filepath.Dir(s.s3.Dir()), "versions"), func(path string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {

@@ -57,7 +57,7 @@ func (s *session) hintPast(c config.Cluster, err error) error {
 	var target *restore.TargetError
 	switch {
 	case p == nil && errors.As(err, &target) && len(target.Notes) > 0 && strings.HasPrefix(c.Repo.URL, "s3:"):
-		return &pastError{err, "--as-of TIME reads the repository as it was before somebody put others over its objects; docs/RUNBOOK-BUCKET.md"}
+		return &pastError{err, "--as-of TIME reads the repository as it was before somebody put others over its objects; docs/runbooks/bucket-lost.md"}
 	case p == nil:
 		return err
 	}
@@ -83,7 +83,7 @@ func pastHint(p *agent.Past, flag string) string {
 	if !p.Begun {
 		hint += fmt.Sprintf("\npgark repo undelete --as-of '%s' brings it back", instant(p.AsOf()))
 	}
-	return hint + "; docs/RUNBOOK-BUCKET.md"
+	return hint + "; docs/runbooks/bucket-lost.md"
 }
 
 // asOfNote tells a person of what is done without because the past cannot be written to; "" without --as-of.

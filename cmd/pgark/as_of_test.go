@@ -12,7 +12,7 @@ import (
 	"github.com/pgark/pgark/storage/storagetest"
 )
 
-// TestAsOf guards T2 for the commands of docs/RUNBOOK-BUCKET.md, at a real server: everything in the bucket is deleted. What fails says which --as-of to give, and with
+// TestAsOf guards T2 for the commands of docs/runbooks/bucket-lost.md, at a real server: everything in the bucket is deleted. What fails says which --as-of to give, and with
 // it works, wal fetch among it, which a restored server calls; and repo undelete says what it does.
 func TestAsOf(t *testing.T) {
 	if testing.Short() {
@@ -69,7 +69,7 @@ func TestAsOf(t *testing.T) {
 		}
 	}
 
-	has(run(exitNoRepository, "restore", "--dry-run", url), "pgark.json was deleted", "keeps 1 earlier version", "--as-of '", "RUNBOOK-BUCKET")
+	has(run(exitNoRepository, "restore", "--dry-run", url), "pgark.json was deleted", "keeps 1 earlier version", "--as-of '", "runbooks/bucket-lost.md")
 	for _, command := range [][]string{{"list"}, {"status"}, {"verify"}, {"log", "--around", "latest"}, {"wal", "ls"}, {"drill", "list"}} {
 		out := run(exitNoRepository, append(command, url)...)
 		has(out, "it was deleted", "pgark.json was deleted", "pgark repo undelete --as-of '")

@@ -19,7 +19,7 @@ func promoteCommand(p *program) *cli.Command {
 	return p.command(&cli.Command{
 		Name: "promote", Usage: "take over with the standby on this host: fence the old primary, replay all that is durable, promote",
 		Description: "Refuses while the primary is seen alive, and where commits would be lost. Broken off or failed, it goes on when it is called again; before the server is promoted\n" +
-			"pgark standby fence --lift takes the fence back. The agent of this host archives the new timeline. docs/RUNBOOK-REGION-LOSS.md",
+			"pgark standby fence --lift takes the fence back. The agent of this host archives the new timeline. docs/runbooks/region-lost.md",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "force", Usage: "also while the primary is seen alive, over another standby's fence, and before a hole in the archive"},
 			&cli.StringFlag{Name: "silence", Usage: "nothing may have come from the primary for this `DURATION`", Value: standby.DefaultSilence.String()},
@@ -167,7 +167,7 @@ func fence(s *session) error {
 	if errors.As(err, &left) {
 		return &codeError{
 			code: exitRefused, cause: err, why: "another server was promoted: to go on with the old one would be a second history",
-			fix: "let the old primary follow the new one; docs/RUNBOOK-REGION-LOSS.md, fail-back",
+			fix: "let the old primary follow the new one; docs/runbooks/region-lost.md, fail-back",
 		}
 	}
 	if err != nil {

@@ -15,7 +15,7 @@ func undeleteCommand(p *program) *cli.Command {
 		ArgsUsage: "[URL]",
 		Description: "Shows what that is, and with --yes puts the version of then on top again. Nothing is removed: what lies there now stays as an older version. What\n" +
 			"retention let go, and what pgark itself replaced, stays as it is. It may be broken off and called again, beside a working agent too.\n" +
-			"It takes the credential of pgark repo policy --role repairer. docs/RUNBOOK-BUCKET.md",
+			"It takes the credential of pgark repo policy --role repairer. docs/runbooks/bucket-lost.md",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: asOfName, Usage: "as they were at this `TIME`, the last at which they were right: a second before the first object was deleted or put over"},
 			&cli.BoolFlag{Name: "expired", Usage: "bring back what retention let go since then, too"},
@@ -29,7 +29,7 @@ func undelete(s *session) error {
 	if o.At.IsZero() {
 		u := usagef("--as-of TIME is missing: the last instant at which the repositories were right")
 		u.fix = "pgark list and pgark restore --dry-run say when the first object that they need was lost; pgark list --as-of TIME shows how it was then\n" +
-			"it takes buckets that keep versions (pgark check), and with --yes a credential that may put over objects (pgark repo policy --role repairer); docs/RUNBOOK-BUCKET.md"
+			"it takes buckets that keep versions (pgark check), and with --yes a credential that may put over objects (pgark repo policy --role repairer); docs/runbooks/bucket-lost.md"
 		return u
 	}
 	c, err := s.clusterToRead(s.argument())

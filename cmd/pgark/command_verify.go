@@ -170,9 +170,9 @@ func (s *session) printRemedy(r verify.Report) {
 	healable := slices.ContainsFunc(r.Damage, func(d verify.Damage) bool { return len(d.Elsewhere) > 0 && !d.Healed && d.Error == "" })
 	switch {
 	case healable:
-		s.printf("fix     pgark verify --repair   puts right what another copy holds; docs/RUNBOOK-DAMAGE.md\n")
+		s.printf("fix     pgark verify --repair   puts right what another copy holds; docs/runbooks/damage.md\n")
 	case r.Verdict == verify.Lost, r.Verdict == verify.Impaired:
-		s.printf("fix     docs/RUNBOOK-DAMAGE.md says what can be done\n")
+		s.printf("fix     docs/runbooks/damage.md says what can be done\n")
 	}
 }
 

@@ -246,7 +246,7 @@ func explainRestore(err error, f *failure) bool {
 	case errors.As(err, &damage):
 		f.Code, f.Cause = exitNotRecoverable, "WAL that the target needs is not what was written, in every repository that was asked"
 		f.Fix = "restore to a target before it: --to-lsn " + damage.Range.Start.String() + " --before; or behind the end of a newer base backup\n" +
-			"docs/RUNBOOK-DAMAGE.md says where the right object may still be"
+			"docs/runbooks/damage.md says where the right object may still be"
 	case errors.As(err, &target):
 		f.Message, f.Code, f.Fix = target.Why(), exitNotRecoverable, nearest(target)
 		f.Cause = strings.Join(target.Notes, "\n")

@@ -71,7 +71,7 @@ func (f *failure) explainFenced(by repository.Fence) {
 		f.Cause += " (" + by.Note + ")"
 	}
 	f.Fix = steps(
-		"stop this server, and let it follow the one that took over: pg_rewind -c, or pgark standby create; docs/RUNBOOK-REGION-LOSS.md, fail-back",
+		"stop this server, and let it follow the one that took over: pg_rewind -c, or pgark standby create; docs/runbooks/region-lost.md, fail-back",
 		"if nobody was promoted, and none is to be: pgark standby fence --lift",
 	)
 }

@@ -47,6 +47,7 @@ func examplesOf(words []string) []string {
 		"config env":      {"pgark config env > pgark.env"},
 		"config alerts":   {"pgark config alerts > /etc/prometheus/pgark.rules.yml", "pgark config alerts --kubernetes | kubectl apply -f -"},
 		"diagnose":        {"pgark diagnose", "pgark diagnose --file ticket-4711.tar.gz"},
+		"runbook":         {"pgark runbook", "pgark runbook region-lost"},
 		"man":             {"pgark man restore | man -l -", "pgark man --dir /usr/local/share/man/man1"},
 		"version":         {"pgark version -o json"},
 		"completion":      {"pgark completion bash > /etc/bash_completion.d/pgark"},

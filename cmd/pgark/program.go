@@ -98,6 +98,7 @@ func (p *program) app() *cli.App {
 			standbyCommand(p),
 			walCommand(p),
 			configCommand(p),
+			runbookCommand(p),
 			diagnoseCommand(p),
 			manCommand(p),
 			versionCommand(p),

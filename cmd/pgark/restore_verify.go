@@ -58,6 +58,6 @@ func (r *restoring) printChecks() {
 		label, failed = "", failed || c.Result == repository.CheckFailed
 	}
 	if failed {
-		r.wrapped("fix", "restore from an older base backup, with a target before this one was taken, and compare; docs/RUNBOOK-DRILL.md, phase verify")
+		r.wrapped("fix", "restore from an older base backup, with a target before this one was taken, and compare; docs/runbooks/drill.md, phase verify")
 	}
 }

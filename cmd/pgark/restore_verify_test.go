@@ -27,7 +27,7 @@ func TestVerifyRestored(t *testing.T) {
 `},
 		{"damaged", []repository.DrillCheck{{Kind: repository.CheckPages, Result: repository.CheckFailed, Detail: "checksum verification failed in file \"base/5/1\""}}, exitDegraded, `  verify    ✗ page checksums: checksum verification failed in file "base/5/1"
   fix       restore from an older base backup, with a target before this one was taken, and compare;
-            docs/RUNBOOK-DRILL.md, phase verify
+            docs/runbooks/drill.md, phase verify
 `},
 	} {
 		r, out := planned(t, "--start")
