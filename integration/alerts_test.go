@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -70,7 +71,11 @@ func judgeAlerts(t *testing.T, phases ...phase) {
 				values[name] = make([]string, len(phases)*phaseSteps)
 			}
 			for step := range phaseSteps {
-				values[name][i*phaseSteps+step] = p.value(t, name, value, i, step)
+				minutes := i * phaseSteps
+				if !p.stands {
+					minutes += step
+				}
+				values[name][i*phaseSteps+step] = p.value(t, name, value, phases[0].told.at, time.Duration(minutes)*time.Minute)
 			}
 		}
 	}
@@ -107,8 +112,11 @@ func judgeAlerts(t *testing.T, phases ...phase) {
 	}
 }
 
-// value is what a series has in a step of a phase. promtool's time begins in 1970: instants are as far from the scrape as they were.
-func (p phase) value(t *testing.T, name, value string, phase, step int) string {
+// moving are the instants that go on with the time while all is well; all others are of something that happened.
+var moving = regexp.MustCompile(`_(until|look|replayed)_timestamp_seconds`)
+
+// value is what a series has so long after the beginning. promtool's time begins in 1970: instants are as far from the scrape, or from the first one, as they were.
+func (p phase) value(t *testing.T, name, value string, first time.Time, after time.Duration) string {
 	t.Helper()
 	if !strings.Contains(name, "_timestamp_seconds") {
 		return value
@@ -117,9 +125,9 @@ func (p phase) value(t *testing.T, name, value string, phase, step int) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	minutes := phase * phaseSteps
-	if !p.stands {
-		minutes += step
+	at := first
+	if moving.MatchString(name) {
+		at = p.told.at.Add(-after)
 	}
-	return strconv.FormatFloat(v-float64(p.told.at.UnixMilli())/1000+float64(minutes)*60, 'f', 3, 64)
+	return strconv.FormatFloat(v-float64(at.UnixMilli())/1000, 'f', 3, 64)
 }

@@ -34,12 +34,12 @@ func when(change func(*moment)) func(*moment) {
 	}
 }
 
-// refuses has the primary refuse what is asked, so that nothing becomes durable.
-func refuses(op, code string) func(*moment) {
+// refuses has the primary refuse what is put, so that nothing becomes durable.
+func refuses(code string) func(*moment) {
 	return when(func(m *moment) {
 		m.stands()
 		r := &m.facts.Live.Repositories[0]
-		r.Failures = append(r.Failures, status.RequestFailures{Op: op, Code: code, Count: uint64(m.since/time.Second) / 15})
+		r.Failures = append(r.Failures, status.RequestFailures{Op: "put", Code: code, Count: uint64(m.since/time.Second) / 15})
 		m.risk()
 	})
 }
@@ -136,10 +136,10 @@ var faults = []fault{
 		want: []string{"PgarkNotProtected"},
 	},
 	{name: "the store is slow for ten minutes", change: when(func(m *moment) { m.durable(m.now.Add(-8 * time.Second)) }), lasts: 10 * time.Minute},
-	{name: "a put is denied (403)", change: refuses("put", "denied"), want: []string{"PgarkNotProtected", "PgarkRPOMissed", "PgarkRepoRefuses"}},
-	{name: "a credential expires and is not renewed", change: refuses("put", "expired"), want: []string{"PgarkNotProtected", "PgarkRPOMissed", "PgarkRepoRefuses"}},
-	{name: "the clock of the agent's host is wrong", change: refuses("put", "skewed"), want: []string{"PgarkNotProtected", "PgarkRPOMissed", "PgarkRepoRefuses"}},
-	{name: "the bucket is gone", change: refuses("put", "no_bucket"), want: []string{"PgarkNotProtected", "PgarkRPOMissed", "PgarkRepoRefuses"}},
+	{name: "a put is denied (403)", change: refuses("denied"), want: []string{"PgarkNotProtected", "PgarkRPOMissed", "PgarkRepoRefuses"}},
+	{name: "a credential expires and is not renewed", change: refuses("expired"), want: []string{"PgarkNotProtected", "PgarkRPOMissed", "PgarkRepoRefuses"}},
+	{name: "the clock of the agent's host is wrong", change: refuses("skewed"), want: []string{"PgarkNotProtected", "PgarkRPOMissed", "PgarkRepoRefuses"}},
+	{name: "the bucket is gone", change: refuses("no_bucket"), want: []string{"PgarkNotProtected", "PgarkRPOMissed", "PgarkRepoRefuses"}},
 	{
 		name: "the store may not be listed any more",
 		change: when(func(m *moment) {
