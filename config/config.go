@@ -207,7 +207,7 @@ func Load(from Sources) (Config, error) {
 	if from.File != "" {
 		source, err := os.ReadFile(from.File)
 		if err != nil {
-			return Config{}, fmt.Errorf("read configuration: %w", err)
+			return Config{}, &FileError{Err: err}
 		}
 		f = readFile(&c, from.File, source, env)
 	}

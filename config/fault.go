@@ -35,6 +35,15 @@ func (e *Error) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// FileError says that the configuration file itself cannot be read. It unwraps to the system's error.
+type FileError struct{ Err error }
+
+// Error names the file, as the system's error does.
+func (e *FileError) Error() string { return "read configuration: " + e.Err.Error() }
+
+// Unwrap returns the system's error.
+func (e *FileError) Unwrap() error { return e.Err }
+
 // String returns the fault on one line, without its source.
 func (f Fault) String() string {
 	var b strings.Builder

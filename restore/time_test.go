@@ -198,28 +198,6 @@ func TestParseTimeline(t *testing.T) {
 	}
 }
 
-// FuzzParseTime holds that whatever is accepted means one instant: printed in
-// RFC 3339 it is read as the same again, and an offset in it was honoured.
-func FuzzParseTime(f *testing.F) {
-	for _, s := range []string{"2026-11-20 10:31:00+05:30", "10m ago", "today 09:30Z", "-1d2h", "2026-10-25 02:30 Europe/Paris", "latest", "now"} {
-		f.Add(s)
-	}
-	now := noon(f)
-	f.Fuzz(func(t *testing.T, s string) {
-		at, err := restore.ParseTime(s, now)
-		if err != nil {
-			return
-		}
-		again, err := restore.ParseTime(at.Format(time.RFC3339Nano), now)
-		if at.Year() < 0 || at.Year() > 9999 {
-			return // beyond RFC 3339
-		}
-		if err != nil || wal.FromGo(again) != wal.FromGo(at) {
-			t.Errorf("ParseTime(%q) = %s, read again %s, %v", s, at, again, err)
-		}
-	})
-}
-
 func FuzzParseTimeline(f *testing.F) {
 	f.Add("0x10")
 	f.Add("current")

@@ -42,7 +42,10 @@ func typedErrors() []error {
 		&web.ListenError{Err: fmt.Errorf("listen: %w", syscall.EADDRINUSE)},
 		fmt.Errorf("write manifest: %w", syscall.ENOSPC),
 		fmt.Errorf("open file: %w", os.ErrPermission),
-		fmt.Errorf("read configuration: %w", os.ErrNotExist),
+		&config.FileError{Err: &os.PathError{Op: "open", Path: "/etc/pgark/pgark.yml", Err: os.ErrNotExist}},
+		&config.FileError{Err: &os.PathError{Op: "open", Path: "/etc/pgark/pgark.yml", Err: os.ErrPermission}},
+		&config.Error{Faults: []config.Fault{{Key: "--cluster", Message: `no cluster "mian"; configured: main`, Suggestion: "main"}}},
+		fmt.Errorf("open file: %w", os.ErrNotExist),
 		&timeoutError{30 * time.Second},
 		errors.New("what nobody foresaw"),
 	}

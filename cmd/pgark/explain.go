@@ -10,6 +10,7 @@ import (
 	"github.com/pgark/pgark/agent"
 	"github.com/pgark/pgark/archiver"
 	"github.com/pgark/pgark/backup"
+	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/restore"
@@ -119,8 +120,11 @@ func explainRoom(err error, f *failure) {
 	if systemCause(err, f) {
 		return
 	}
-	if errors.Is(err, os.ErrNotExist) {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
 		f.Fix = "check the path"
+	case errors.Is(err, os.ErrExist):
+		f.Fix = "choose another name, or move away what is there"
 	}
 }
 
@@ -200,7 +204,10 @@ func explainAsked(err error, f *failure) bool {
 	var keyFile *agent.KeyFileError
 	var early *agent.ArchiveError
 	var plain *agent.PlainError
+	var file *config.FileError
 	switch {
+	case errors.As(err, &file):
+		f.Code, f.Fix = exitUsage, fileFix(file)
 	case errors.As(err, &early):
 		f.Code, f.Cause = exitUsage, "who restores within the window expects to begin at once; the base backup of its oldest instant is that much older"
 		f.Fix = fmt.Sprintf("repo.archive.after: %dd or more, or 0", early.Least)
@@ -221,6 +228,17 @@ func explainAsked(err error, f *failure) bool {
 		return false
 	}
 	return true
+}
+
+// fileFix says what to do about a configuration file that cannot be read.
+func fileFix(e *config.FileError) string {
+	switch {
+	case errors.Is(e, os.ErrNotExist):
+		return "correct the path (--config, PGARK_CONFIG); pgark init writes a file"
+	case errors.Is(e, os.ErrPermission):
+		return "run as the user who may read it (often postgres), or let this user: chgrp, chmod 640"
+	}
+	return "name a file of settings with --config, or PGARK_CONFIG"
 }
 
 // explainRestore explains what a restore refuses.

@@ -57,6 +57,8 @@ type formattedError struct {
 	// form is what --output says: text, json, yaml or nagios.
 	form string
 	help string
+	// plain is --no-color.
+	plain bool
 }
 
 func (e *formattedError) Unwrap() error { return e.error }
@@ -69,7 +71,7 @@ func inFormat(c *cli.Context, err error) error {
 	if errors.As(err, &done) {
 		return err
 	}
-	return &formattedError{error: err, form: text(c, "output"), help: strings.TrimSpace(c.Command.HelpName)}
+	return &formattedError{error: err, form: text(c, "output"), help: strings.TrimSpace(c.Command.HelpName), plain: set(c, "no-color")}
 }
 
 // outputFormat returns how an error is to be printed, and the command whose help may say more.
@@ -94,6 +96,9 @@ func (p *program) explain(err error) failure {
 		}
 	case errors.As(err, &faulty) && isURLFault(faulty):
 		f.Code, f.Message, f.Fix = exitUsage, "wrong repository URL: "+faulty.Faults[0].Message, urlForms()
+	case errors.As(err, &faulty) && isSelection(faulty):
+		f.Code, f.Message = exitUsage, faulty.Faults[0].String()
+		f.Fix = "pgark config show lists the clusters"
 	case errors.As(err, &faulty):
 		f.Code = exitUsage
 		f.Message = fmt.Sprintf("%d faults in the configuration", len(faulty.Faults))
@@ -127,6 +132,11 @@ func (p *program) explain(err error) failure {
 // isURLFault tells whether all that is wrong is the URL on the command line: no file is at fault then.
 func isURLFault(e *config.Error) bool {
 	return len(e.Faults) == 1 && e.Faults[0].File == "" && e.Faults[0].Key == "repository URL"
+}
+
+// isSelection tells whether all that is wrong is which cluster the command line names: no file is at fault then.
+func isSelection(e *config.Error) bool {
+	return len(e.Faults) == 1 && e.Faults[0].File == "" && e.Faults[0].Key == "--cluster"
 }
 
 // urlForms shows how a repository URL is written.
@@ -168,7 +178,7 @@ func (p *program) printFailure(f failure, format formattedError) {
 	}
 	var b strings.Builder
 	label := "error:"
-	if p.hasColour(p.stderr) {
+	if p.hasColour(p.stderr) && !format.plain {
 		label = "\x1b[1;31merror:\x1b[0m"
 	}
 	fmt.Fprintf(&b, "%s %s\n", label, f.Message)

@@ -154,7 +154,7 @@ func (p *program) onUsageError(c *cli.Context, err error, _ bool) error {
 			u.fix = "did you mean --" + s + "?"
 		}
 	}
-	return &formattedError{error: u, form: wantedForm(p.args), help: strings.TrimSpace(c.Command.HelpName)}
+	return &formattedError{error: u, form: wantedForm(p.args), help: strings.TrimSpace(c.Command.HelpName), plain: slices.Contains(p.args, "--no-color")}
 }
 
 // wantedForm looks for --output in words that could not be parsed.

@@ -89,7 +89,11 @@ func (s *session) timeTarget(flag, v string) (restore.Target, error) {
 	if zone == nil {
 		return t, nil
 	}
-	ambiguous := told(zone, fmt.Sprintf("write which one: --to '%s' or --to '%s'", zone.Candidates[0], zone.Candidates[1]))
+	which := fmt.Sprintf("write which one: --to '%s' or --to '%s'", zone.Candidates[0], zone.Candidates[1])
+	if _, offset := s.program.now().Zone(); offset == 0 && !zone.Twice {
+		which = fmt.Sprintf("this host's clock is in UTC: --to '%s'; or name the zone that is meant", zone.Candidates[0])
+	}
+	ambiguous := told(zone, which)
 	if s.yes || s.json || !s.program.isTerminal(s.program.stdin) || s.program.variable("PGARK_NO_INPUT") != "" {
 		return t, ambiguous
 	}
