@@ -99,7 +99,7 @@ func Check(ctx context.Context, c config.Cluster, o CheckOptions, report func(Fi
 		k.places = append(k.places, p)
 	}
 	if o.ReadOnly {
-		k.onlyRead(ctx)
+		k.onlyRead(ctx, stores)
 		return nil
 	}
 	if k.wants("postgres") || k.wants("e2e") {
@@ -118,9 +118,12 @@ func Check(ctx context.Context, c config.Cluster, o CheckOptions, report func(Fi
 }
 
 // onlyRead looks whether the repositories answer and can be restored from.
-func (k *check) onlyRead(ctx context.Context) {
+func (k *check) onlyRead(ctx context.Context, stores *places) {
 	for _, p := range k.places {
-		k.read(ctx, p)
+		if err := k.read(ctx, p); err != nil {
+			k.bad(SectionStorage, p.says(err))
+			p.giveUp(stores, err)
+		}
 	}
 	k.recovery(ctx)
 }

@@ -40,6 +40,7 @@ func (k *check) postgres(ctx context.Context) {
 		uint32(k.system.Timeline), settings["wal_level"])
 	k.good(SectionPostgres, "%s may replicate", k.server.config)
 	k.settings(settings)
+	k.pulse(ctx, number(settings["max_wal_senders"]))
 	k.slot(ctx, conn)
 	k.sync(ctx, conn)
 	k.standbys(ctx)

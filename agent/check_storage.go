@@ -10,6 +10,7 @@ import (
 
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/storage/limit"
 )
 
 // checkedPlace is one repository on its way through a check.
@@ -19,15 +20,37 @@ type checkedPlace struct {
 	label string // before what is found, where there are several
 	// writes says that an object could be stored and read back.
 	writes bool
+	// away says that the store did not answer, and that this was told.
+	away bool
+}
+
+// giveUp notes that a store does not answer. Nobody waits for it again: what else is asked of it gets this error at once.
+func (p *checkedPlace) giveUp(stores *places, err error) {
+	if p.away || !errors.Is(err, storage.ErrUnavailable) {
+		return
+	}
+	gone := &Store{Store: limit.Wrap(unopened{err}, limit.Options{})}
+	for i := range stores.all {
+		if stores.all[i].store == p.store {
+			stores.all[i].store, stores.all[i].closed = gone, true
+		}
+	}
+	_ = p.store.Close() // nothing of ours is left in it
+	p.store, p.closed, p.away = gone, true, true
 }
 
 // stores looks at each repository, and whether they belong together.
 func (k *check) stores(ctx context.Context, stores *places) {
 	for _, p := range k.places {
+		var err error
 		if p.byBucket {
-			k.read(ctx, p)
+			err = k.read(ctx, p)
 		} else {
-			k.storage(ctx, p)
+			err = k.storage(ctx, p)
+		}
+		if err != nil {
+			k.bad(SectionStorage, p.says(err))
+			p.giveUp(stores, err)
 		}
 	}
 	if _, err := stores.agree(stores.look(ctx)); err != nil {
@@ -39,23 +62,23 @@ func (k *check) stores(ctx context.Context, stores *places) {
 	k.replication(ctx, stores)
 }
 
-func (k *check) storage(ctx context.Context, p *checkedPlace) {
+// storage looks at one repository that is written. It returns the error with which the store refuses what all else needs.
+func (k *check) storage(ctx context.Context, p *checkedPlace) error {
 	conditional, err := storage.Probe(ctx, p.store)
 	if errors.Is(err, storage.ErrNoLock) {
 		k.noLock(ctx, p)
-		return
+		return nil
 	}
 	if err != nil {
-		k.bad(SectionStorage, p.says(err))
-		return
+		return err
 	}
 	trip, err := p.roundTrip(ctx, storage.ProbeKey+"-check", []byte("pgark check\n"))
 	if err != nil {
-		k.bad(SectionStorage, p.says(err))
-		return
+		return err
 	}
 	p.writes = true
-	k.good(SectionStorage, "%s%s   put %s, get %s", p.label, p.url, round(trip.put), round(trip.get))
+	k.good(SectionStorage, "%s%s   put %s, get %s", p.label, p.url, p.more(ctx, trip), round(trip.get))
+	k.skew(ctx, p)
 	if trip.kept {
 		k.good(SectionStorage, "%sthis credential may not delete: whoever steals it cannot destroy the archive", p.label)
 	}
@@ -89,6 +112,7 @@ func (k *check) storage(ctx context.Context, p *checkedPlace) {
 	if err == nil {
 		k.lifecycle(ctx, p, r)
 	}
+	return nil
 }
 
 // says names the repository in an error, where there are several.
@@ -140,7 +164,10 @@ func (p *checkedPlace) roundTrip(ctx context.Context, key storage.Key, body []by
 }
 
 func round(d time.Duration) time.Duration {
-	if d < time.Second {
+	switch {
+	case d < time.Millisecond:
+		return d.Round(10 * time.Microsecond)
+	case d < time.Second:
 		return d.Round(time.Millisecond)
 	}
 	return d.Round(10 * time.Millisecond)

@@ -40,6 +40,9 @@ func lacking(backup string, lacks []repository.Lack) string {
 func (k *check) recovery(ctx context.Context) {
 	told := false
 	for _, p := range k.places {
+		if p.away {
+			continue
+		}
 		cluster, f, err := k.holdings(ctx, p)
 		if err == nil {
 			err = k.backups(ctx, p, cluster, f)
@@ -158,18 +161,19 @@ func (p *checkedPlace) mend() string {
 }
 
 // read looks whether a repository that the agent does not write answers.
-func (k *check) read(ctx context.Context, p *checkedPlace) {
+func (k *check) read(ctx context.Context, p *checkedPlace) error {
 	began := time.Now()
 	_, err := repository.Open(ctx, p.store)
 	switch {
 	case errors.Is(err, repository.ErrNoRepository):
 		k.report(Finding{Section: SectionStorage, Verdict: Pending, Text: p.label + p.url + "   no repository there yet"})
 	case err != nil:
-		k.bad(SectionStorage, p.says(err))
+		return err
 	default:
 		k.good(SectionStorage, "%s%s   get %s", p.label, p.url, round(time.Since(began)))
 		k.lockByBucket(p)
 	}
+	return nil
 }
 
 // replication says how the primary's bucket makes the copies that it is to make.

@@ -122,7 +122,8 @@ func TestTourOfTheCommands(t *testing.T) {
 	p, ctx := s.tool, t.Context()
 	s.server.Exec(t, "create table kept as select generate_series(1, 1000) n")
 
-	if out := p.must(ctx, t, "check", s.url); !strings.Contains(out, "read back identical") || !strings.Contains(out, "no agent archives") {
+	if out := p.must(ctx, t, "check", s.url); !strings.Contains(out, "read back identical") || !strings.Contains(out, "no agent archives") ||
+		!strings.Contains(out, "10 of 10 walsenders are free") || !strings.Contains(out, "the server's clock") || !strings.Contains(out, "(8 tried)") && !hardened() {
 		t.Errorf("check before the agent:\n%s", out)
 	}
 	if found := tree(t, s.folder); len(found) > 1 && !hardened() { // who may not delete leaves what was tried

@@ -449,3 +449,27 @@ func TestQuery(t *testing.T) {
 		t.Errorf("got %v, want an error without the password", err)
 	}
 }
+
+// TestPulse: a role that may only replicate is told how many walsenders are taken, and what time it is at the server.
+func TestPulse(t *testing.T) {
+	c := postgrestest.Start(t, postgrestest.Need(t, 15), postgrestest.Options{})
+	ctx := deadline(t)
+	c.Exec(t, "create role ark login replication")
+	conn := c.ConnString() + " user=ark"
+	before, err := postgres.AskPulse(ctx, conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken, err := postgres.Connect(ctx, config(t, conn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close(ctx) }()
+	after, err := postgres.AskPulse(ctx, conn)
+	if err != nil || after.Walsenders != before.Walsenders+1 {
+		t.Errorf("%d walsenders, then %d, %v", before.Walsenders, after.Walsenders, err)
+	}
+	if after.Ahead.Abs() > after.Within+time.Second { // one host, one clock
+		t.Errorf("its clock is %s ahead, give or take %s", after.Ahead, after.Within)
+	}
+}

@@ -224,3 +224,8 @@ var (
 func (s *Store) Powers(ctx context.Context, key storage.Key) (storage.Powers, error) {
 	return storage.ProbePowers(ctx, s.Store, key)
 }
+
+// Skew implements storage.Clock.
+func (s *Store) Skew(ctx context.Context) (storage.Skew, error) {
+	return storage.ClockSkew(ctx, s.Store)
+}

@@ -374,3 +374,12 @@ func (s *Store) Powers(ctx context.Context, key storage.Key) (found storage.Powe
 	})
 	return found, err
 }
+
+// Skew implements storage.Clock.
+func (s *Store) Skew(ctx context.Context) (found storage.Skew, err error) {
+	err = s.run(ctx, s.begin("clock", "", 0), func(ctx context.Context) error {
+		found, err = storage.ClockSkew(ctx, s.store)
+		return err
+	})
+	return found, err
+}
