@@ -91,7 +91,7 @@ var pure = []string{
 	"archiver/covered.go", "health/facts.go", "health/judge.go", "status/exposure.go",
 	"agent/lifecycle.go", "agent/slot_watch.go", "status/slot.go",
 	"setup/plan.go", "setup/access.go",
-	"metrics/list.go", "metrics/samples.go", "metrics/alerts.go", "metrics/alerts_jobs.go", "metrics/alerts_text.go", "status/live.go",
+	"metrics/list.go", "metrics/samples.go", "metrics/alerts.go", "metrics/alerts_jobs.go", "metrics/alerts_text.go", "status/live.go", "status/trouble.go",
 	"syncmode/names.go", "syncmode/state.go", "syncmode/watch.go",
 }
 

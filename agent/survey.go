@@ -41,6 +41,9 @@ func Survey(ctx context.Context, c config.Cluster, id wal.SystemID, o StoreOptio
 	default:
 		setSlot(ctx, c, &said)
 		report.SetServer(said)
+		if said.Slot.Receiving() {
+			report.Next = nextJobs(c, report.Now)
+		}
 		report.SetSync(said.Sync, policyOf(c))
 	}
 	return report, nil

@@ -66,6 +66,9 @@ func (t *tally) count(i int, a retry.Attempt) {
 	if tookWAL(a) {
 		p.StoredWAL += uint64(a.Size)
 	}
+	if requestKind(a.Op) == "put" {
+		p.Refusing = refusal(p.Refusing, a.Err, up)
+	}
 	if up {
 		return
 	}
@@ -83,6 +86,17 @@ func (t *tally) count(i int, a retry.Attempt) {
 		at = len(p.Failures) - 1
 	}
 	p.Failures[at].Count++
+}
+
+// refusal is what is known of puts that fail, after one more of them. What was known before is not changed: others read it.
+func refusal(before *status.Outage, err error, up bool) *status.Outage {
+	switch {
+	case up:
+		return nil
+	case before == nil:
+		return &status.Outage{Since: time.Now().UTC(), Tries: 1, Error: err.Error()}
+	}
+	return &status.Outage{Since: before.Since, Tries: before.Tries + 1, Error: err.Error()}
 }
 
 // requestKind is the kind of an operation of storage/retry.

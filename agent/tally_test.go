@@ -46,6 +46,17 @@ func TestTally(t *testing.T) {
 	if *r.Up || r.StoredWAL != 100 || len(r.Failures) != 1 || r.Failures[0] != (status.RequestFailures{Op: "put", Code: "denied", Count: 2}) {
 		t.Errorf("got %+v", r)
 	}
+	if r.Refusing == nil || r.Refusing.Tries != 2 || r.Refusing.Since.IsZero() || r.Refusing.Error != "put: access denied" {
+		t.Errorf("two puts were refused, and told is %+v", r.Refusing)
+	}
+	see(retry.Attempt{Op: "list"})
+	if again := look(0); again.Refusing == nil || !again.Refusing.Since.Equal(r.Refusing.Since) {
+		t.Errorf("a list went well, and of puts is told %+v", again.Refusing)
+	}
+	see(retry.Attempt{Op: "put", Key: "1/beats/x"})
+	if again := look(0); again.Refusing != nil {
+		t.Errorf("a put went well, and told is %+v", again.Refusing)
+	}
 	for _, op := range []string{"get", "list", "stat", "delete", "thaw"} {
 		for _, err := range []error{storage.ErrDenied, storage.ErrExpired, storage.ErrSkewed, storage.ErrNoStore, storage.ErrUnavailable, errors.New("?")} {
 			see(retry.Attempt{Op: op, Err: err})

@@ -56,6 +56,10 @@ func (v *Vitals) fillArchive(l *status.Live, s archiver.Status, now time.Time) {
 	if s.StoreError != "" {
 		l.Error = s.StoreError
 	}
+	if !s.AwayFrom.IsZero() && s.Attempts > 0 {
+		l.Away = &status.Outage{Since: s.AwayFrom.UTC(), Tries: uint64(s.Attempts), Error: s.Error}
+	}
+	l.LastCommit = known(s.LastCommit)
 	l.Leader = streams(s)
 	l.Flush, l.Durable = s.ServerEnd, s.Durable.LSN
 	received := s.BytesReceived

@@ -388,13 +388,20 @@ func TestLostServerLeavesNothingBehind(t *testing.T) {
 		if got := l.archiver.Durable().LSN; got != end {
 			t.Errorf("durable: got %s, want %s", got, end)
 		}
-		if s := l.archiver.Status(); s.State != archiver.Waiting || s.Error == "" || s.Attempts == 0 {
-			t.Errorf("status: %+v", s)
+		away := l.archiver.Status()
+		if away.State != archiver.Waiting || away.Error == "" || away.Attempts == 0 || time.Since(away.AwayFrom) > time.Second {
+			t.Errorf("status: %+v", away)
 		}
 		time.Sleep(time.Hour)
+		if s := l.archiver.Status(); !s.AwayFrom.Equal(away.AwayFrom) || s.Attempts <= away.Attempts {
+			t.Errorf("away since %s after %d attempts, and an hour later since %s after %d", away.AwayFrom, away.Attempts, s.AwayFrom, s.Attempts)
+		}
 		l.server.change(func() { l.server.refuse = nil })
 		l.server.write(100)
 		l.await()
+		if s := l.archiver.Status(); !s.AwayFrom.IsZero() {
+			t.Errorf("it streams, and is away since %s", s.AwayFrom)
+		}
 		l.finish()
 		l.compare(1, l.anchor, l.server.end())
 	})

@@ -36,6 +36,7 @@ type Status struct {
 	Since    time.Time // when State began
 	Error    string    // the last error of the connection; "" once it streams
 	Attempts int       // to connect, since it last streamed
+	AwayFrom time.Time // since when it does not stream; zero while it does
 
 	SystemID wal.SystemID // 0 until a server was reached
 	Slot     string
@@ -88,7 +89,7 @@ type progress struct {
 func newProgress(log *slog.Logger, slot string) *progress {
 	return &progress{
 		log: log, moved: make(chan struct{}),
-		status: Status{State: Connecting, Since: time.Now(), Slot: slot},
+		status: Status{State: Connecting, Since: time.Now(), AwayFrom: time.Now(), Slot: slot},
 	}
 }
 
@@ -114,8 +115,11 @@ func (p *progress) enter(state State, err error) {
 	if s.State != state {
 		s.State, s.Since = state, time.Now()
 	}
-	if state == Streaming || state == CatchingUp {
-		s.Attempts = 0
+	switch {
+	case state == Streaming || state == CatchingUp:
+		s.Attempts, s.AwayFrom = 0, time.Time{}
+	case s.AwayFrom.IsZero():
+		s.AwayFrom = time.Now()
 	}
 	// While it tries again the cause stays to be seen.
 	if err != nil || state != Connecting {

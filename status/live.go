@@ -19,6 +19,10 @@ type Live struct {
 	// Since is when that began, and Error what stands in its way.
 	Since *time.Time `json:"since,omitempty"`
 	Error string     `json:"error,omitempty"`
+	// Away says since when nothing streams from the server, and what stands in the way; nil while it streams.
+	Away *Outage `json:"server_away,omitempty"`
+	// LastCommit is the time of the last transaction end that is durable, by the server's clock.
+	LastCommit *time.Time `json:"last_durable_commit,omitempty"`
 	// Leader says that this agent is the one that archives the cluster.
 	Leader bool `json:"leader"`
 	// Follows says that it does not archive at all: it follows the archive for a standby, which has not taken over.
@@ -57,6 +61,8 @@ type LiveRepository struct {
 	Name string `json:"name"`
 	// Up says whether it answered last; nil before the first request.
 	Up *bool `json:"up,omitempty"`
+	// Refusing says since when nothing was taken that was put, and why; nil while what is put is taken.
+	Refusing *Outage `json:"refusing,omitempty"`
 	// StoredWAL is how many bytes of WAL objects it took.
 	StoredWAL uint64 `json:"stored_wal_bytes"`
 	// Versioned says whether its bucket keeps the older versions of objects; nil where that is not known, and where nobody wants it to.
@@ -102,6 +108,12 @@ const (
 	JobVerify JobKind = "verify"
 	JobPrune  JobKind = "prune"
 )
+
+// Next is when a job is due next.
+type Next struct {
+	Kind JobKind   `json:"kind"`
+	At   time.Time `json:"at"`
+}
 
 // JobResult says how a job ended.
 type JobResult string

@@ -88,6 +88,12 @@ type Report struct {
 	// Copies are the repositories of the cluster, the primary first; absent where there is only one.
 	Copies []Copy `json:"copies,omitempty"`
 
+	// Troubles are what the cluster's agent says keeps it from its work; absent where nothing does, and where none could be asked.
+	Troubles *Troubles `json:"troubles,omitempty"`
+
+	// Next is when the schedules name each job next, the soonest first; absent where no program receives that would do it.
+	Next []Next `json:"next,omitempty"`
+
 	// Sync is what commits may rely on; absent where they neither wait for the archive nor are to.
 	Sync *Sync `json:"sync,omitempty"`
 

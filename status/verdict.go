@@ -208,7 +208,7 @@ func (r Report) judgeReach(c Commands) []finding {
 func (r Report) judgeServer(c Commands) []finding {
 	if r.Server == nil {
 		what := "the server could not be asked, so it is not known whether an agent is receiving and how much WAL waits there: " + r.ServerError
-		return []finding{{verdict: AtRisk, Cause: Cause{What: what, Fix: c.Check}}}
+		return []finding{{verdict: AtRisk, Cause: Cause{What: what, Since: r.serverAway(), Fix: c.Check}}}
 	}
 	found := append(r.judgeSlot(c), r.judgeBound(c)...)
 	if r.Durable != nil && r.Server.Timeline != r.Durable.Timeline {
@@ -285,10 +285,9 @@ func (r Report) judgeReceiver(slot *Slot, c Commands) []finding {
 			Since: cmp.Or(slot.InactiveSince, r.RecoverableUntil), Fix: c.Run,
 		}})
 	case r.RPO != nil && r.stale() && *r.RecoverableEnd == *r.Durable:
-		found = append(found, finding{verdict: AtRisk, Cause: Cause{
-			What:  fmt.Sprintf("a program holds slot %s, but nothing newer has become durable: the repository refuses or is slow, or it is not an agent of this repository", slot.Name),
-			Since: r.RecoverableUntil, Fix: c.Check,
-		}})
+		cause := r.stalled(slot)
+		cause.Fix = c.Check
+		found = append(found, finding{verdict: AtRisk, Cause: cause})
 	}
 	return found
 }

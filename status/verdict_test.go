@@ -355,3 +355,24 @@ func TestUnprotected(t *testing.T) {
 		t.Errorf("an empty archive: got %v", *bare.Unprotected)
 	}
 }
+
+// TestTroubles: what the agent says keeps it from its work is the cause that is told, since when it is so.
+func TestTroubles(t *testing.T) {
+	since := time.Date(2026, 11, 20, 10, 36, 55, 0, time.UTC)
+	l := status.Live{Repositories: []status.LiveRepository{{Name: "primary"}, {Name: "dr", Refusing: &status.Outage{Since: since, Tries: 251, Error: "PutObject 403"}}}}
+	if (status.Live{Repositories: l.Repositories[:1]}).Troubles() != nil {
+		t.Error("an agent without troubles has some")
+	}
+	got := l.Troubles()
+	if got == nil || len(got.Refusing) != 1 || got.Refusing[0].Name != "dr" || got.Refusing[0].Tries != 251 {
+		t.Errorf("got %+v", got)
+	}
+	l.Away = &status.Outage{Since: since}
+	away := status.Report{ServerError: "no answer", Troubles: l.Troubles()}
+	away.Judge(status.Commands{SQL: func(s string) string { return s }})
+	for _, c := range away.Causes {
+		if strings.Contains(c.What, "could not be asked") && (c.Since == nil || !c.Since.Equal(since)) {
+			t.Errorf("the server is away since %s, and told is %+v", since, c)
+		}
+	}
+}

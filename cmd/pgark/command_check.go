@@ -30,7 +30,11 @@ func check(s *session) error {
 		return checkLive(s)
 	}
 	alone := s.cli.String("from") != ""
-	c, err := s.clusterWith(s.argument())
+	whole, err := s.loadWith(s.argument())
+	if err != nil {
+		return err
+	}
+	c, err := whole.Select(text(s.cli, "cluster"))
 	if alone {
 		c, err = s.clusterFrom(s.argument())
 	}
@@ -46,7 +50,7 @@ func check(s *session) error {
 			}
 		}
 	}
-	r := findings{session: s, silent: s.json || s.nagios, cluster: c.Name}
+	r := findings{session: s, silent: s.json || s.nagios, cluster: c.Name, known: func(err error) error { return s.withSince(whole, c, err) }}
 	r.add(agent.Finding{Section: agent.SectionConfig, Verdict: agent.Good, Text: "cluster " + c.Name + ", repository " + c.Repo.URL})
 	if err := agent.Check(s.ctx, c, agent.CheckOptions{Only: only, ReadOnly: alone, Bandwidth: s.bandwidth, Logger: s.log}, r.add); err != nil {
 		return err
@@ -69,6 +73,7 @@ type findings struct {
 	session  *session
 	silent   bool // nothing is printed before the end
 	cluster  string
+	known    func(error) error // what an agent knows of an error besides; nil where none is asked
 	all      []printedFinding
 	section  string
 	code     int
@@ -79,6 +84,7 @@ type findings struct {
 type printedFinding struct {
 	agent.Finding
 
+	Since string `json:"since,omitempty"`
 	Cause string `json:"cause,omitempty"`
 }
 
@@ -89,8 +95,8 @@ func (r *findings) add(f agent.Finding) {
 		r.errors++
 		code := exitFailed
 		if f.Err != nil {
-			why := r.session.program.explain(f.Err)
-			code, p.Cause = why.Code, why.Cause
+			why := r.session.program.explain(r.since(f.Err))
+			code, p.Since, p.Cause = why.Code, why.Since, why.Cause
 			if p.Fix == "" {
 				p.Fix = why.Fix
 			}
@@ -108,6 +114,14 @@ func (r *findings) add(f agent.Finding) {
 	}
 }
 
+// since adds to an error since when it is so, where that can be known.
+func (r *findings) since(err error) error {
+	if r.known == nil {
+		return err
+	}
+	return r.known(err)
+}
+
 func (r *findings) print(p printedFinding) {
 	s := r.session
 	label := ""
@@ -115,7 +129,7 @@ func (r *findings) print(p printedFinding) {
 		label, r.section = p.Section, p.Section
 	}
 	s.printf("%-9s %s %s\n", label, s.sign(p.Verdict), p.Text)
-	for _, line := range []struct{ label, text string }{{"cause", p.Cause}, {"fix", p.Fix}} {
+	for _, line := range []struct{ label, text string }{{"since", p.Since}, {"cause", p.Cause}, {"fix", p.Fix}} {
 		if line.text != "" {
 			s.printf("            %-6s %s\n", line.label, strings.ReplaceAll(line.text, "\n", "\n                   "))
 		}

@@ -125,7 +125,7 @@ func (s *session) lookOnce() (status.Verdict, error) {
 		case !s.cli.Bool("all") || s.ctx.Err() != nil:
 			return "", err
 		default: // one repository that does not answer must not hide how the others stand
-			f := s.program.explain(err)
+			f := s.program.explain(s.withSince(c, cluster, err))
 			failed = cmp.Or(failed, error(&codeError{code: f.Code}))
 			documents = append(documents, failedLook{cluster.Name, f})
 			if !s.json {
@@ -149,6 +149,7 @@ func (s *session) survey(c config.Config, cluster config.Cluster, id wal.SystemI
 	if err != nil {
 		return status.Report{Verdict: status.Protected}, s.hintPast(cluster, err) // it makes no other verdict better
 	}
+	r.Troubles = s.troubles(c, cluster)
 	r.Judge(s.commands(c, cluster))
 	return r, nil
 }
@@ -166,7 +167,7 @@ func (s *session) printFailedLook(l failedLook) {
 		name = s.paint(l.Cluster, "1") + "   "
 	}
 	s.printf("%s%s %s\n", name, s.paint("error:", "1;31"), l.Error.Message)
-	for _, line := range []struct{ label, text string }{{"cause", l.Error.Cause}, {"fix", l.Error.Fix}} {
+	for _, line := range []struct{ label, text string }{{"since", l.Error.Since}, {"cause", l.Error.Cause}, {"fix", l.Error.Fix}} {
 		if line.text != "" {
 			s.row(line.label, "%s", strings.ReplaceAll(line.text, "\n", "\n"+strings.Repeat(" ", labelWidth)))
 		}

@@ -118,6 +118,10 @@ func (p *program) explain(err error) failure {
 	default:
 		explainRoom(err, &f)
 	}
+	var since *sinceError
+	if errors.As(err, &since) {
+		f.Since = since.text
+	}
 	var past *pastError
 	switch {
 	case errors.As(err, &past) && errors.Is(err, repository.ErrNoRepository):

@@ -141,20 +141,25 @@ func (p *program) onUsageError(c *cli.Context, err error, _ bool) error {
 	u := usagef("%s", err.Error())
 	if name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: "); ok {
 		// The flag package names it with one dash however it was written.
-		if name = strings.TrimLeft(name, "-"); len(name) > 1 {
-			u = usagef("unknown flag --%s", name)
-		} else {
-			u = usagef("unknown flag -%s", name)
-		}
+		name = strings.TrimLeft(name, "-")
+		u = usagef("unknown flag %s", dashed(name))
 		var known []string
 		for _, f := range c.Command.Flags {
 			known = append(known, f.Names()...)
 		}
 		if s := config.Nearest(name, known); s != "" {
-			u.fix = "did you mean --" + s + "?"
+			u.fix = "did you mean " + dashed(s) + "?"
 		}
 	}
 	return &formattedError{error: u, form: wantedForm(p.args), help: strings.TrimSpace(c.Command.HelpName), plain: slices.Contains(p.args, "--no-color")}
+}
+
+// dashed is a flag as it is written.
+func dashed(name string) string {
+	if len(name) > 1 {
+		return "--" + name
+	}
+	return "-" + name
 }
 
 // wantedForm looks for --output in words that could not be parsed.
@@ -239,7 +244,7 @@ func (p *program) command(c *cli.Command, rule argumentRule, run func(*session) 
 			return inFormat(ctx, err)
 		}
 		defer s.close()
-		return inFormat(ctx, run(s))
+		return inFormat(ctx, s.sinceWhen(run(s)))
 	}
 	return c
 }
@@ -273,6 +278,7 @@ func (s *session) loadFrom(repo string) (config.Config, error) {
 	if err := s.limit(&c); err != nil {
 		return c, err
 	}
+	s.loaded = &c
 	return c, nil
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/pgark/pgark/agent"
 	"github.com/pgark/pgark/config"
+	"github.com/pgark/pgark/status"
 )
 
 // session is what every command needs: its context, where it prints and how.
@@ -39,6 +40,10 @@ type session struct {
 	log        *slog.Logger
 	level      slog.LevelVar    // of log
 	bandwidth  *agent.Bandwidth // from the configuration; nil before that is read
+	// loaded is the configuration that was read last; nil before.
+	loaded *config.Config
+	// asked is what agents on this host said, by cluster; nil of one that said nothing.
+	asked map[string]*status.Troubles
 	// asOf is the instant of --as-of; zero without it.
 	asOf time.Time
 }

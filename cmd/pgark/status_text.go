@@ -72,6 +72,22 @@ func (s *session) printStatus(r status.Report) {
 		s.printf("\n")
 		s.row("backups", "%d, newest %s, %s ago, %s", n, last.ID, elapsed(r.Now.Sub(last.Started)), size(last.Plain))
 	}
+	if len(r.Next) > 0 {
+		s.row("next", "%s", s.nextText(r.Next))
+	}
+}
+
+// nextText says when each job is due.
+func (s *session) nextText(next []status.Next) string {
+	var words []string
+	for _, n := range next {
+		what := map[status.JobKind]string{status.JobBackup: "base backup", status.JobVerify: "verification"}[n.Kind]
+		if what == "" {
+			what = string(n.Kind)
+		}
+		words = append(words, what+" "+n.At.UTC().Format("Jan 02 15:04Z"))
+	}
+	return strings.Join(words, s.dot())
 }
 
 const (

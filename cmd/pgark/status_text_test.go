@@ -418,3 +418,12 @@ func TestEncryptionIsShown(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestNextText: what is due, in the order in which it is; the soonest first.
+func TestNextText(t *testing.T) {
+	s := &session{unicode: true}
+	got := s.nextText([]status.Next{{Kind: status.JobBackup, At: day(22, "02:00:00")}, {Kind: status.JobDrill, At: day(23, "03:00:00")}, {Kind: status.JobVerify, At: day(24, "04:00:00")}})
+	if want := "base backup Nov 22 02:00Z · drill Nov 23 03:00Z · verification Nov 24 04:00Z"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
