@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pgark/pgark/status"
@@ -52,11 +53,12 @@ type Options struct {
 type Site struct {
 	options Options
 	began   time.Time
-	shown   []*shown
+	shown   atomic.Pointer[[]*shown]
+	changed chan struct{} // of one: others are shown
 	hub     *hub
 }
 
-// shown is one cluster with what is kept of it.
+// shown is one cluster with what is kept of it. It is never changed.
 type shown struct {
 	Cluster
 
@@ -72,8 +74,35 @@ func New(o Options) *Site {
 		o.Explain = func(err error) any { return map[string]string{"message": err.Error()} }
 	}
 	now := time.Now()
-	s := &Site{options: o, began: now.UTC(), hub: newHub(o.Redact, now)}
-	for _, c := range o.Clusters {
+	s := &Site{options: o, began: now.UTC(), changed: make(chan struct{}, 1), hub: newHub(o.Redact, now)}
+	s.shown.Store(&[]*shown{})
+	s.show(o.Clusters)
+	return s
+}
+
+// Show has these clusters shown instead of those before, and tells who listens. One that is shown under its name already keeps what is known of it, its Survey
+// and its Live, which go by what is in force: only its Restore is taken. It is safe for concurrent use with all but another Show.
+func (s *Site) Show(clusters []Cluster) {
+	first := len(*s.shown.Load()) == 0
+	s.show(clusters)
+	if !first { // until then nobody could see anything
+		s.hub.tell("site", s.site())
+	}
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Site) show(clusters []Cluster) {
+	all := []*shown{}
+	for _, c := range clusters {
+		if before := s.find(c.Name); before != nil {
+			kept := *before
+			kept.Restore = c.Restore
+			all = append(all, &kept)
+			continue
+		}
 		one := &shown{Cluster: c}
 		if one.History == nil {
 			one.History = &History{}
@@ -82,9 +111,9 @@ func New(o Options) *Site {
 		one.look = NewLook(c.Survey, func(f Found) {
 			s.tellFound(c.Name, f, &before)
 		})
-		s.shown = append(s.shown, one)
+		all = append(all, one)
 	}
-	return s
+	s.shown.Store(&all)
 }
 
 // standing is what is told of a look.
@@ -138,26 +167,51 @@ func (s *Site) Last(cluster string) *status.Report {
 }
 
 func (s *Site) find(cluster string) *shown {
-	i := slices.IndexFunc(s.shown, func(c *shown) bool { return c.Name == cluster })
+	all := *s.shown.Load()
+	i := slices.IndexFunc(all, func(c *shown) bool { return c.Name == cluster })
 	if i < 0 {
 		return nil
 	}
-	return s.shown[i]
+	return all[i]
 }
 
 // Run looks at the clusters and tells who listens, until ctx ends. Then it lets all listeners go.
 func (s *Site) Run(ctx context.Context) {
 	defer s.hub.end()
 	var group sync.WaitGroup
-	for _, one := range s.shown {
-		group.Go(func() { one.look.Run(ctx) })
-		if one.Live != nil {
-			group.Go(func() { s.watch(ctx, one) })
+	attended := map[*Look]context.CancelFunc{}
+	for {
+		s.attend(ctx, &group, attended)
+		select {
+		case <-s.changed:
+		case <-ctx.Done():
+			s.hub.end() // they hold the listener open
+			group.Wait()
+			return
 		}
 	}
-	<-ctx.Done()
-	s.hub.end() // they hold the listener open
-	group.Wait()
+}
+
+// attend begins to look at the clusters that are new, and ends that at those that are shown no more.
+func (s *Site) attend(ctx context.Context, group *sync.WaitGroup, attended map[*Look]context.CancelFunc) {
+	all := *s.shown.Load()
+	for look, leave := range attended {
+		if !slices.ContainsFunc(all, func(c *shown) bool { return c.look == look }) {
+			leave()
+			delete(attended, look)
+		}
+	}
+	for _, one := range all {
+		if attended[one.look] != nil {
+			continue
+		}
+		own, leave := context.WithCancel(ctx)
+		attended[one.look] = leave
+		group.Go(func() { one.look.Run(own) })
+		if one.Live != nil {
+			group.Go(func() { s.watch(own, one) })
+		}
+	}
 }
 
 // watch tells what the agent of a cluster knows.
@@ -239,23 +293,28 @@ func (s *Site) asked(w http.ResponseWriter, r *http.Request) (chosen []*shown, n
 		chosen, named = []*shown{one}, true
 	}
 	if !named {
-		chosen = s.shown
+		chosen = *s.shown.Load()
 	}
 	return chosen, named || len(chosen) == 1, true
 }
 
 // answerSite tells what is shown here.
 func (s *Site) answerSite(w http.ResponseWriter, _ *http.Request) {
+	s.reply(w, http.StatusOK, s.site())
+}
+
+// site is what is shown here.
+func (s *Site) site() map[string]any {
 	type cluster struct {
 		Name    string `json:"name"`
 		Restore string `json:"restore,omitempty"`
 		Live    bool   `json:"live"`
 	}
 	clusters := []cluster{}
-	for _, one := range s.shown {
+	for _, one := range *s.shown.Load() {
 		clusters = append(clusters, cluster{one.Name, one.Restore, one.Live != nil})
 	}
-	s.reply(w, http.StatusOK, map[string]any{"version": s.options.Version, "began": s.began, "clusters": clusters})
+	return map[string]any{"version": s.options.Version, "began": s.began, "clusters": clusters}
 }
 
 // failed stands in the place of a report that could not be made, as in what `pgark status` prints.

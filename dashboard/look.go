@@ -15,6 +15,8 @@ const (
 	// leastEvery is the least time between the beginnings of two looks, and restShare how many times as long as a look took nothing is looked at after it.
 	leastEvery = 10 * time.Second
 	restShare  = 10
+	// failedRest is how long nothing is looked at after a look that failed: what it found is soon not so any more, as where an agent has just begun.
+	failedRest = time.Second
 	// lookPatience is how long one may take, and askPatience how long who asks waits for one.
 	lookPatience = time.Minute
 	askPatience  = 12 * time.Second
@@ -101,6 +103,9 @@ func (l *Look) once(ctx context.Context) {
 	l.mu.Lock()
 	l.found = found
 	l.rest = began.Add(max(leastEvery, restShare*time.Since(began)))
+	if err != nil {
+		l.rest = time.Now().Add(failedRest)
+	}
 	close(l.done)
 	l.done = make(chan struct{})
 	l.mu.Unlock()

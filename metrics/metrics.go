@@ -41,7 +41,7 @@ type Build struct{ Version, Revision string }
 type Exporter struct {
 	registry *prometheus.Registry
 	uploads  *prometheus.HistogramVec
-	sources  []Source
+	sources  atomic.Pointer[[]Source]
 	reloaded atomic.Pointer[Reloaded]
 }
 
@@ -57,7 +57,8 @@ const (
 
 // New returns an exporter for these clusters.
 func New(b Build, sources []Source) *Exporter {
-	e := &Exporter{registry: prometheus.NewRegistry(), sources: sources}
+	e := &Exporter{registry: prometheus.NewRegistry()}
+	e.Watch(sources)
 	e.uploads = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: uploadDuration, Help: helpOf(uploadDuration),
 		NativeHistogramBucketFactor: bucketFactor, NativeHistogramMaxBucketNumber: mostBuckets, NativeHistogramMinResetDuration: leastLifetime,
@@ -68,6 +69,14 @@ func New(b Build, sources []Source) *Exporter {
 	build.Set(1)
 	e.registry.MustRegister(e.uploads, build, (*collector)(e))
 	return e
+}
+
+// Watch has these clusters told of instead of those before.
+func (e *Exporter) Watch(sources []Source) { e.sources.Store(&sources) }
+
+// Forget drops what was counted of a cluster that is told of no more.
+func (e *Exporter) Forget(cluster string) {
+	e.uploads.DeletePartialMatch(prometheus.Labels{"cluster": cluster})
 }
 
 // Uploaded returns what takes how long each repository of a cluster took for each object of WAL.
@@ -118,7 +127,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			send(Sample{Name: reloadSuccessful, Value: number(err == nil)})
 		}
 	}
-	for _, source := range c.sources {
+	for _, source := range *c.sources.Load() {
 		for _, s := range Samples(source()) {
 			send(s)
 		}

@@ -59,14 +59,11 @@ func runAgents(s *session) error {
 		read: s.readAgain, reloads: &agent.Reloads{}, logger: s.log, now: s.program.now,
 		limit: func(c config.Config) { bandwidth.Store(agent.NewBandwidth(c.Limits)) },
 		level: func(c config.Config) { s.setLevel(c.Log) }, explain: s.program.explain,
+		crew: func(c config.Config, clusters []config.Cluster) { s.answerFor(site, c, clusters) },
 	}
 	site.tellReloads(f.reloads)
-	vitals := map[string]*agent.Vitals{}
-	for _, cluster := range clusters {
-		vitals[cluster.Name] = site.vitals(cluster)
-	}
 	f.run = func(ctx context.Context, c config.Config, cluster config.Cluster) error {
-		o := agent.Options{Logger: s.log, Bandwidth: bandwidth.Load(), Adopt: adopt, Vitals: vitals[cluster.Name]}
+		o := agent.Options{Logger: s.log, Bandwidth: bandwidth.Load(), Adopt: adopt, Vitals: site.vitals(cluster)}
 		if len(c.Clusters) > 1 {
 			o.Logger = s.log.With("cluster", cluster.Name)
 		}

@@ -21,6 +21,8 @@ type fleet struct {
 	run func(context.Context, config.Config, config.Cluster) error
 	// limit gives new agents the bandwidth of a configuration, level its log level.
 	limit, level func(config.Config)
+	// crew is told of the clusters that are archived from now on, before the agents of those that came begin.
+	crew func(config.Config, []config.Cluster)
 	// explain says what an agent failed of, and what would help.
 	explain func(error) failure
 	reloads *agent.Reloads
@@ -121,6 +123,7 @@ func (f *fleet) reload(ctx context.Context) {
 	before := f.config
 	f.config = c
 	f.level(c)
+	f.crew(c, clusters)
 	if c.HTTP != before.HTTP {
 		f.logger.WarnContext(ctx, "http: was changed, and needs a restart of the agent")
 	}

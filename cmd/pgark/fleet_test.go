@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,6 +27,7 @@ type sea struct {
 	next     config.Config
 	fault    error
 	limited  int
+	crewed   []int
 	failures map[string]error
 }
 
@@ -43,6 +45,7 @@ func newSea() *sea {
 			return nil
 		},
 		limit: func(config.Config) { s.limited++ }, level: func(config.Config) {},
+		crew:    func(_ config.Config, clusters []config.Cluster) { s.crewed = append(s.crewed, len(clusters)) },
 		explain: (&program{interrupted: func() os.Signal { return nil }}).explain, reloads: &agent.Reloads{}, logger: slog.New(slog.NewTextHandler(&s.log, nil)), now: time.Now,
 	}
 	return s
@@ -90,6 +93,9 @@ func TestReloadExchangesWhatChanged(t *testing.T) {
 		}, func() { s.next = clustersOf("b/1") })
 		if err != nil {
 			t.Fatal(err)
+		}
+		if !slices.Equal(s.crewed, []int{1, 2, 1}) {
+			t.Errorf("what answers for clusters was told of %v, want 1, 2 and 1 of them", s.crewed)
 		}
 		if got := strings.Join(first, ","); got != "+a 1" {
 			t.Errorf("nothing changed, and got %s", got)

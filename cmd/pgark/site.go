@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/pgark/pgark/agent"
@@ -17,10 +19,13 @@ import (
 // site is what the agents of this process answer over HTTP. A nil one answers nobody.
 type site struct {
 	listener  *web.Listener
-	agents    map[string]*agent.Vitals // by cluster
 	metrics   *metrics.Exporter
 	dashboard *dashboard.Site
 	guard     dashboard.Guard
+	// The rest is exchanged when the configuration is read anew.
+	agents atomic.Pointer[map[string]*agent.Vitals] // by cluster
+	config atomic.Pointer[config.Config]
+	health atomic.Pointer[http.Handler]
 }
 
 // openSite opens the port before anything else is done, so that two agents with one port are found out at once. It returns nil where
@@ -33,8 +38,11 @@ func (s *session) openSite(c config.Config, clusters []config.Cluster) (*site, e
 	if err != nil {
 		return nil, err
 	}
-	h := &site{listener: listener, agents: map[string]*agent.Vitals{}, guard: guardOf(listener.Address(), c.HTTP.WebConfigFile)}
-	s.build(h, c, clusters)
+	h := &site{listener: listener, guard: guardOf(listener.Address(), c.HTTP.WebConfigFile)}
+	h.agents.Store(&map[string]*agent.Vitals{})
+	h.dashboard = dashboard.New(s.dashboardOptions(h.guard, nil))
+	h.metrics = metrics.New(metrics.Build{Version: agent.Version(), Revision: revision()}, nil)
+	s.answerFor(h, c, clusters)
 	return h, nil
 }
 
@@ -43,7 +51,7 @@ func (h *site) vitals(c config.Cluster) *agent.Vitals {
 	if h == nil {
 		return nil
 	}
-	return h.agents[c.Name]
+	return (*h.agents.Load())[c.Name]
 }
 
 // serveWhile answers until work returns, also while the agents stop, and returns work's error. An error of its own is told and ends

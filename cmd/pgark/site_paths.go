@@ -20,13 +20,25 @@ import (
 // surveyPatience is how long a repository that does not answer is asked again, for the page and the metrics.
 const surveyPatience = agent.Patience(20 * time.Second)
 
-// build makes what answers about these clusters.
-func (s *session) build(h *site, c config.Config, clusters []config.Cluster) {
+// answerFor has the site answer for these clusters from now on: for those that came too, and for none that went. Those that stay keep what is known of them.
+// It is not safe for concurrent use; a nil site answers nobody.
+func (s *session) answerFor(h *site, c config.Config, clusters []config.Cluster) {
+	if h == nil {
+		return
+	}
+	h.config.Store(&c)
+	before, agents := *h.agents.Load(), map[string]*agent.Vitals{}
 	var sources []metrics.Source
 	var shown []dashboard.Cluster
+	healths := map[string]health.Source{}
 	for _, cluster := range clusters {
-		v := agent.NewVitals(cluster)
-		h.agents[cluster.Name] = v
+		v := before[cluster.Name]
+		if v == nil {
+			v = agent.NewVitals(cluster)
+			v.Tell(h.dashboard.Tell)
+			v.TellUploads(h.metrics.Uploaded(cluster.Name))
+		}
+		agents[cluster.Name], healths[cluster.Name] = v, v.Facts
 		sources = append(sources, func() metrics.Facts {
 			now := v.Settings() // a reload may have changed them
 			return metrics.Facts{
@@ -40,17 +52,22 @@ func (s *session) build(h *site, c config.Config, clusters []config.Cluster) {
 				now := v.Settings() // a reload may have changed them
 				r, err := agent.Survey(ctx, now, 0, agent.StoreOptions{Patience: surveyPatience, Bandwidth: s.bandwidth})
 				if err == nil {
-					r.Judge(s.commands(c, now))
+					r.Troubles = v.Live().Troubles()
+					r.Judge(s.commands(*h.config.Load(), now))
 				}
 				return r, err
 			},
 		})
 	}
-	h.dashboard = dashboard.New(s.dashboardOptions(h.guard, shown))
-	h.metrics = metrics.New(metrics.Build{Version: agent.Version(), Revision: revision()}, sources)
-	for name, v := range h.agents {
-		v.Tell(h.dashboard.Tell)
-		v.TellUploads(h.metrics.Uploaded(name))
+	answers := health.Handler(healths)
+	h.agents.Store(&agents)
+	h.health.Store(&answers)
+	h.metrics.Watch(sources)
+	h.dashboard.Show(shown)
+	for name := range before {
+		if agents[name] == nil {
+			h.metrics.Forget(name)
+		}
 	}
 }
 
@@ -95,22 +112,17 @@ func (s *session) restoreLine(c config.Config, cluster config.Cluster) string {
 
 // handler answers everything: health checks, metrics, the page and what it is made of. It redirects nowhere.
 func (h *site) handler() http.Handler {
-	sources := map[string]health.Source{}
-	for name, v := range h.agents {
-		sources[name] = v.Facts
-	}
 	paths := map[string]http.Handler{"/metrics": dashboard.Guard{Loopback: h.guard.Loopback}.Before(h.metrics.Handler())}
 	page := h.dashboard.Handler()
 	for _, path := range h.dashboard.Paths() {
 		paths[path] = page
 	}
-	rest := health.Handler(sources)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if one, ok := paths[r.URL.Path]; ok {
 			one.ServeHTTP(w, r)
 			return
 		}
-		rest.ServeHTTP(w, r)
+		(*h.health.Load()).ServeHTTP(w, r)
 	})
 }
 

@@ -65,6 +65,7 @@ function listen() {
   on("status", (s) => look(s.cluster).catch(missed));
   on("job", (e) => { if (e.job.ended) look(e.cluster).catch(missed); });
   on("gap", (e) => look(e.cluster).catch(missed));
+  events.addEventListener("site", () => location.reload()); // clusters came or went
   events.addEventListener("open", heard);
   events.addEventListener("error", () => showLink());
 }
