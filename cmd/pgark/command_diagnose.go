@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"runtime"
 	"slices"
@@ -24,7 +25,7 @@ func diagnoseCommand(p *program) *cli.Command {
 	return p.command(&cli.Command{
 		Name: "diagnose", Usage: "pack what is needed to help from afar into one file, without secrets and without data",
 		ArgsUsage: "[URL]",
-		Description: "Packs version, configuration, check, status, list, drills and the server's settings, each as its command prints it, into a file that\n" +
+		Description: "Packs version, configuration, check, status, list, drills, the server's settings and the last of the agent's log, each as its command prints it, into a file that\n" +
 			"only you may read; --timeout is for each of these. Passwords and keys are taken out; it holds names of hosts, buckets and roles: look into it before you send it.",
 		Flags: []cli.Flag{&cli.StringFlag{Name: "file", Usage: "write to `FILE`, which is not there yet; pgark-diagnose-TIME.tar.gz here by default"}},
 	}, atMostOne, diagnose)
@@ -65,6 +66,8 @@ func diagnose(s *session) error {
 	}
 	parts = append(parts, part{"host.txt", s.aboutHost(), "the host, and the names of variables that are set, without their values"})
 	parts = append(parts, part{"server.txt", s.aboutServer(), "settings and slots of the server, none that may hold a password; no table is read"})
+	log, whyNot := s.agentLog()
+	parts = append(parts, part{"agent.log", log + whyNot, "the last of what the agent on this host logged, or why it is not here"})
 	parts = append([]part{{"README.txt", contentsOf(parts), ""}}, parts...)
 	redactor := newRedactor(s.program.environment)
 	for i := range parts {
@@ -84,8 +87,34 @@ func diagnose(s *session) error {
 	for _, p := range parts[1:] {
 		s.printf("  %-13s %s\n", p.name, p.about)
 	}
-	s.printf("The agent's log is not in it: journalctl -u pgark --since -1d\n")
+	if whyNot != "" {
+		s.printf("The agent's log is not in it: %s", whyNot)
+	}
 	return nil
+}
+
+// logBytes is more than an agent keeps of its log.
+const logBytes = 1 << 20
+
+// agentLog returns the last lines that the agent on this host logged, or why there are none.
+func (s *session) agentLog() (lines, whyNot string) {
+	const elsewhere = "journalctl -u pgark --since -1d   may have it\n"
+	c, err := s.loadWith(s.argument())
+	if err == nil && c.HTTP.Listen == "" {
+		err = errNoListen
+	}
+	var code int
+	var body []byte
+	if err == nil {
+		code, body, err = askAgent(s.cli.Context, c.HTTP, "/api/v1/log", logBytes)
+	}
+	switch {
+	case err != nil:
+		return "", err.Error() + "\n" + elsewhere
+	case code != http.StatusOK:
+		return "", fmt.Sprintf("the agent answers %d %s\n%s", code, http.StatusText(code), elsewhere)
+	}
+	return string(body), ""
 }
 
 // contentsOf is the first file of a bundle: what is in it, and what is not.
@@ -95,7 +124,7 @@ func contentsOf(parts []part) string {
 	for _, p := range parts {
 		fmt.Fprintf(&b, "%-13s %s\n", p.name, p.about)
 	}
-	b.WriteString("\nNot in it: rows of tables, WAL, the agent's log.\n")
+	b.WriteString("\nNot in it: rows of tables, WAL.\n")
 	return b.String()
 }
 

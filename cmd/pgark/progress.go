@@ -60,6 +60,15 @@ func (s *screen) Write(p []byte) (int, error) {
 	return s.to.Write(p)
 }
 
+// also has what is written from now on go to w too, without secrets.
+func (s *screen) also(w io.Writer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if to, ok := s.to.(*redactingWriter); ok {
+		s.to = &redactingWriter{io.MultiWriter(w, to.to), to.redactor}
+	}
+}
+
 // draw replaces the bar.
 func (s *screen) draw(line string) {
 	s.mu.Lock()

@@ -130,6 +130,13 @@ func (s *session) setLog(l config.Log) {
 	s.log = slog.New(slog.NewTextHandler(s.stderr, options))
 }
 
+// keepLog keeps the last of what is logged from now on, for who asks the agent.
+func (s *session) keepLog() *logTail {
+	tail := &logTail{}
+	s.stderr.also(tail)
+	return tail
+}
+
 // printf prints a line of the result.
 func (s *session) printf(format string, args ...any) {
 	_, _ = fmt.Fprintf(s.stdout, format, args...)

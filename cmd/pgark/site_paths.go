@@ -113,6 +113,7 @@ func (s *session) restoreLine(c config.Config, cluster config.Cluster) string {
 // handler answers everything: health checks, metrics, the page and what it is made of. It redirects nowhere.
 func (h *site) handler() http.Handler {
 	paths := map[string]http.Handler{"/metrics": dashboard.Guard{Loopback: h.guard.Loopback}.Before(h.metrics.Handler())}
+	paths["/api/v1/log"] = h.guard.Before(h.log)
 	page := h.dashboard.Handler()
 	for _, path := range h.dashboard.Paths() {
 		paths[path] = page

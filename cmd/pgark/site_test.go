@@ -87,6 +87,10 @@ func TestSiteFollowsReload(t *testing.T) {
 				t.Errorf("%q: the command that restores: %s", step.clusters, site)
 			}
 		}
+		s.log.Warn("archiver lost the server", "error", "host=db password=hunter22")
+		if code, body := ask("/api/v1/log"); code != http.StatusOK || !strings.Contains(body, "archiver lost the server") || strings.Contains(body, "hunter22") {
+			t.Errorf("log: %d %s", code, body)
+		}
 		return nil
 	})
 	if err != nil {
