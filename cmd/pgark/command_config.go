@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -38,7 +39,8 @@ func validateConfig(s *session) error {
 	}
 	for _, cluster := range c.Clusters {
 		if err := agent.Validate(cluster); err != nil {
-			return &codeError{code: exitUsage, cause: err}
+			why := s.program.explain(err)
+			return &codeError{code: exitUsage, cause: fmt.Errorf("cluster %s: %w", cluster.Name, err), why: why.Cause, fix: why.Fix}
 		}
 	}
 	if err := web.Validate(c.HTTP.WebConfigFile); err != nil {

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -64,7 +66,10 @@ func initialize(s *session) error {
 	if s.cli.Bool("print-sql") && s.cli.Bool("apply") {
 		return usagef("--print-sql and --apply exclude each other")
 	}
-	conn, others := s.serverToLookAt()
+	conn, others, err := s.serverToLookAt()
+	if err != nil {
+		return err
+	}
 	wish, err := s.wish(conn)
 	if err != nil {
 		return err
@@ -97,23 +102,62 @@ func initialize(s *session) error {
 }
 
 // serverToLookAt returns the connection string that init looks by, and the other servers whose sockets were found.
-func (s *session) serverToLookAt() (conn string, others []postgres.Endpoint) {
+func (s *session) serverToLookAt() (conn string, others []postgres.Endpoint, err error) {
 	if conn = s.cli.String("postgres"); conn != "" {
-		return conn, nil
+		return conn, nil, nil
 	}
 	for _, name := range []string{"PGHOST", "PGHOSTADDR", "PGSERVICE"} {
 		if s.program.variable(name) != "" {
-			return "", nil
+			return "", nil, nil
 		}
 	}
-	found := setup.Sockets(setup.SocketDirs())
-	for i, one := range found {
+	var found []postgres.Endpoint
+	for _, one := range setup.Sockets(setup.SocketDirs()) {
 		if port := s.program.variable("PGPORT"); port == "" || port == fmt.Sprint(one.Port) {
-			others = append(append(others, found[:i]...), found[i+1:]...)
-			return fmt.Sprintf("host=%s port=%d", one.Host, one.Port), others
+			found = append(found, one)
 		}
 	}
-	return "", nil
+	return s.chooseServer(found, setup.Services(s.serviceFile()))
+}
+
+// chooseServer returns the connection string of the first server that was found, or of the one that a person chooses where there are several, libpq's
+// services among them; and the other servers.
+func (s *session) chooseServer(found []postgres.Endpoint, services []string) (conn string, others []postgres.Endpoint, err error) {
+	var choices, shown []string
+	for _, one := range found {
+		choices = append(choices, fmt.Sprintf("host=%s port=%d", one.Host, one.Port))
+		shown = append(shown, fmt.Sprintf("the server on port %d of this host, by its socket in %s", one.Port, one.Host))
+	}
+	for _, name := range services {
+		choices, shown = append(choices, "service="+name), append(shown, "service "+name+" of "+s.serviceFile())
+	}
+	chosen, asks := 0, len(choices) > 1 && s.mayAsk()
+	if asks {
+		for i, text := range shown {
+			_, _ = fmt.Fprintf(s.stderr, "  %d  %s\n", i+1, text)
+		}
+		_, _ = fmt.Fprintf(s.stderr, "Which one is to be archived? [1-%d] ", len(choices))
+		word, err := s.readWord()
+		if err != nil {
+			return "", nil, err
+		}
+		if chosen, err = strconv.Atoi(cmp.Or(word, "1")); err != nil || chosen < 1 || chosen > len(choices) {
+			return "", nil, usagef("%q: want a number from 1 to %d; or say which with --postgres", word, len(choices))
+		}
+		chosen--
+	}
+	switch {
+	case asks && chosen >= len(found):
+		return choices[chosen], found, nil // a service
+	case len(found) == 0:
+		return "", nil, nil // PostgreSQL's own defaults
+	}
+	return choices[chosen], append(append([]postgres.Endpoint{}, found[:chosen]...), found[chosen+1:]...), nil
+}
+
+// mayAsk tells whether there is somebody to ask.
+func (s *session) mayAsk() bool {
+	return !s.yes && !s.json && s.program.isTerminal(s.program.stdin) && s.program.variable("PGARK_NO_INPUT") == ""
 }
 
 // serviceFile is where libpq looks for services first.
@@ -177,7 +221,7 @@ func (s *session) repositoryToBe() (string, error) {
 	}
 	missing := usagef("no repository: where is the archive to be?")
 	missing.fix = urlForms()
-	if s.yes || s.json || !s.program.isTerminal(s.program.stdin) || s.program.variable("PGARK_NO_INPUT") != "" {
+	if !s.mayAsk() {
 		return "", missing
 	}
 	_, _ = fmt.Fprint(s.stderr, "Repository, like s3://bucket/prefix?region=eu-west-1: ")

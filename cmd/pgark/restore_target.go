@@ -94,7 +94,7 @@ func (s *session) timeTarget(flag, v string) (restore.Target, error) {
 		which = fmt.Sprintf("this host's clock is in UTC: --to '%s'; or name the zone that is meant", zone.Candidates[0])
 	}
 	ambiguous := told(zone, which)
-	if s.yes || s.json || !s.program.isTerminal(s.program.stdin) || s.program.variable("PGARK_NO_INPUT") != "" {
+	if !s.mayAsk() {
 		return t, ambiguous
 	}
 	_, _ = fmt.Fprintf(s.stderr, "%s has no zone, or happened twice. Which one?\n  1  %s\n  2  %s\n[1/2] ", v, zone.Candidates[0], zone.Candidates[1])
