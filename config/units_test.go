@@ -61,3 +61,20 @@ func TestSchedules(t *testing.T) {
 		}
 	}
 }
+
+// FuzzParseDuration holds that what --timeout, --since and every key of time take is written as it is read, and never negative.
+func FuzzParseDuration(f *testing.F) {
+	for _, s := range []string{"300ms", "30s", "14d", "1w2d", "1y1w1d1h1m1s1ms", "0", "0s", "9223372036854775807s", "292y", "1.5h", "-1s", "１s"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		d, err := config.ParseDuration(s)
+		if err != nil {
+			return
+		}
+		again, err := config.ParseDuration(config.FormatDuration(d))
+		if err != nil || again != d || d < 0 {
+			t.Errorf("%q is %s, and %q is read as %s, %v", s, d, config.FormatDuration(d), again, err)
+		}
+	})
+}
