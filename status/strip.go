@@ -90,13 +90,14 @@ func Strip(view Interval, covered []Interval, marks []Mark, set Charset) string 
 }
 
 // View is the time that a strip of the report shows: from the first instant that can be restored
-// to the last, and on to now when that is not fresh, so that an agent that is gone shows as a gap.
+// to the last, and on to now when that is not fresh, so that an agent that is gone shows as a gap. A server
+// that is idle, and says itself that all it has is archived, leaves none.
 func (r Report) View() Interval {
 	if r.RecoverableFrom == nil {
 		return Interval{r.Now, r.Now}
 	}
 	v := Interval{*r.RecoverableFrom, *r.RecoverableUntil}
-	if r.Now.Sub(v.Until) > RPOTarget {
+	if r.Now.Sub(v.Until) > RPOTarget && !r.CaughtUp() {
 		v.Until = r.Now
 	}
 	return v

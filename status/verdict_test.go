@@ -376,3 +376,21 @@ func TestTroubles(t *testing.T) {
 		}
 	}
 }
+
+// TestViewOfAnIdleServer: what an agent that was away shows as a gap is none where the server itself says that it has nothing else.
+func TestViewOfAnIdleServer(t *testing.T) {
+	from, until, now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC), time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC), time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
+	at := status.Position{Timeline: 1, LSN: 0x900}
+	active, behind := true, int64(0)
+	r := status.Report{
+		Now: now, RecoverableFrom: &from, RecoverableUntil: &until, RecoverableEnd: &at, Durable: &at, Behind: &behind,
+		Server: &status.Server{Timeline: 1, Slot: &status.Slot{Name: "pgark", Exists: true, Active: &active}},
+	}
+	if v := r.View(); !v.Until.Equal(until) {
+		t.Errorf("nothing else was written, and the view goes on to %s", v.Until)
+	}
+	active = false
+	if v := r.View(); !v.Until.Equal(now) {
+		t.Errorf("nobody receives, and the view ends at %s", v.Until)
+	}
+}
