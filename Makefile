@@ -28,7 +28,7 @@ UNIT_PACKAGES  = $$($(GO) list ./... | grep -v /integration)
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := build
-.PHONY: help build release packages vuln parts demo test unit lint fuzz bench soak restores drills failover chaos deaths hang flips retention hardened histories encrypted clean takeover follow
+.PHONY: help build release packages images vuln parts demo test unit lint fuzz bench soak restores drills failover chaos deaths hang flips retention hardened histories encrypted clean takeover follow
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -57,9 +57,10 @@ unit: ## tests without real servers, with the race detector; no network, under a
 	AWS_CA_BUNDLE= CGO_ENABLED=1 GORACE='atexit_sleep_ms=100 clear_shadow_mmap_threshold=67108864' $(GO) test -p 4 -short -race $(UNWATCHED:%='-gcflags=%=-race=false') $(UNIT_PACKAGES)
 
 # The files that the check of the Terraform module reads are no part of its Go module, so that a kept result would be an old one.
-lint: $(GOLANGCI_BIN) ## golangci-lint as .golangci.yml says, and the form of the Terraform module
+lint: $(GOLANGCI_BIN) ## golangci-lint as .golangci.yml says, the form of the Terraform module and of the bill of materials
 	$(GOLANGCI_BIN) run --allow-parallel-runners ./...
 	cd deploy/terraform/check && $(GO) test -count 1 ./...
+	cd deploy/sbom && $(GO) test -count 1 ./...
 
 $(GOLANGCI_BIN):
 	@mkdir -p $(PARTS)/bin
@@ -129,22 +130,32 @@ encrypted: parts ## the tests of the main job, copies, commits that wait, failov
 	integration/parts.sh age
 	REQUIRE_ALL=1 PGARK_TEST_ENCRYPT=1 $(GO) test -count 1 -parallel $(PARALLEL) -timeout 0 -run '^($(ENCRYPTED))$$' ./integration
 
-# No path and no clock is in it, and the version is git's: the same commit and the same Go give the same bytes. The .modules are what it was made of.
-release: ## dist/pgark-linux-{amd64,arm64}, what they are made of, completions and checksums
-	@mkdir -p $(DIST)/completion
+# No path and no clock is in it, and the version is git's: the same commit and the same Go give the same bytes, whatever the environment says.
+RELEASE_ENV   := CGO_ENABLED=0 GOFLAGS= GOEXPERIMENT= GOAMD64=v1 GOARM64=v8.0 GOOS=linux
+
+release: ## dist/pgark-linux-{amd64,arm64}, what is in them as CycloneDX, manual pages, completions, checksums
+	@mkdir -p $(DIST)/completion $(DIST)/man
+	rm -f $(DIST)/pgark[-_]* $(DIST)/man/* $(DIST)/SHA256SUMS
 	for arch in amd64 arm64; do \
-		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -buildvcs=true -ldflags '-s -w' -o $(DIST)/pgark-linux-$$arch ./cmd/pgark || exit; \
-		$(GO) version -m $(DIST)/pgark-linux-$$arch | tail -n +2 > $(DIST)/pgark-linux-$$arch.modules || exit; \
+		$(RELEASE_ENV) GOARCH=$$arch $(GO) build -trimpath -buildvcs=true -ldflags '-s -w' -o $(DIST)/pgark-linux-$$arch ./cmd/pgark || exit; \
+	done
+	cd deploy/sbom && for arch in amd64 arm64; do \
+		GOFLAGS= $(GO) run . $(DIST)/pgark-linux-$$arch > $(DIST)/pgark-linux-$$arch.cdx.json || exit; \
 	done
 	@for shell in bash zsh fish; do $(DIST)/pgark-linux-$$($(GO) env GOHOSTARCH) completion $$shell > $(DIST)/completion/$$shell || exit; done
+	$(DIST)/pgark-linux-$$($(GO) env GOHOSTARCH) man --dir $(DIST)/man && gzip -9n $(DIST)/man/*.1
 	cd $(DIST) && sha256sum pgark-linux-* > SHA256SUMS
 
 PACKAGE_VERSION ?= $(shell git describe --tags --exact-match --match 'v*' 2>/dev/null | sed 's/^v//' | grep . || git log -1 --date=format:%Y%m%d%H%M%S --format='0.0.0~git%cd.%h')
 
-packages: release $(NFPM_BIN) ## dist/*.deb and *.rpm of the release build
+packages: release $(NFPM_BIN) ## dist/*.deb and *.rpm of the release build, and their checksums
 	@set -e; for arch in amd64 arm64; do for packager in deb rpm; do \
 		SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) VERSION='$(PACKAGE_VERSION)' ARCH=$$arch DIST=$(DIST) $(NFPM_BIN) package -f deploy/nfpm.yaml -p $$packager -t $(DIST)/; \
 	done; done
+	cd $(DIST) && sha256sum pgark[-_]* > SHA256SUMS
+
+images: ## both images and all of docker/compose.yaml built and run: where no Docker engine answers, as root with one of its own
+	docker/images.sh
 
 $(NFPM_BIN):
 	@mkdir -p $(PARTS)/bin

