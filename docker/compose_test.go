@@ -34,7 +34,7 @@ func TestComposition(t *testing.T) {
 	if err := yaml.Unmarshal(text, &c); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"postgres", "pgark", "s3-eu", "s3-us", "standby", "prometheus", "grafana", "load"} {
+	for _, name := range []string{"postgres", "pgark", "s3-eu", "s3-us", "standby", "pgark-standby", "prometheus", "grafana", "load"} {
 		if _, ok := c.Services[name]; !ok {
 			t.Errorf("no service %s", name)
 		}
