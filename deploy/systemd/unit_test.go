@@ -7,8 +7,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // mostExposed is the exposure that a unit may have at most, in tenths: systemd-analyze security calls up to 2.0 of 10 OK, and calls nearly all
@@ -96,6 +100,49 @@ func TestUnitsAreConfined(t *testing.T) {
 		if err != nil || !strings.Contains(string(out), "Overall exposure level") {
 			t.Errorf("%s: exposed more than %s tenths: %v\n%s", filepath.Base(path), mostExposed, err, out)
 		}
+	}
+}
+
+// TestHungAgentIsStartedAnew ends a Go program as the watchdog of systemd does, by SIGABRT, in the agent's environment: how it ends must be none of the ways
+// after which the unit is left alone (systemd.service(5), RestartPreventExitStatus=).
+func TestHungAgentIsStartedAnew(t *testing.T) {
+	if os.Getenv("PGARK_TEST_HANG") != "" {
+		_, _ = os.Stdout.WriteString("hangs\n")
+		<-time.After(time.Hour)
+	}
+	text, err := os.ReadFile("pgark.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := exec.CommandContext(t.Context(), program, "-test.run=^TestHungAgentIsStartedAnew$")
+	command.Env = append(os.Environ(), "PGARK_TEST_HANG=1")
+	for _, found := range regexp.MustCompile(`(?m)^Environment=(\S+)$`).FindAllStringSubmatch(string(text), -1) {
+		command.Env = append(command.Env, found[1])
+	}
+	stdout, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stdout.Read(make([]byte, len("hangs\n"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Process.Signal(syscall.SIGABRT); err != nil {
+		t.Fatal(err)
+	}
+	_ = command.Wait()
+	left := regexp.MustCompile(`(?m)^RestartPreventExitStatus=(.+)$`).FindSubmatch(text)
+	if left == nil {
+		t.Fatal("after no code is the unit left alone")
+	}
+	if code := strconv.Itoa(command.ProcessState.ExitCode()); slices.Contains(strings.Fields(string(left[1])), code) {
+		t.Errorf("ended by the watchdog, it exits with %s, after which it is not started anew", code)
 	}
 }
 
