@@ -6,7 +6,7 @@
 # is made here then, by bases.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-test=(-test.v -test.timeout=30m -test.run="${RUN:-.}")
+test=(-test.v -test.timeout=60m -test.run="${RUN:-.}")
 
 work=$(mktemp -d /var/tmp/pgark-images.XXXXXX)
 engine=

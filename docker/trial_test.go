@@ -46,15 +46,14 @@ func TestTrial(t *testing.T) {
 	built(t, "server", "pgark:trial-pg17")
 	compose(t, "config", "--quiet")
 	names := services(t)
-	t.Cleanup(func() {
-		if t.Failed() {
-			for _, name := range names {
+	defer func() {
+		for _, name := range names {
+			if t.Failed() {
 				t.Logf("%s: %s", name, logs(t, container(name)))
 			}
 		}
-	})
-	down := func() { compose(t, "down", "--volumes", "--timeout", "120") }
-	defer down()
+		compose(t, "down", "--volumes", "--timeout", "120")
+	}()
 	compose(t, append([]string{"up", "--no-build", "--detach"}, names...)...)
 	for _, service := range []string{"postgres", "pgark", "standby", "pgark-standby"} {
 		healthy(t, container(service), "healthy")
@@ -177,7 +176,7 @@ func endsWell(t *testing.T) {
 	ended(t, container("pgark"))
 	second := project + "-second"
 	docker(t, append(append([]string{
-		"run", "--detach", "--name", second, "--health-interval", "1s", "--health-timeout", "2s", "--health-retries", "2", "--health-start-period", "1s",
+		"run", "--detach", "--name", second, "--health-interval", "1s", "--health-timeout", "10s", "--health-retries", "2", "--health-start-period", "1s",
 	}, inAgentsPlace(t)...), "pgark:trial-pg17")...)
 	defer docker(t, "rm", "--force", second)
 	healthy(t, second, "healthy")
