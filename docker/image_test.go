@@ -96,6 +96,9 @@ func TestImagesRunAsNobody(t *testing.T) {
 		if entry := s.of("ENTRYPOINT"); len(entry) != 1 || entry[0] != `["/usr/bin/pgark"]` {
 			t.Errorf("image %s: ENTRYPOINT %v: want no shell between the engine's signals and pgark", s.name, entry)
 		}
+		if stop := s.of("STOPSIGNAL"); s.base != "scratch" && !slices.Equal(stop, []string{"SIGTERM"}) {
+			t.Errorf("image %s: STOPSIGNAL %v: the one of its base would interrupt pgark", s.name, stop)
+		}
 		if s.name == "agent" && (s.base != "scratch" || len(s.of("RUN")) != 0) {
 			t.Errorf("the agent's image is made from %s: want scratch, without a shell", s.base)
 		}
