@@ -221,8 +221,7 @@ part() {
 	groff) tool groff groff-base ;;
 	browser) browser ;;
 	pgbackrest) tool pgbackrest pgbackrest ;;
-	*) die "unknown part $1: want 14, 15, 16, 17, 18, versitygw, iproute2, age, systemd, groff, nfpm, promtool, browser or pgbackrest" ;;
-	*) die "unknown part $1: want 14, 15, 16, 17, 18, versitygw, iproute2, age, systemd, groff, nfpm, rpm, engine, browser or pgbackrest" ;;
+	*) die "unknown part $1: want 14, 15, 16, 17, 18, versitygw, iproute2, age, systemd, groff, nfpm, promtool, rpm, engine, browser or pgbackrest" ;;
 	esac
 }
 
@@ -230,8 +229,7 @@ mkdir -p "$parts" "$cache"
 # One at a time on this machine: apt and the cache are shared by all checkouts.
 exec 9>"$cache/lock"
 flock 9
-(($#)) || set -- 15 14 16 17 18 versitygw iproute2 age systemd groff nfpm promtool browser
-(($#)) || set -- 15 14 16 17 18 versitygw iproute2 age systemd groff nfpm rpm browser
+(($#)) || set -- 15 14 16 17 18 versitygw iproute2 age systemd groff nfpm promtool rpm browser
 for name in "$@"; do
 	part "$name"
 done
