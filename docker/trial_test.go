@@ -52,7 +52,7 @@ func TestTrial(t *testing.T) {
 				t.Logf("%s: %s", name, logs(t, container(name)))
 			}
 		}
-		compose(t, "down", "--volumes", "--timeout", "120")
+		compose(t, "down", "--volumes", "--remove-orphans", "--timeout", "120")
 	}()
 	compose(t, append([]string{"up", "--no-build", "--detach"}, names...)...)
 	for _, service := range []string{"postgres", "pgark", "standby", "pgark-standby"} {
