@@ -229,7 +229,10 @@ func (m *manager) owned(path string, mode fs.FileMode, group string) {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	of := info.Sys().(*syscall.Stat_t)
+	of, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		m.t.Fatalf("%s: whose it is is not known here", path)
+	}
 	if got := info.Mode().Perm(); got != mode || of.Uid != 0 || fmt.Sprint(of.Gid) != group {
 		m.t.Errorf("%s: mode %o of %d:%d, want %o of 0:%s", path, got, of.Uid, of.Gid, mode, group)
 	}
