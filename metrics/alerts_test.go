@@ -127,8 +127,8 @@ func TestPages(t *testing.T) {
 			}
 			continue
 		}
-		if !strings.HasPrefix(a.Page, "runbooks/") {
-			t.Errorf("%s points to %s", a.Name, a.Page)
+		if _, err := os.Stat("../docs/" + a.Page); err != nil || !strings.HasPrefix(a.Page, "runbooks/") {
+			t.Errorf("%s points to %s: %v", a.Name, a.Page, err)
 		}
 	}
 }
