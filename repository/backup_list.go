@@ -41,24 +41,20 @@ func (c *Cluster) Backups(ctx context.Context) ([]Backup, error) {
 	return visible, errors.Join(errs...)
 }
 
-// backupIDs lists the ids under which anything lies, with one request for each.
+// backupIDs lists the ids under which anything lies, with one request for a thousand where the store can list folders.
 func (c *Cluster) backupIDs(ctx context.Context) ([]string, error) {
 	prefix := clusterPrefix(c.id) + backupsFolder
 	var ids []string
-	for after := storage.Key(""); ; {
-		info, found, err := first(ctx, c.store, prefix, after)
-		if err != nil || !found {
-			return ids, err
+	for folder, err := range storage.Folders(ctx, c.store, prefix, "") {
+		if err != nil {
+			return nil, err
 		}
-		name, _, isFolder := strings.Cut(strings.TrimPrefix(string(info.Key), string(prefix)), "/")
-		after = info.Key
-		if isFolder {
-			after = pastFolder(prefix + storage.Key(name))
-			if _, err := parseStamp(name); err == nil {
-				ids = append(ids, name)
-			}
+		id := strings.TrimPrefix(string(folder), string(prefix))
+		if _, err := parseStamp(id); err == nil {
+			ids = append(ids, id)
 		}
 	}
+	return ids, nil
 }
 
 // Backup reads the record of one backup. The error is ErrNoBackup if there is none, a *CorruptError or a *FormatError.

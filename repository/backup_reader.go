@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// recordReads is how many backup records are read at a time.
-	recordReads = 8
+	// recordReads is how many backup records are read at a time: small ones, of which a year of daily backups has hundreds.
+	recordReads = 32
 	// topLimit bounds the first line of the index in plain bytes: 1 MiB packs with some 250 bytes each.
 	topLimit = 512 << 20
 )

@@ -220,6 +220,11 @@ var (
 	_ storage.Versioner  = (*Store)(nil)
 )
 
+// Folders implements storage.Folderer.
+func (s *Store) Folders(ctx context.Context, prefix, after storage.Key) iter.Seq2[storage.Key, error] {
+	return storage.Folders(ctx, s.Store, prefix, after)
+}
+
 // Powers implements storage.PowerProber.
 func (s *Store) Powers(ctx context.Context, key storage.Key) (storage.Powers, error) {
 	return storage.ProbePowers(ctx, s.Store, key)

@@ -36,6 +36,7 @@ func Run(t *testing.T, open func(t *testing.T) storage.Store) {
 		{"list after", testListAfter},
 		{"list many", testListMany},
 		{"list break", testListBreak},
+		{"folders", testFolders},
 		{"delete", testDelete},
 		{"upload sizes", testUploadSizes},
 		{"upload out of order", testUploadOutOfOrder},

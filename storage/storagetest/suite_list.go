@@ -112,3 +112,43 @@ func testListBreak(t *testing.T, s storage.Store) {
 		}
 	}
 }
+
+// testFolders holds Folders against a list of all keys, from the start and from behind each folder.
+func testFolders(t *testing.T, s storage.Store) {
+	all := slices.DeleteFunc(ordered(), func(key storage.Key) bool { return key == "a0" }) // which is the key behind the folder a
+	for i := range 40 {
+		all = append(all, storage.Key(fmt.Sprintf("many/%02d/x/y", i)))
+	}
+	slices.Sort(all)
+	putAll(t, s, all)
+	for _, prefix := range []storage.Key{"", "7/", "7/wal/", "a/", "many/", "nothing/"} {
+		var want []storage.Key
+		for _, key := range wanted(all, prefix, "") {
+			if folder, in := storage.FolderBelow(prefix, key); in && !slices.Contains(want, folder) {
+				want = append(want, folder)
+			}
+		}
+		for i := range len(want) + 1 {
+			after := storage.Key("")
+			if i > 0 {
+				after = storage.BehindFolder(want[i-1])
+			}
+			var got []storage.Key
+			for folder, err := range storage.Folders(t.Context(), s, prefix, after) {
+				if err != nil {
+					t.Fatalf("folders below %q after %q: %v", prefix, after, err)
+				}
+				got = append(got, folder)
+			}
+			if !slices.Equal(got, want[i:]) {
+				t.Errorf("folders below %q after %q: got %v, want %v", prefix, after, got, want[i:])
+			}
+		}
+	}
+	for folder, err := range storage.Folders(t.Context(), s, "many/", "") {
+		if folder != "many/00" || err != nil {
+			t.Errorf("got %s, %v after the reader wanted no more", folder, err)
+		}
+		break
+	}
+}
