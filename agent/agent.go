@@ -57,6 +57,8 @@ type StoreOptions struct {
 	classes config.StorageClasses
 	// AsOf, if not zero, shows the store as it was at that instant, for reading alone (storage/asof).
 	AsOf time.Time
+	// Whole has surveys list all WAL, also what the last census counts.
+	Whole bool
 	// first shows the first versions of then.
 	first bool
 }

@@ -39,8 +39,8 @@ type jobSchedule struct {
 	tried time.Time // when it was done, or could not be, last
 }
 
-// jobs does the jobs of a cluster from when its WAL streams until ctx ends, and returns nil then.
-func (a *running) jobs(ctx context.Context, all ...func(*repository.Cluster) *jobSchedule) error {
+// jobs does the jobs of a cluster from when its WAL streams until ctx ends, and returns nil then; beside them runs listing, which ends with ctx too.
+func (a *running) jobs(ctx context.Context, listing func(context.Context, *repository.Cluster), all ...func(*repository.Cluster) *jobSchedule) error {
 	var cluster *repository.Cluster
 	select {
 	case <-ctx.Done():
@@ -48,6 +48,10 @@ func (a *running) jobs(ctx context.Context, all ...func(*repository.Cluster) *jo
 	case cluster = <-a.archived:
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		listing(ctx, cluster)
+		return nil
+	})
 	for _, one := range all {
 		if s := one(cluster); s.plan != nil && len(s.command) > 0 {
 			group.Go(func() error { return s.run(ctx) })

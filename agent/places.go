@@ -66,7 +66,7 @@ func openPlaces(ctx context.Context, c config.Cluster, o StoreOptions) (*places,
 			p.unopened = cmp.Or(p.unopened, err)
 			store = &Store{Store: limit.Wrap(unopened{err}, its.limits())}
 		}
-		p.all = append(p.all, place{one.Name, one.URL, store, one.ByBucket, one.Lock, one.Limits, one.Classes, err != nil})
+		p.all = append(p.all, place{name: one.Name, url: one.URL, store: store, byBucket: one.ByBucket, lock: one.Lock, limits: one.Limits, classes: one.Classes, closed: err != nil})
 	}
 	p.Store = p.all[0].store
 	members := make([]copies.Member, 0, len(p.all))

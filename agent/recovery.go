@@ -84,7 +84,7 @@ func (k *check) holdings(ctx context.Context, p *checkedPlace) (*repository.Clus
 	if err != nil {
 		return nil, holdings{}, err
 	}
-	report, err := surveyRepository(ctx, r, cluster.SystemID())
+	report, err := surveyRepository(ctx, r, cluster.SystemID(), "") // by what is listed, whatever was counted
 	if err != nil {
 		return nil, holdings{}, err
 	}

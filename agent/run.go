@@ -153,7 +153,7 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 	})
 	a.commits, a.vitals, a.activity = newCommits(srv, c, a.archiver, o.Logger), o.Vitals, o.Vitals.jobs()
 	return a.run(ctx, plan, func(ctx context.Context) error {
-		return a.jobs(ctx,
+		return a.jobs(ctx, a.censuses,
 			func(c *repository.Cluster) *jobSchedule { return a.drills(c, drills, o.Drill) },
 			func(c *repository.Cluster) *jobSchedule { return a.verifications(c, verifications, o.Verify) },
 			func(c *repository.Cluster) *jobSchedule { return a.pruning(c, pruning, o.Prune) })

@@ -78,7 +78,7 @@ func surveyPlaces(ctx context.Context, c config.Cluster, o StoreOptions,
 		group.Go(func() {
 			id, err := choose(ctx, found[i])
 			if err == nil {
-				reports[i], err = surveyRepository(ctx, found[i], id)
+				reports[i], err = surveyRepository(ctx, found[i], id, o.placeOf(one))
 			}
 			reports[i].Cluster, reports[i].Repository = c.Name, one.url
 			reports[i].Lock, reports[i].Lossy = lookAtLock(ctx, one), one.store.Lossy()
@@ -156,12 +156,20 @@ func newer(a, b status.Report) bool {
 	return a.RecoverableUntil != nil && (b.RecoverableUntil == nil || a.RecoverableUntil.After(*b.RecoverableUntil))
 }
 
-func surveyRepository(ctx context.Context, r *repository.Repository, id wal.SystemID) (status.Report, error) {
+// placeOf is what the last census of a repository is looked for by; empty where all WAL is to be listed.
+func (o StoreOptions) placeOf(one place) string {
+	if o.Whole || !o.AsOf.IsZero() {
+		return ""
+	}
+	return identity(one.url)
+}
+
+func surveyRepository(ctx context.Context, r *repository.Repository, id wal.SystemID, place string) (status.Report, error) {
 	cluster, err := SelectCluster(ctx, r, id)
 	if err != nil {
 		return status.Report{}, err
 	}
-	facts, err := status.Survey(ctx, cluster)
+	facts, err := status.Survey(ctx, cluster, status.Options{Place: place, Now: time.Now()})
 	if err != nil {
 		return status.Report{}, err
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// lookEvery is how often is looked while nobody asks: what metrics tell is as old. A look costs a request for each thousand objects of WAL, and some.
+	// lookEvery is how often is looked while nobody asks: what metrics tell is as old. A look costs a request for each base backup and some, and more where WAL is not counted (FORMAT.md, section 18).
 	lookEvery = 5 * time.Minute
 	// leastEvery is the least time between the beginnings of two looks, and restShare how many times as long as a look took nothing is looked at after it.
 	leastEvery = 10 * time.Second

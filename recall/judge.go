@@ -64,7 +64,7 @@ func judge(group []entry, let repository.Expiry) []Item {
 func fate(e entry, group []entry, let repository.Expiry) Fate {
 	o := e.object
 	switch {
-	case o.Class == repository.ClassHold, o.Class == repository.ClassReading:
+	case o.Class == repository.ClassHold, o.Class == repository.ClassReading, o.Class == repository.ClassCensus:
 		return Dropped
 	case e.is(): // what was put over is nobody's doing but a thief's
 		return Back
@@ -102,7 +102,7 @@ func expired(o repository.Object, let repository.Expiry) bool {
 		return let.HasDrill(o.Drill)
 	case repository.ClassHistory, repository.ClassMarker, repository.ClassBeat, repository.ClassSync, repository.ClassGap, repository.ClassExpiry,
 		repository.ClassHold, repository.ClassReading, repository.ClassRecord, repository.ClassIndex, repository.ClassManifest, repository.ClassPack, repository.ClassPin,
-		repository.ClassFence:
+		repository.ClassFence, repository.ClassCensus:
 	}
 	return o.Backup != "" && let.HasBackup(o.Backup)
 }

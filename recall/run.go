@@ -184,7 +184,7 @@ func groupOf(o repository.Object) storage.Key {
 	case repository.ClassBeat, repository.ClassExpiry:
 		return storage.Key(o.Class)
 	case repository.ClassMarker, repository.ClassHistory, repository.ClassSync, repository.ClassGap, repository.ClassDrill, repository.ClassNames,
-		repository.ClassPin, repository.ClassFence, repository.ClassHold, repository.ClassReading:
+		repository.ClassPin, repository.ClassFence, repository.ClassHold, repository.ClassReading, repository.ClassCensus:
 	}
 	return o.Key
 }

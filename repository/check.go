@@ -192,7 +192,7 @@ func (c *Cluster) judge(o Object, body []byte) error {
 		err = verifyPin(o.Key, body)
 	case ClassFence:
 		err = verifyFence(o.Key, body)
-	case ClassSegment, ClassPiece, ClassIndex, ClassManifest, ClassPack, ClassNames, ClassReading, ClassExpiry, ClassHold:
+	case ClassSegment, ClassPiece, ClassIndex, ClassManifest, ClassPack, ClassNames, ClassReading, ClassExpiry, ClassHold, ClassCensus:
 		err = fmt.Errorf("check %s: a %s is no record", o.Key, o.Class)
 	}
 	return err

@@ -126,3 +126,27 @@ func EncodePin(id wal.SystemID, p Pin) ([]byte, error) { return p.encode(id) }
 
 // ParsePin reads it.
 func ParsePin(id wal.SystemID, text []byte) (Pin, error) { return parsePin(id, text) }
+
+// EncodeCensus writes the content of a census, ParseCensus reads it.
+func EncodeCensus(id wal.SystemID, n *Census) ([]byte, error) { return n.encode(id) }
+
+// ParseCensus reads what EncodeCensus writes.
+func ParseCensus(id wal.SystemID, text []byte) (*Census, error) { return parseCensus(id, text) }
+
+// Count makes blocks of objects in the order of ListWAL.
+func Count(size wal.SegmentSize, entries []Entry) []Block {
+	n := counter{size: size}
+	for _, e := range entries {
+		n.add(e)
+	}
+	return n.end()
+}
+
+// Rely says of each block whether it is relied on: "r", listed and must be there: "p", or let go: "x".
+func Rely(blocks []Block, size wal.SegmentSize, let func(wal.Range) bool, intN func(int) int) string {
+	words := ""
+	for _, u := range rely(blocks, size, let, intN) {
+		words += string("rpx"[u])
+	}
+	return words
+}

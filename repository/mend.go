@@ -61,7 +61,7 @@ func (c *Cluster) readSound(ctx context.Context, o Object, b Backup) ([]byte, er
 		return body, nil
 	case ClassNames:
 		return c.checkNames(ctx, o)
-	case ClassPack, ClassReading, ClassExpiry, ClassHold:
+	case ClassPack, ClassReading, ClassExpiry, ClassHold, ClassCensus:
 		return nil, fmt.Errorf("%w: a %s", errNoPart, o.Class)
 	case ClassMarker, ClassHistory, ClassBeat, ClassSync, ClassGap, ClassRecord, ClassDrill, ClassPin, ClassFence:
 	}

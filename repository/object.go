@@ -38,13 +38,14 @@ const (
 	ClassReading Class = "verification record"
 	ClassExpiry  Class = "expiry record"
 	ClassHold    Class = "hold"
+	ClassCensus  Class = "census"
 )
 
 // ofOneRepository reports whether the key is of a record that its copies do not have.
 func ofOneRepository(key storage.Key) bool {
 	_, rest, _ := strings.Cut(string(key), "/")
 	folder, _, _ := strings.Cut(rest, "/")
-	return slices.Contains([]string{readingsFolder, expiryFolder, holdsFolder}, folder+"/")
+	return slices.Contains([]string{readingsFolder, expiryFolder, holdsFolder, censusFolder}, folder+"/")
 }
 
 // Object is one object of a cluster. What it says comes from the key alone.

@@ -66,6 +66,9 @@ func (c *Cluster) objectOf(size wal.SegmentSize, info storage.Info) (Object, boo
 	case holdsFolder:
 		o.Class = ClassHold
 		_, ours = parseHoldName(name)
+	case censusFolder:
+		o.Class = ClassCensus
+		_, _, ours = parseCensusName(name)
 	default:
 		return c.recordOf(info)
 	}

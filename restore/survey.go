@@ -78,18 +78,19 @@ func (inv *Inventory) learnHistories() error {
 	return nil
 }
 
-// cover lists the WAL of each timeline.
+// cover lists all WAL of each timeline: a plan goes by nothing that was counted before.
 func (inv *Inventory) cover(ctx context.Context, cluster *repository.Cluster) error {
 	timelines, err := cluster.Timelines(ctx)
 	if err != nil {
 		return err
 	}
+	cuts := repository.CutsAt(inv.Backups)
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(surveys)
 	for _, tli := range timelines {
 		g.Go(func() error {
-			v, err := cluster.Coverage(ctx, tli, 0)
+			v, err := cluster.CoverageInParts(ctx, tli, cuts)
 			if err != nil {
 				return err
 			}

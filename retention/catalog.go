@@ -41,6 +41,7 @@ type Cluster struct {
 	Drills      []Drill
 	Beats       []repository.Object // ascending by what their names say
 	Readings    []Reading           // records of verifications, likewise
+	Censuses    []repository.Object // ascending by what their names say
 	Others      []repository.Object // histories, gap records, records of synchronous mode, pins
 	Expiry      repository.Expiry   // what was let go before
 }

@@ -107,6 +107,8 @@ func (c *Cluster) shelve(s *shelves, o repository.Object) {
 		c.Beats = append(c.Beats, o)
 	case repository.ClassReading:
 		c.Readings = append(c.Readings, Reading{Object: o})
+	case repository.ClassCensus:
+		c.Censuses = append(c.Censuses, o)
 	case repository.ClassHistory, repository.ClassGap, repository.ClassSync, repository.ClassPin:
 		c.Others = append(c.Others, o)
 	case repository.ClassMarker, repository.ClassExpiry, repository.ClassFence, repository.ClassHold: // the first three stay, and holds are listed last

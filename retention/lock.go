@@ -68,7 +68,7 @@ func Renew(ctx context.Context, store storage.Store, r Renewal) (Extended, error
 		return sum, nil
 	}
 	many := []repository.Class{ // of these a repository may hold very many objects
-		repository.ClassSegment, repository.ClassPiece, repository.ClassPack, repository.ClassBeat, repository.ClassReading, repository.ClassSync,
+		repository.ClassSegment, repository.ClassPiece, repository.ClassPack, repository.ClassBeat, repository.ClassReading, repository.ClassCensus, repository.ClassSync,
 	}
 	var first, rest []repository.Object
 	pinned := map[string]bool{}

@@ -137,6 +137,7 @@ func (k *keeper) cluster(l *lineage) ClusterPlan {
 		for _, h := range l.Holds {
 			plan.Objects = append(plan.Objects, h.Object)
 		}
+		plan.Objects = append(plan.Objects, l.Censuses...)
 		plan.Drills = l.Drills
 	}
 	slices.SortFunc(plan.Objects, func(a, b repository.Object) int { return cmp.Compare(a.Key, b.Key) })
@@ -289,6 +290,11 @@ func (k *keeper) records(l *lineage, plan *ClusterPlan, oldest time.Time) {
 	for _, h := range l.Holds {
 		if h.Ends().Before(k.now) {
 			plan.Objects = append(plan.Objects, h.Object)
+		}
+	}
+	for i, o := range l.Censuses {
+		if o.Modified.Before(k.now.Add(-repository.CensusKept)) && slices.ContainsFunc(l.Censuses[i+1:], func(newer repository.Object) bool { return repository.SamePlace(o, newer) }) {
+			plan.Objects = append(plan.Objects, o)
 		}
 	}
 	for _, o := range l.Others {

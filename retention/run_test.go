@@ -392,6 +392,33 @@ func TestReadingsOfEachPlace(t *testing.T) {
 	}
 }
 
+// TestCensuses: of each place the newest census stays, however old it is, and the others go when no reader uses them any more.
+func TestCensuses(t *testing.T) {
+	t.Parallel()
+	store, till := archive(t)
+	for _, one := range []string{"20261101T000000Z-0000000a", "20261102T000000Z-0000000b", "20261103T000000Z-0000000a", "20261104T000000Z-0000000a"} {
+		store.Replace(storage.Key(system.String()+"/census/"+one+".json"), []byte("{}"))
+	}
+	catalog, err := retention.Load(t.Context(), open(t, store), here)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := catalog.Clusters[0].Censuses
+	for i, hours := range []time.Duration{90, 60, 49, 47} {
+		all[i].Modified = till.Add(-hours * time.Hour)
+	}
+	plan := retention.Make(catalog, threeDays(till).Policy, till)
+	gone := slices.DeleteFunc(retention.Keys(&plan.Clusters[0]), func(k storage.Key) bool { return !strings.Contains(string(k), "/census/") })
+	if !slices.Equal(gone, []storage.Key{all[0].Key, all[2].Key}) {
+		t.Errorf("of the censuses goes %v, want the two of the first place that newer ones replaced and nobody uses", gone)
+	}
+	all[3].Modified = till.AddDate(-1, 0, 0)
+	plan = retention.Make(catalog, threeDays(till).Policy, till)
+	if keys := retention.Keys(&plan.Clusters[0]); slices.Contains(keys, all[3].Key) || slices.Contains(keys, all[1].Key) {
+		t.Error("the newest of a place goes")
+	}
+}
+
 // TestLeftoversGoAtOnce: what a backup without a record left is looked at right before it is deleted, not before the WAL, which takes long: a record that came meanwhile would lose its data.
 func TestLeftoversGoAtOnce(t *testing.T) {
 	t.Parallel()

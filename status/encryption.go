@@ -3,6 +3,7 @@ package status
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"golang.org/x/sync/errgroup"
 
@@ -66,6 +67,19 @@ func (s *Sealed) add(e repository.Entry) {
 	}
 }
 
+// addBlock takes a block in the place of the objects in it. The last encrypted object before the end, or before what is in clear, lies in none.
+func (s *Sealed) addBlock(tli wal.TimelineID, b repository.Block) {
+	if b.Sealed {
+		return // nor does the first one
+	}
+	s.PlainWAL += b.Objects
+	s.PlainBytes += b.Stored
+	if s.began != 0 && b.Range.Start >= s.began {
+		s.late(fmt.Sprintf("WAL %s of timeline %s", b.Range, tli))
+		s.LateTotal += b.Objects - 1
+	}
+}
+
 func (s *Sealed) late(name string) {
 	s.LateTotal++
 	if len(s.Late) < lateNamed {
@@ -74,7 +88,7 @@ func (s *Sealed) late(name string) {
 }
 
 // readsAtOnce is how many headers are read at a time.
-const readsAtOnce = 8
+const readsAtOnce = 32
 
 // count reads to how many keys backups and the newest WAL are encrypted. An object that is gone or damaged tells nothing.
 func (s *Sealed) count(ctx context.Context, c *repository.Cluster, backups []repository.Backup) error {

@@ -3,7 +3,6 @@ package status
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/pgark/pgark/repository"
@@ -26,13 +25,13 @@ type Orphan struct {
 }
 
 // surveyOrphans finds what lies beside the history, and reads it as far as it can be read at once.
-func surveyOrphans(ctx context.Context, c *repository.Cluster, f Facts) ([]Orphan, error) {
+func surveyOrphans(ctx context.Context, c *repository.Cluster, histories map[wal.TimelineID]wal.History, spans []Span) ([]Orphan, error) {
 	coverage := map[wal.TimelineID][]wal.Range{}
-	for _, s := range f.Spans {
+	for _, s := range spans {
 		coverage[s.Timeline] = append(coverage[s.Timeline], wal.Range{Start: s.Start, End: s.End})
 	}
 	var orphans []Orphan
-	for _, t := range repository.Tails(f.Histories, coverage) {
+	for _, t := range repository.Tails(histories, coverage) {
 		o := Orphan{Timeline: t.Timeline, Next: t.Next, Start: t.Range.Start, End: t.Range.End}
 		tally, err := c.CountCommits(ctx, t)
 		var corrupt *repository.CorruptError
@@ -46,7 +45,7 @@ func surveyOrphans(ctx context.Context, c *repository.Cluster, f Facts) ([]Orpha
 		case errors.Is(err, repository.ErrLong), errors.Is(err, repository.ErrNoWAL), errors.As(err, &corrupt):
 			// Not known: what cannot be counted does not keep from telling that it is there.
 		default:
-			return nil, fmt.Errorf("look at WAL beside the history: %w", err)
+			return nil, err
 		}
 		orphans = append(orphans, o)
 	}

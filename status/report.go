@@ -48,6 +48,9 @@ type Report struct {
 	Backups []Backup `json:"backups"`
 	// WAL are the spans without a hole, by timeline and LSN.
 	WAL []Span `json:"wal"`
+	// Listed is when the last listing of all WAL began, of which older WAL is counted here: what was lost of that since may not show. Absent where all was listed
+	// for this report.
+	Listed *time.Time `json:"wal_listed_at,omitempty"`
 	// Window are the times that can be restored, ascending and apart.
 	Window []Interval `json:"window"`
 	// Gaps lie between the intervals of Window.
@@ -248,6 +251,8 @@ type Facts struct {
 	// Drills are the reports of the newest, oldest first.
 	Drills  []repository.Drill
 	Orphans []Orphan
+	// Listed is when the last listing of all WAL began, of which what was not listed now is known; nil where all was.
+	Listed *time.Time
 	// Sealed is which contents are encrypted.
 	Sealed Sealed
 	// Unreadable says which records are damaged or of a newer format. What they tell is not in the other facts.

@@ -41,12 +41,12 @@ func TestSurveyUnreadable(t *testing.T) {
 	} {
 		store.Replace(key, []byte("{"))
 	}
-	f, err := status.Survey(t.Context(), c)
+	f, err := status.Survey(t.Context(), c, status.Options{})
 	if err != nil || len(f.Unreadable) != 4 || len(f.Histories) != 1 || len(f.Spans) != 1 {
 		t.Errorf("got %+v, %v, want four records that cannot be read, and the history and the WAL", f, err)
 	}
 	store.Fail(memory.Get, "*/record.json", 0, storage.ErrUnavailable)
-	if _, err := status.Survey(t.Context(), c); !errors.Is(err, storage.ErrUnavailable) {
+	if _, err := status.Survey(t.Context(), c, status.Options{}); !errors.Is(err, storage.ErrUnavailable) {
 		t.Errorf("got %v, want ErrUnavailable", err)
 	}
 }

@@ -14,7 +14,7 @@ import (
 func Make(f Facts, now time.Time) Report {
 	r := Report{
 		Now: now.UTC(), Backups: []Backup{}, WAL: slices.Clone(f.Spans), Window: []Interval{}, Gaps: []Gap{},
-		lastSync: f.Sync, Unreadable: f.Unreadable,
+		lastSync: f.Sync, Unreadable: f.Unreadable, Listed: f.Listed,
 	}
 	if r.WAL == nil {
 		r.WAL = []Span{}

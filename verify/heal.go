@@ -116,7 +116,7 @@ func (v *verification) mendFrom(ctx context.Context, q, p *place, d *Damage) err
 		return p.cluster.CheckPart(ctx, d.backup, o)
 	case repository.ClassMarker, repository.ClassHistory, repository.ClassBeat, repository.ClassSync, repository.ClassGap,
 		repository.ClassRecord, repository.ClassDrill, repository.ClassNames, repository.ClassPin, repository.ClassFence,
-		repository.ClassReading, repository.ClassExpiry, repository.ClassHold: // the last three are of one repository alone, and never judged
+		repository.ClassReading, repository.ClassExpiry, repository.ClassHold, repository.ClassCensus: // the last four are of one repository alone, and never judged
 	}
 	if err := repository.Mend(ctx, q.cluster, p.cluster, o, repository.Backup{}); err != nil {
 		return err

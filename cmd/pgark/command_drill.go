@@ -172,7 +172,7 @@ func (r *restoring) place(dir string) drill.Place {
 // hold holds the drill, files its report and prints it.
 func (d *drilling) hold() error {
 	if d.options.Asked == drill.Random {
-		facts, err := status.Survey(d.ctx, d.cluster)
+		facts, err := status.Survey(d.ctx, d.cluster, status.Options{})
 		if err != nil {
 			return err
 		}

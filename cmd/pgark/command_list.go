@@ -14,7 +14,7 @@ func listCommand(p *program) *cli.Command {
 	return p.command(&cli.Command{
 		Name: "list", Aliases: []string{"ls", "backups"}, Usage: "base backups, from when to when can be restored, and the gaps",
 		ArgsUsage: "[URL]",
-		Flags:     []cli.Flag{systemFlag(), fromFlag(), asOfFlag()},
+		Flags:     []cli.Flag{systemFlag(), fromFlag(), asOfFlag(), wholeFlag()},
 	}, atMostOne, list)
 }
 

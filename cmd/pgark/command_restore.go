@@ -268,7 +268,7 @@ func (r *restoring) makePlan(target restore.Target) error {
 	})
 	if !r.json {
 		window.Go(func() {
-			facts, err := status.Survey(ctx, r.cluster)
+			facts, err := status.Survey(ctx, r.cluster, status.Options{})
 			if err != nil {
 				return // a plan without a picture of the window is still the plan
 			}

@@ -19,6 +19,11 @@ func systemFlag() cli.Flag {
 	return &cli.StringFlag{Name: "system-id", Usage: "cluster with this system identifier, where the repository holds several: `ID`"}
 }
 
+// wholeFlag is for who does not want to go by what the agent counted.
+func wholeFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "whole", Usage: "list all WAL, also what the agent counted within the last 48 hours"}
+}
+
 func (s *session) systemID() (wal.SystemID, error) {
 	v := s.cli.String("system-id")
 	if v == "" {
@@ -34,7 +39,7 @@ func (s *session) systemID() (wal.SystemID, error) {
 // storeOptions end a storage call that fails for a while before --timeout ends all: so the error is
 // the store's.
 func (s *session) storeOptions() agent.StoreOptions {
-	o := agent.StoreOptions{Patience: agent.Brief, Bandwidth: s.bandwidth, Logger: s.log, AsOf: s.asOf}
+	o := agent.StoreOptions{Patience: agent.Brief, Bandwidth: s.bandwidth, Logger: s.log, AsOf: s.asOf, Whole: s.cli.Bool("whole")}
 	if until, ok := s.ctx.Deadline(); ok {
 		o.Patience = min(o.Patience, agent.Patience(max(time.Until(until)*3/4, time.Millisecond)))
 	}
@@ -54,6 +59,7 @@ func statusCommand(p *program) *cli.Command {
 			&cli.BoolFlag{Name: "exit-code", Usage: "exit with 3 if a cluster is at risk, with 4 if it is unprotected"},
 			&cli.BoolFlag{Name: "ascii", Usage: "draw without Unicode"},
 			&cli.BoolFlag{Name: "all", Usage: "every cluster of the configuration"},
+			wholeFlag(),
 		},
 	}, statusArguments, showStatus)
 }
