@@ -46,7 +46,7 @@ func wrongIn(app *cli.App, words []string) string {
 		word := words[i]
 		switch at := slices.IndexFunc(commands, func(c *cli.Command) bool { return slices.Contains(c.Names(), word) }); {
 		case strings.HasPrefix(word, ">") || strings.HasPrefix(word, "<"):
-			return unfinished(group)
+			i = len(words)
 		case at >= 0:
 			flags, commands = commands[at].Flags, commands[at].Subcommands
 			group = len(commands) > 0
@@ -67,10 +67,6 @@ func wrongIn(app *cli.App, words []string) string {
 			return "" // an argument: nothing but arguments follows
 		}
 	}
-	return unfinished(group)
-}
-
-func unfinished(group bool) string {
 	if group {
 		return "a command is missing"
 	}
@@ -114,7 +110,7 @@ func TestWrongIn(t *testing.T) {
 		{"PGARK_X='a b' pgark restore --to '10m ago' --into \"$NEW\" \\\n  --start s3://a # --nothing", "[]"},
 		{"sudo -u postgres pgark init --apply s3://a", "[]"},
 		{"pgark restroe --start", "[there is no command restroe]"},
-		{"pgark restore --strat", "[there is no flag --strat]"},
+		{"pgark restore --begin", "[there is no flag --begin]"},
 		{"pgark repo copy --form dr", "[there is no flag --form]"},
 		{"true; pgark drill", "[a command is missing]"},
 		{"pgark status | pgark drill lst", "[there is no command lst]"},

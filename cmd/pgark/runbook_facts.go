@@ -91,7 +91,8 @@ func (s *session) runbookFacts(id wal.SystemID) []runbookFact {
 func nothingKnown(why string) []runbookFact {
 	facts := []runbookFact{
 		{place: "environment", value: "PGARK_CONFIG=$CONFIG", shell: `PGARK_CONFIG="$CONFIG"`},
-		{place: "rpo", why: "not known here", whole: true}, {place: "rto", why: "not known here", whole: true},
+		{place: "rpo", why: "not known here", whole: true},
+		{place: "rto", why: "not known here", whole: true},
 	}
 	for _, place := range []string{"config", "cluster", "postgres", "data-directory", "system-id", "slot", "repository", "copy"} {
 		facts = append(facts, runbookFact{place: place, why: why})
