@@ -43,7 +43,7 @@ func (k *check) pulse(ctx context.Context, most int) {
 		})
 		return
 	}
-	k.report(judgeWalsenders(most, most-max(0, p.Walsenders-1), k.attached(ctx)))
+	k.report(walsenders{most: most, free: most - max(0, p.Walsenders-1), atWork: k.attached(ctx)}.judge())
 	k.report(judgeClock(SectionPostgres, "the server's", p.Ahead, p.Within))
 }
 
@@ -53,14 +53,20 @@ func (k *check) attached(ctx context.Context) bool {
 	return err == nil && state.Active
 }
 
-// judgeWalsenders says whether those that are free are enough: one for the agent, unless it is at work, and one more for a base backup.
-func judgeWalsenders(most, free int, atWork bool) Finding {
-	f := Finding{Section: SectionPostgres, Verdict: Good, Text: fmt.Sprintf("%d of %d walsenders are free", free, most)}
+// walsenders are those of a server, and whether the agent's is one of them.
+type walsenders struct {
+	most, free int
+	atWork     bool
+}
+
+// judge says whether those that are free are enough: one for the agent, unless it is at work, and one more for a base backup.
+func (w walsenders) judge() Finding {
+	f := Finding{Section: SectionPostgres, Verdict: Good, Text: fmt.Sprintf("%d of %d walsenders are free", w.free, w.most)}
 	needed, what := 2, "the agent needs one, and a base backup one more"
-	if atWork {
+	if w.atWork {
 		needed, what = 1, "a base backup needs one beside the agent's"
 	}
-	if free < needed {
+	if w.free < needed {
 		f.Verdict, f.Text = Warning, f.Text+": "+what
 		f.Fix = "end one that nobody needs (SELECT pid, application_name FROM pg_stat_replication), or raise max_wal_senders and restart PostgreSQL"
 	}

@@ -39,7 +39,7 @@ func TestJudgeWalsenders(t *testing.T) {
 		atWork bool
 		want   Verdict
 	}{{8, false, Good}, {2, false, Good}, {1, false, Warning}, {0, false, Warning}, {1, true, Good}, {0, true, Warning}} {
-		f := judgeWalsenders(10, tt.free, tt.atWork)
+		f := walsenders{most: 10, free: tt.free, atWork: tt.atWork}.judge()
 		if f.Verdict != tt.want || !strings.Contains(f.Text, "of 10 walsenders are free") || (f.Verdict == Warning) != (f.Fix != "") {
 			t.Errorf("%d free, at work %t: got %+v, want %s", tt.free, tt.atWork, f, tt.want)
 		}

@@ -41,7 +41,7 @@ func (p *program) main(ctx context.Context, args []string) int {
 	}
 	p.args = args
 	plumbing := isPlumbing(args)
-	err := p.app().RunContext(ctx, args)
+	err := p.app().RunContext(ctx, args) //nolint:contextcheck // an agent is asked since when also after what ended the command
 	if plumbing && (p.ran == "" || p.ran == fetchName) {
 		return p.fetchCode(err)
 	}
