@@ -142,7 +142,7 @@ func logRetries(ctx context.Context, logger *slog.Logger) func(retry.Event) {
 			level = slog.LevelWarn
 		}
 		logger.Log(ctx, level, "storage call failed; trying again",
-			"op", e.Op, "key", string(e.Key), "error", e.Err, "attempt", e.Attempt, "elapsed", e.Since)
+			"op", e.Op, "key", string(e.Key), "err", e.Err, "attempt", e.Attempt, "dur", e.Since)
 	}
 }
 

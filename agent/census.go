@@ -49,10 +49,10 @@ func (a *running) census(ctx context.Context, one place, id wal.SystemID) (time.
 	case ctx.Err() != nil:
 		return time.Time{}, false
 	case err != nil:
-		a.logger.WarnContext(ctx, "the WAL could not be counted: until it is, pgark status lists all of it", "repo", one.name, "error", err)
+		a.logger.WarnContext(ctx, "the WAL could not be counted: until it is, pgark status lists all of it", "repo", one.name, "err", err)
 		return time.Time{}, false
 	case !n.Began.Before(began) && n.Segments() >= censusLeast:
-		a.logger.InfoContext(ctx, "the WAL was counted", "repo", one.name, "segments", n.Segments(), "elapsed", n.Ended.Sub(n.Began))
+		a.logger.InfoContext(ctx, "the WAL was counted", "repo", one.name, "segments", n.Segments(), "dur", n.Ended.Sub(n.Began))
 	}
 	return n.Began, true
 }

@@ -27,7 +27,7 @@ func (a *running) drills(cluster *repository.Cluster, plan *backup.Schedule, com
 	return &jobSchedule{
 		plan: plan, command: command,
 		tell: func(ctx context.Context, err error) {
-			a.logger.ErrorContext(ctx, "no drill could be held", "error", err)
+			a.logger.ErrorContext(ctx, "no drill could be held", "err", err)
 		},
 		look: func(ctx context.Context) (time.Time, bool, error) {
 			drills, err := cluster.Drills(ctx, 1)
@@ -83,10 +83,10 @@ func outcomeOf(d repository.Drill) outcome {
 
 // tellDrill logs what a drill came to.
 func tellDrill(ctx context.Context, logger *slog.Logger, d repository.Drill) {
-	logger = logger.With("drill", d.ID, "repo", d.Repository, "elapsed", d.RTO.Duration())
+	logger = logger.With("drill", d.ID, "repo", d.Repository, "dur", d.RTO.Duration())
 	switch {
 	case d.Result != repository.DrillPassed:
-		logger.ErrorContext(ctx, "drill failed: the archive did not restore as it should", "phase", d.Phase, "error", d.Failure)
+		logger.ErrorContext(ctx, "drill failed: the archive did not restore as it should", "phase", d.Phase, "err", d.Failure)
 	case d.Substituted > 0:
 		logger.WarnContext(ctx, "drill passed, with objects that one repository holds damaged or not at all", "objects", d.Substituted, "missed", d.Missed)
 	case len(d.Missed) > 0:

@@ -67,7 +67,7 @@ func (f *fences) tell(ctx context.Context, i int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err != nil && !f.mute[i] {
-		f.logger.WarnContext(ctx, "the repository does not say whether another server took over; it is asked again", "repo", f.stores.all[i].name, "error", err)
+		f.logger.WarnContext(ctx, "the repository does not say whether another server took over; it is asked again", "repo", f.stores.all[i].name, "err", err)
 	}
 	f.mute[i] = err != nil
 }

@@ -53,7 +53,7 @@ func Follow(ctx context.Context, cluster *repository.Cluster, o FollowOptions) e
 		o.Began(follower)
 	}
 	at := follower.Status()
-	o.Logger.InfoContext(ctx, "archive is followed", "timeline", at.Timeline.String(), "lsn", at.End.String(), "socket", l.Addr().String())
+	o.Logger.InfoContext(ctx, "archive is followed", "tli", uint32(at.Timeline), "lsn", at.End.String(), "socket", l.Addr().String())
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		follower.Run(ctx)
@@ -209,7 +209,7 @@ func (f *following) awaitPromotion(ctx context.Context) bool {
 			}
 			if told != err.Error() {
 				told = err.Error()
-				f.options.Logger.WarnContext(ctx, "the standby does not answer", "server", f.server.config.String(), "error", err)
+				f.options.Logger.WarnContext(ctx, "the standby does not answer", "server", f.server.config.String(), "err", err)
 			}
 		case !recovery:
 			return true
@@ -249,7 +249,7 @@ func (f *following) serve(ctx context.Context) error {
 			return fmt.Errorf("follow the archive: %w", err)
 		case err != nil && told != err.Error():
 			told = err.Error()
-			f.options.Logger.WarnContext(ctx, "the archive cannot be followed yet; the agent keeps trying", "error", err)
+			f.options.Logger.WarnContext(ctx, "the archive cannot be followed yet; the agent keeps trying", "err", err)
 		}
 		timer.Reset(followAgain)
 	}

@@ -156,7 +156,7 @@ func (h *Holding) put(ctx context.Context, patience time.Duration, in func(place
 		all.Go(func() {
 			err := h.putIn(ctx, one, now)
 			if err != nil && h.options.Logger != nil {
-				h.options.Logger.DebugContext(ctx, "the repository is not told that it is read: the grace of its retention must do", "repo", one.name, "error", err)
+				h.options.Logger.DebugContext(ctx, "the repository is not told that it is read: the grace of its retention must do", "repo", one.name, "err", err)
 			}
 			h.mu.Lock()
 			defer h.mu.Unlock()

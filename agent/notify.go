@@ -12,7 +12,7 @@ import (
 // tellReady tells systemd that the agent runs; without systemd it does nothing.
 func tellReady(ctx context.Context, logger *slog.Logger) {
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
-		logger.WarnContext(ctx, "systemd was not told that the agent is ready", "error", err)
+		logger.WarnContext(ctx, "systemd was not told that the agent is ready", "err", err)
 	}
 }
 
@@ -42,7 +42,7 @@ type pulse struct {
 func keepWatchdog(ctx context.Context, logger *slog.Logger, feel func() pulse) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		logger.WarnContext(ctx, "systemd's watchdog cannot be read and is not told anything", "error", err)
+		logger.WarnContext(ctx, "systemd's watchdog cannot be read and is not told anything", "err", err)
 	}
 	if err != nil || interval <= 0 {
 		return

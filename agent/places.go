@@ -196,7 +196,7 @@ func (o StoreOptions) catchUp(ctx context.Context, from, to storage.Store, neede
 			return err
 		}
 		if err != nil && o.Logger != nil {
-			o.Logger.ErrorContext(ctx, "objects that are damaged were not copied", "error", err)
+			o.Logger.ErrorContext(ctx, "objects that are damaged were not copied", "err", err)
 		}
 	}
 	return nil

@@ -192,7 +192,7 @@ func (a *running) pruning(cluster *repository.Cluster, plan *backup.Schedule, co
 	s := &jobSchedule{
 		plan: plan, command: command,
 		tell: func(ctx context.Context, err error) {
-			a.logger.ErrorContext(ctx, "repositories could not be pruned", "error", err)
+			a.logger.ErrorContext(ctx, "repositories could not be pruned", "err", err)
 		},
 		do: func(ctx context.Context) error {
 			var report retention.Report
@@ -249,13 +249,13 @@ func tellPruned(ctx context.Context, logger *slog.Logger, r retention.Report) {
 	for _, one := range r.Repositories {
 		logger := logger.With("repo", one.Name, "objects", one.DeletedObjects, "bytes", one.DeletedBytes)
 		if l := one.Locks; l != nil && l.Failed > 0 {
-			logger.ErrorContext(ctx, "locks of what stays were not made longer", "locks", l.Failed, "error", l.Error)
+			logger.ErrorContext(ctx, "locks of what stays were not made longer", "locks", l.Failed, "err", l.Error)
 		}
 		switch {
 		case one.Changed: // perhaps by the agent of another host, which prunes at the same time
-			logger.InfoContext(ctx, "repository changed while it was pruned: the next time a new plan is made", "error", one.Error)
+			logger.InfoContext(ctx, "repository changed while it was pruned: the next time a new plan is made", "err", one.Error)
 		case one.Error != "":
-			logger.ErrorContext(ctx, "repository was not pruned", "error", one.Error)
+			logger.ErrorContext(ctx, "repository was not pruned", "err", one.Error)
 		case one.DeletedObjects > 0 || one.Versions != nil && one.Versions.Removed > 0:
 			if v := one.Versions; v != nil {
 				logger = logger.With("versions", v.Removed, "version_bytes", v.RemovedBytes, "locked_versions", v.Locked, "locked_bytes", v.LockedBytes)

@@ -291,7 +291,7 @@ func (a *running) backups(ctx context.Context, plan *backup.Schedule) error {
 			}
 			job.end(ctx, outcome{result: status.JobDone, subject: b.ID})
 			a.logger.InfoContext(ctx, "base backup done", "backup", b.ID, "bytes", b.Plain, "stored", b.Stored,
-				"elapsed", time.Since(began).Round(time.Millisecond))
+				"dur", time.Since(began).Round(time.Millisecond))
 			if a.vitals != nil && b.Good() {
 				a.vitals.backedUp.Store(true)
 			}
@@ -331,7 +331,7 @@ func preflight(ctx context.Context, srv server, stores *places, o Options) (wal.
 		if lasting(err) {
 			return 0, err
 		}
-		o.Logger.WarnContext(ctx, "the server does not answer yet; the agent keeps trying", "error", err)
+		o.Logger.WarnContext(ctx, "the server does not answer yet; the agent keeps trying", "err", err)
 	}
 	// A server that says nothing has used its time up, not the store's.
 	looking, cancel := context.WithTimeout(ctx, preflightTimeout)
@@ -357,7 +357,7 @@ func preflight(ctx context.Context, srv server, stores *places, o Options) (wal.
 		case lasting(err) && i == 0:
 			return 0, fmt.Errorf("open repository: %w", err)
 		default:
-			o.Logger.WarnContext(ctx, "the repository does not answer yet; the agent keeps trying", "repo", one.name, "error", err)
+			o.Logger.WarnContext(ctx, "the repository does not answer yet; the agent keeps trying", "repo", one.name, "err", err)
 		}
 	}
 	return system.ID, nil

@@ -64,7 +64,7 @@ func (s schedule) run(ctx context.Context) error {
 				return nil //nolint:nilerr // the end of the agent, not a failure
 			}
 			wait, retry = retry, min(2*retry, lastRetry)
-			s.logger.ErrorContext(ctx, "base backup failed", "error", err, "wait", wait)
+			s.logger.ErrorContext(ctx, "base backup failed", "err", err, "wait", wait)
 		} else {
 			retry = firstRetry
 		}

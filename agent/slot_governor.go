@@ -132,7 +132,7 @@ func (g *governor) step(ctx context.Context, now time.Time) bool {
 		// The archiver tells of a server that does not answer, but not of a slot that nobody watches.
 		if text := err.Error(); ctx.Err() == nil && text != g.told {
 			g.told = text
-			g.logger.WarnContext(ctx, "how much WAL the slot keeps is not known", "error", err)
+			g.logger.WarnContext(ctx, "how much WAL the slot keeps is not known", "err", err)
 		}
 		return false
 	}
@@ -156,7 +156,7 @@ func (g *governor) giveUp(ctx context.Context, slot status.Slot) {
 	defer g.archive.Hold(false)
 	if err := g.drop(ctx); err != nil {
 		if ctx.Err() == nil {
-			g.logger.ErrorContext(ctx, "replication slot was not dropped, though it keeps as much WAL as it may; trying again", "error", err)
+			g.logger.ErrorContext(ctx, "replication slot was not dropped, though it keeps as much WAL as it may; trying again", "err", err)
 		}
 		return
 	}
@@ -171,7 +171,7 @@ func (g *governor) tell(ctx context.Context, slot status.Slot, v slotVerdict) {
 	if b := v.Bound; b != nil {
 		attrs = append(attrs, "limit_by", b.By, "limit", b.Limit, "left", b.Left, "bytes_per_second", int64(v.Rate))
 		if b.Seconds != nil {
-			attrs = append(attrs, "full_in", (time.Duration(*b.Seconds) * time.Second).String())
+			attrs = append(attrs, "full_in", time.Duration(*b.Seconds)*time.Second)
 		}
 	}
 	if slot.OnLimit != "" {

@@ -70,7 +70,7 @@ func (s *standbys) keep(ctx context.Context, one server) {
 			case done == told:
 			case err != nil:
 				s.logger.WarnContext(ctx, "the slot on another server could not be kept: WAL may be missing after a failover to it",
-					"server", one.config.String(), "slot", s.slot, "error", err)
+					"server", one.config.String(), "slot", s.slot, "err", err)
 			default:
 				s.logger.InfoContext(ctx, "other server visited", "found", done, "server", one.config.String(), "slot", s.slot)
 			}

@@ -163,7 +163,7 @@ func (c *commits) cannotSee(ctx context.Context, err error) {
 		c.blind, c.blindTold = now, false
 	case !c.blindTold && now.Sub(c.blind) >= blindFor:
 		c.blindTold = true
-		c.logger.WarnContext(ctx, "what commits on the server wait for cannot be read", "error", err)
+		c.logger.WarnContext(ctx, "what commits on the server wait for cannot be read", "err", err)
 	}
 }
 
@@ -249,7 +249,7 @@ func text(s string) error {
 func (c *commits) complain(ctx context.Context, err error) {
 	if c.told != err.Error() {
 		c.told = err.Error()
-		c.logger.ErrorContext(ctx, "synchronous mode is not as it should be", "error", err)
+		c.logger.ErrorContext(ctx, "synchronous mode is not as it should be", "err", err)
 	}
 }
 
@@ -268,7 +268,7 @@ func (c *commits) stepOut(ctx context.Context, d syncmode.Decision, status archi
 		return
 	}
 	c.logger.ErrorContext(ctx, "stepped out of synchronous mode: commits return before they are durable, until all is durable again",
-		"error", cause, "timeline", durable.Timeline.String(), "lsn", durable.LSN.String())
+		"err", cause, "tli", uint32(durable.Timeline), "lsn", durable.LSN.String())
 	c.out = &repository.SyncEvent{
 		Change: repository.SyncOut, Time: now, Timeline: durable.Timeline, LSN: durable.LSN,
 		Actor: repository.ByAgent, Cause: strings.ToValidUTF8(cause, "?"),
@@ -409,7 +409,7 @@ func (j *journal) run(ctx context.Context) error {
 			known = err == nil // another agent may have put one
 			return err
 		}, func(err error) {
-			j.logger.WarnContext(ctx, "record of synchronous mode was not put; trying again", "error", err)
+			j.logger.WarnContext(ctx, "record of synchronous mode was not put; trying again", "err", err)
 		})
 		if err != nil {
 			return nil //nolint:nilerr // the end of the agent
@@ -429,7 +429,7 @@ func (j *journal) put(ctx context.Context, c *repository.Cluster, newest *reposi
 		return err
 	}
 	*newest = e
-	j.logger.InfoContext(ctx, "record of synchronous mode put", "change", string(e.Change), "timeline", e.Timeline.String(), "lsn", e.LSN.String())
+	j.logger.InfoContext(ctx, "record of synchronous mode put", "change", string(e.Change), "tli", uint32(e.Timeline), "lsn", e.LSN.String())
 	return nil
 }
 

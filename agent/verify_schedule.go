@@ -28,7 +28,7 @@ func (a *running) verifications(cluster *repository.Cluster, plan *backup.Schedu
 	return &jobSchedule{
 		plan: plan, command: command,
 		tell: func(ctx context.Context, err error) {
-			a.logger.ErrorContext(ctx, "repositories could not be verified", "error", err)
+			a.logger.ErrorContext(ctx, "repositories could not be verified", "err", err)
 		},
 		look: func(ctx context.Context) (time.Time, bool, error) {
 			readings, err := repository.Unchecked(primary.store).Cluster(cluster.SystemID()).Readings(ctx, identity(primary.url), time.Now())
@@ -67,13 +67,13 @@ func tellVerified(ctx context.Context, logger *slog.Logger, r verify.Report) {
 	for _, p := range r.Repositories {
 		objects, bytes = objects+p.Read, bytes+p.ReadBytes
 		if p.Error != "" {
-			logger.WarnContext(ctx, "a repository was not verified", "repo", p.Name, "error", p.Error)
+			logger.WarnContext(ctx, "a repository was not verified", "repo", p.Name, "err", p.Error)
 		}
 	}
-	logger = logger.With("objects", objects, "bytes", bytes, "elapsed", r.Ended.Sub(r.Began))
+	logger = logger.With("objects", objects, "bytes", bytes, "dur", r.Ended.Sub(r.Began))
 	if len(r.Damage) > 0 {
 		d := r.Damage[0]
-		logger = logger.With("damaged", len(r.Damage), "repo", d.Repository, "key", string(d.Key), "error", d.Reason)
+		logger = logger.With("damaged", len(r.Damage), "repo", d.Repository, "key", string(d.Key), "err", d.Reason)
 	}
 	switch r.Verdict {
 	case verify.Lost:

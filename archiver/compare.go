@@ -80,7 +80,7 @@ func (a *Archiver) compareFirst(ctx context.Context, conn Conn, p *prepared, e e
 	}
 	if len(e.starts) == 0 {
 		a.options.Logger.WarnContext(ctx, "server no longer has the WAL that was to be compared with the archive",
-			"timeline", e.timeline.String(), "lsn", e.bytes.End.String())
+			"tli", uint32(e.timeline), "lsn", e.bytes.End.String())
 		return nil
 	}
 	err := compareStream(ctx, conn, p, e)

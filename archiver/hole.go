@@ -56,7 +56,7 @@ func (a *Archiver) gone(ctx context.Context, p prepared, received wal.LSN, err e
 		return err
 	}
 	a.options.Logger.ErrorContext(ctx, "WAL is lost: what was written in this gap cannot be restored, nor what comes after it until a new base backup",
-		"timeline", gap.Timeline.String(), "lsn", gap.Range.Start.String(), "to", gap.Range.End.String(), "bytes", gap.Range.Len(),
+		"tli", uint32(gap.Timeline), "lsn", gap.Range.Start.String(), "to", gap.Range.End.String(), "bytes", gap.Range.Len(),
 		"cause", string(gap.Cause), "detail", gap.Detail)
 	if a.options.Gap != nil {
 		a.options.Gap(gap)
@@ -173,7 +173,7 @@ func (a *Archiver) confirmable(ctx context.Context, conn Conn, p *prepared) erro
 
 func tellLimited(logger *slog.Logger, tli wal.TimelineID, lost wal.LSN) {
 	logger.Warn("commits wait for this archive, and WAL was lost: no commit is confirmed before a base backup has ended the gap",
-		"timeline", tli.String(), "lsn", lost.String())
+		"tli", uint32(tli), "lsn", lost.String())
 }
 
 // awaitEnd looks until a base backup has ended the gap, and lets the server be

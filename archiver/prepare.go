@@ -87,7 +87,7 @@ func (a *Archiver) prepare(ctx context.Context, conn Conn) (prepared, error) {
 
 // tellBegun logs that the server streams.
 func (a *Archiver) tellBegun(ctx context.Context, p prepared) {
-	attrs := []any{"system_id", p.system.ID.String(), "timeline", p.from.timeline.String(), "lsn", p.from.durable.String()}
+	attrs := []any{"system_id", p.system.ID.String(), "tli", uint32(p.from.timeline), "lsn", p.from.durable.String()}
 	if p.first {
 		a.options.Logger.InfoContext(ctx, "archiving begins", attrs...)
 	} else {
@@ -255,14 +255,14 @@ func (a *Archiver) inventory(ctx context.Context, p *prepared) (archived, error)
 			return archived{}, err
 		}
 		// Without its record a hole is looked for on the server once more.
-		a.options.Logger.ErrorContext(ctx, "gap record cannot be read", "error", err)
+		a.options.Logger.ErrorContext(ctx, "gap record cannot be read", "err", err)
 	}
 	expiry, err := p.cluster.Expiry(ctx)
 	if err != nil {
 		if !repository.OnlyUnreadable(err) {
 			return archived{}, err
 		}
-		a.options.Logger.ErrorContext(ctx, "expiry record cannot be read", "error", err) // likewise
+		a.options.Logger.ErrorContext(ctx, "expiry record cannot be read", "err", err) // likewise
 	}
 	have.gaps = slices.Concat(have.recorded, expiry.Gaps())
 	for _, tli := range slices.Backward(timelines) {

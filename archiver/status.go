@@ -135,13 +135,13 @@ func (p *progress) enter(state State, err error) {
 func (p *progress) tell(state State, err error) {
 	attrs := []any{
 		"state", string(state), "system_id", p.status.SystemID.String(),
-		"timeline", p.status.Durable.Timeline.String(), "lsn", p.status.Durable.LSN.String(),
+		"tli", uint32(p.status.Durable.Timeline), "lsn", p.status.Durable.LSN.String(),
 	}
 	switch state {
 	case Fenced:
-		p.log.Error("archiver is fenced", append(attrs, "error", err)...)
+		p.log.Error("archiver is fenced", append(attrs, "err", err)...)
 	case Waiting:
-		p.log.Warn("archiver lost the server", append(attrs, "error", err)...)
+		p.log.Warn("archiver lost the server", append(attrs, "err", err)...)
 	case Connecting, CatchingUp, Streaming, Stopping, Stopped:
 		p.log.Info("archiver changed state", attrs...)
 	}

@@ -282,7 +282,7 @@ func (l *loop) look(work context.Context) {
 	}
 	if n.corrupt != nil {
 		l.options.Logger.ErrorContext(work, "WAL cannot be read, it is archived as it is",
-			"timeline", l.from.timeline.String(), "lsn", l.received.String(), "error", n.corrupt)
+			"tli", uint32(l.from.timeline), "lsn", l.received.String(), "err", n.corrupt)
 	}
 	if n.overflow != 0 && n.overflow-1 == l.size.Number(l.received) {
 		l.assembler.piecesOnly()

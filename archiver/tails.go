@@ -17,7 +17,7 @@ func (a *Archiver) tellTails(ctx context.Context, p prepared) {
 	tails, err := findTails(ctx, p)
 	if err != nil {
 		if ctx.Err() == nil {
-			a.options.Logger.WarnContext(ctx, "what lies beside the history could not be looked up", "error", err)
+			a.options.Logger.WarnContext(ctx, "what lies beside the history could not be looked up", "err", err)
 		}
 		return
 	}
@@ -26,14 +26,14 @@ func (a *Archiver) tellTails(ctx context.Context, p prepared) {
 		if _, told := a.told[at]; told {
 			continue
 		}
-		attrs := []any{"timeline", t.Timeline.String(), "lsn", t.Range.Start.String(), "bytes", t.Range.Len()}
+		attrs := []any{"tli", uint32(t.Timeline), "lsn", t.Range.Start.String(), "bytes", t.Range.Len()}
 		tally, err := p.cluster.CountCommits(ctx, t)
 		switch {
 		case ctx.Err() != nil:
 			return // the next connection tells
 		case errors.Is(err, repository.ErrLong):
 		case err != nil:
-			attrs = append(attrs, "error", err)
+			attrs = append(attrs, "err", err)
 		default:
 			attrs = append(attrs, "commits", tally.Commits, "exact", tally.Exact)
 		}

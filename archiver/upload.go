@@ -70,8 +70,8 @@ func (s *stream) put(ctx context.Context, e *repository.EncodedWAL) error {
 		}
 		s.progress.stored(err)
 		if attempt == 0 {
-			s.options.Logger.ErrorContext(ctx, "repository refused WAL", "timeline", s.from.timeline.String(),
-				"lsn", e.Header.Range.Start.String(), "key", string(e.Key), "error", err)
+			s.options.Logger.ErrorContext(ctx, "repository refused WAL", "tli", uint32(s.from.timeline),
+				"lsn", e.Header.Range.Start.String(), "key", string(e.Key), "err", err)
 		}
 		if err := pause(ctx, attempt); err != nil {
 			return err
@@ -108,7 +108,7 @@ func (l *loop) handle(work context.Context, r result) error {
 		l.deadline = time.Now().Add(l.options.StopTimeout)
 	case r.denied:
 		l.mayDelete = false
-		l.options.Logger.InfoContext(work, "pieces may not be deleted, they are left to expiry", "error", r.err)
+		l.options.Logger.InfoContext(work, "pieces may not be deleted, they are left to expiry", "err", r.err)
 	case r.watched:
 		l.watched(work, r)
 	case r.unfenced:
@@ -281,7 +281,7 @@ func (l *loop) probed(work context.Context, err error) {
 	l.shutdownBy = now.Add(l.options.ShutdownTimeout)
 	l.assembler.flush(now)
 	l.options.Logger.WarnContext(work, "server shuts down while WAL is not durable yet",
-		"timeline", l.from.timeline.String(), "lsn", l.assembler.durable.String())
+		"tli", uint32(l.from.timeline), "lsn", l.assembler.durable.String())
 }
 
 // beat puts a coverage beat if one is due.
@@ -312,7 +312,7 @@ func (s *stream) putBeat(ctx context.Context, k keepalive) {
 	b := repository.Beat{Time: k.time.Go(), Timeline: s.from.timeline, LSN: k.end}
 	if err := s.cluster.PutBeat(ctx, b); err != nil {
 		s.options.Logger.WarnContext(ctx, "coverage beat was not put",
-			"timeline", b.Timeline.String(), "lsn", b.LSN.String(), "error", err)
+			"tli", uint32(b.Timeline), "lsn", b.LSN.String(), "err", err)
 		return
 	}
 	s.progress.took()

@@ -216,7 +216,7 @@ func (p *pipeline) write(ctx context.Context) (err error) {
 	}
 	if pack != nil { // the reader failed in the middle of a pack, and tells why
 		if err := pack.Abort(ctx); err != nil {
-			p.options.Logger.WarnContext(ctx, "parts of a failed backup are left behind", "backup", p.writer.ID(), "error", err)
+			p.options.Logger.WarnContext(ctx, "parts of a failed backup are left behind", "backup", p.writer.ID(), "err", err)
 		}
 		pack = nil
 	}

@@ -80,7 +80,7 @@ func (b *run) take(ctx context.Context) (repository.Backup, error) {
 	defer cancel()
 	if left := w.Abort(clearing); left != nil {
 		b.options.Logger.WarnContext(ctx, "objects of a failed backup are left behind",
-			"system_id", b.start.SystemID.String(), "backup", w.ID(), "error", left)
+			"system_id", b.start.SystemID.String(), "backup", w.ID(), "err", left)
 	}
 	return repository.Backup{}, fmt.Errorf("backup %s: %w", w.ID(), err)
 }

@@ -155,7 +155,7 @@ func (f *Follower) tell(ctx context.Context, err error) {
 	f.mu.Unlock()
 	switch {
 	case err != nil && before == nil:
-		f.options.Logger.WarnContext(ctx, "archive cannot be followed", "error", err)
+		f.options.Logger.WarnContext(ctx, "archive cannot be followed", "err", err)
 	case err == nil && before != nil:
 		f.options.Logger.InfoContext(ctx, "archive is followed again")
 	}
@@ -174,13 +174,13 @@ func (f *Follower) look(ctx context.Context) error {
 			return fmt.Errorf("timeline %d: %w", uint32(newest), err)
 		}
 		own, _ := h.RangeOf(newest)
-		f.options.Logger.InfoContext(ctx, "archive goes on on another timeline", "timeline", newest.String(), "from", own.Start.String())
+		f.options.Logger.InfoContext(ctx, "archive goes on on another timeline", "tli", uint32(newest), "from", own.Start.String())
 		if t, newest, err = f.list(ctx, tail{history: h, end: f.size.Floor(own.Start)}); err != nil {
 			return err
 		}
 	}
 	if f.overdue(&t) {
-		f.options.Logger.WarnContext(ctx, "archive has a hole", "timeline", t.timeline().String(), "from", t.end.String(), "to", t.beyond.String())
+		f.options.Logger.WarnContext(ctx, "archive has a hole", "tli", uint32(t.timeline()), "from", t.end.String(), "to", t.beyond.String())
 		if t, _, err = f.list(ctx, tail{history: t.history, end: t.beyond}); err != nil {
 			return err
 		}

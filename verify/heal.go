@@ -30,7 +30,7 @@ func (v *verification) heal(ctx context.Context) error {
 			return context.Cause(ctx)
 		case err != nil:
 			d.Error = err.Error()
-			v.Logger.WarnContext(ctx, "object could not be healed", "repo", p.Name, "key", string(d.Key), "error", err)
+			v.Logger.WarnContext(ctx, "object could not be healed", "repo", p.Name, "key", string(d.Key), "err", err)
 		default:
 			d.Healed, d.HealedFrom = true, from
 			v.Logger.InfoContext(ctx, "object was healed", "repo", p.Name, "key", string(d.Key), "from", from)

@@ -209,7 +209,7 @@ func (v *verification) fail(ctx context.Context, p *place, err error) error {
 	defer p.mu.Unlock()
 	if p.err == nil {
 		p.err = err
-		v.Logger.ErrorContext(ctx, "repository cannot be verified", "repo", p.Name, "error", err)
+		v.Logger.ErrorContext(ctx, "repository cannot be verified", "repo", p.Name, "err", err)
 	}
 	return nil
 }

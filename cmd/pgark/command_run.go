@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -63,10 +62,7 @@ func runAgents(s *session) error {
 	}
 	site.tellReloads(f.reloads)
 	f.run = func(ctx context.Context, c config.Config, cluster config.Cluster) error {
-		o := agent.Options{Logger: s.log, Bandwidth: bandwidth.Load(), Adopt: adopt, Vitals: site.vitals(cluster)}
-		if len(c.Clusters) > 1 {
-			o.Logger = s.log.With("cluster", cluster.Name)
-		}
+		o := agent.Options{Logger: s.log.With("cluster", cluster.Name), Bandwidth: bandwidth.Load(), Adopt: adopt, Vitals: site.vitals(cluster)}
 		if o.Vitals != nil {
 			o.Vitals.Reconfigure(cluster)
 		}
@@ -116,7 +112,7 @@ func (s *session) runAgent(ctx context.Context, whole config.Config, c config.Cl
 	if err := errors.Join(errDrill, errVerify, errPrune); err != nil {
 		return err
 	}
-	o.Logger.LogAttrs(ctx, slog.LevelInfo, "agent starts", slog.String("repo", c.Repo.URL), slog.String("slot", c.Slot))
+	o.Logger.InfoContext(ctx, "agent starts", "url", c.Repo.URL, "slot", c.Slot)
 	if err := agent.Run(ctx, c, o); err != nil {
 		return fmt.Errorf("cluster %s: %w", c.Name, err)
 	}

@@ -147,7 +147,7 @@ func (s *session) warnSubstitutes(sources *agent.Sources) {
 	for _, one := range list {
 		for _, f := range one.Faults {
 			s.log.WarnContext(s.ctx, "object is damaged or missing; another repository gave it",
-				"key", string(one.Key), "repo", f.Source, "error", f.Err, "from", one.Source)
+				"key", string(one.Key), "repo", f.Source, "err", f.Err, "from", one.Source)
 		}
 	}
 }

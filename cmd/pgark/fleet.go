@@ -117,7 +117,7 @@ func (f *fleet) reload(ctx context.Context) {
 	c, clusters, err := f.read()
 	f.reloads.Note(f.now(), err)
 	if err != nil {
-		f.logger.ErrorContext(ctx, "the configuration was read anew and has faults: the old one stays in force", "error", err, "fix", "pgark config validate")
+		f.logger.ErrorContext(ctx, "the configuration was read anew and has faults: the old one stays in force", "err", err, "fix", "pgark config validate")
 		return
 	}
 	before := f.config

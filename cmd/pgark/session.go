@@ -122,12 +122,8 @@ func (s *session) setLevel(l config.Log) {
 // setLog makes the session's logger as the configuration says.
 func (s *session) setLog(l config.Log) {
 	s.setLevel(l)
-	options := &slog.HandlerOptions{Level: &s.level}
-	if l.Format == "json" || l.Format == "auto" && !s.program.isTerminal(s.program.stderr) {
-		s.log = slog.New(slog.NewJSONHandler(s.stderr, options))
-		return
-	}
-	s.log = slog.New(slog.NewTextHandler(s.stderr, options))
+	text := l.Format == "text" || l.Format == "auto" && s.program.isTerminal(s.program.stderr)
+	s.log = newLog(s.stderr, &s.level, text, func(err error) int { return s.program.explain(err).Code })
 }
 
 // keepLog keeps the last of what is logged from now on, for who asks the agent.

@@ -66,7 +66,7 @@ func (h *site) serveWhile(ctx context.Context, logger *slog.Logger, work func() 
 	answering.Go(func() { h.dashboard.Run(serving) })
 	answering.Go(func() {
 		if err := h.listener.Serve(serving, h.handler()); err != nil {
-			logger.ErrorContext(ctx, "nothing is answered over HTTP any more", "error", err)
+			logger.ErrorContext(ctx, "nothing is answered over HTTP any more", "err", err)
 		}
 	})
 	err := work()

@@ -79,7 +79,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			return err
 		}
 		if err != nil { // those who are connected stay
-			s.options.Logger.WarnContext(ctx, "standby was not let in", "error", err)
+			s.options.Logger.WarnContext(ctx, "standby was not let in", "err", err)
 			select {
 			case <-ctx.Done():
 			case <-time.After(acceptAgain):

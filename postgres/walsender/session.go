@@ -59,7 +59,7 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, errLeft):
 		log.InfoContext(ctx, "standby left", "standby", c.name)
 	case err != nil:
-		log.WarnContext(ctx, "standby was dropped", "standby", c.name, "error", err)
+		log.WarnContext(ctx, "standby was dropped", "standby", c.name, "err", err)
 	}
 }
 

@@ -317,7 +317,7 @@ func (s *Store) renew(m *member) {
 	if err == nil || ctx.Err() != nil {
 		return
 	}
-	s.options.Logger.WarnContext(ctx, "copy could not be compared with the primary", "repo", m.Name, "error", err)
+	s.options.Logger.WarnContext(ctx, "copy could not be compared with the primary", "repo", m.Name, "err", err)
 	if errors.Is(err, storage.ErrConflict) {
 		s.mu.Lock()
 		defer s.mu.Unlock()

@@ -376,7 +376,7 @@ func (s *Store) settle(m *member, o *op) {
 func (s *Store) leave(m *member, err error) {
 	if m.sent() {
 		s.end(m, err)
-		s.options.Logger.Error("repository is left behind", "repo", m.Name, "state", string(m.state), "error", err)
+		s.options.Logger.Error("repository is left behind", "repo", m.Name, "state", string(m.state), "err", err)
 	}
 }
 
