@@ -122,8 +122,14 @@ func (s *session) setLevel(l config.Log) {
 // setLog makes the session's logger as the configuration says.
 func (s *session) setLog(l config.Log) {
 	s.setLevel(l)
-	text := l.Format == "text" || l.Format == "auto" && s.program.isTerminal(s.program.stderr)
-	s.log = newLog(s.stderr, &s.level, text, func(err error) int { return s.program.explain(err).Code })
+	format := l.Format
+	if format == "auto" {
+		format = "json"
+		if s.program.isTerminal(s.program.stderr) {
+			format = "text"
+		}
+	}
+	s.log = newLog(s.stderr, &s.level, format, func(err error) int { return s.program.explain(err).Code })
 }
 
 // keepLog keeps the last of what is logged from now on, for who asks the agent.
