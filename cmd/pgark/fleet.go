@@ -61,7 +61,7 @@ func (f *fleet) sail(ctx context.Context, c config.Config, clusters []config.Clu
 			f.begun--
 			if f.running[b.cluster.Name] != b { // a reload stopped it, and waited
 				if b.err != nil {
-					f.logger.WarnContext(ctx, "an agent that was stopped did not end well", "cluster", b.cluster.Name, "error", b.err)
+					f.logger.WarnContext(ctx, "an agent that was stopped did not end well", "cluster", b.cluster.Name, "err", b.err)
 				}
 				break
 			}
@@ -80,12 +80,12 @@ func (f *fleet) sail(ctx context.Context, c config.Config, clusters []config.Clu
 // failed tells that an agent ended while others go on, and lets it begin again where that may help.
 func (f *fleet) failed(ctx context.Context, b *berth) {
 	why := f.explain(b.err)
-	told := []any{"cluster", b.cluster.Name, "error", why.Message, "code", why.Code, "fix", why.Fix}
+	attrs := []any{"cluster", b.cluster.Name, "err", why.Message, "code", why.Code, "fix", why.Fix}
 	switch why.Code {
 	case exitUsage, exitRefused, exitLocked, exitWrongKey: // RestartPreventExitStatus of the unit
-		f.logger.ErrorContext(ctx, "an agent ended; those of the other clusters go on, and it begins again when the configuration is read anew", told...)
+		f.logger.ErrorContext(ctx, "an agent ended; those of the other clusters go on, and it begins again when the configuration is read anew", attrs...)
 	default:
-		f.logger.ErrorContext(ctx, "an agent ended, and begins again; those of the other clusters go on", told...)
+		f.logger.ErrorContext(ctx, "an agent ended, and begins again; those of the other clusters go on", attrs...)
 		f.start(ctx, b.cluster, againAfter)
 	}
 }

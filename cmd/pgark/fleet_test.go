@@ -177,7 +177,7 @@ func TestOneFailureLeavesTheOthers(t *testing.T) {
 		if after := s.told[2:]; after[0] != "+b 1" || len(after) != 3 {
 			t.Errorf("got %v after the reload", after)
 		}
-		for _, want := range []string{"level=ERROR", "cluster=b", "error=fenced", "code=11", `fix="stop the clone"`, "begins again when the configuration is read anew"} {
+		for _, want := range []string{"level=ERROR", "cluster=b", "err=fenced", "code=11", `fix="stop the clone"`, "begins again when the configuration is read anew"} {
 			if !strings.Contains(s.log.String(), want) {
 				t.Errorf("the log does not say %q:\n%s", want, s.log.String())
 			}
