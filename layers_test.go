@@ -50,11 +50,12 @@ var rooms = map[string]string{
 	"status":                "repository storage syncmode wal",
 	"metrics":               "health repository status",
 	"dashboard":             "status",
-	"config":                "backup storage storage/copies syncmode",
+	"notify":                "health repository status",
+	"config":                "backup notify storage storage/copies syncmode",
 	"docs/runbooks":         "",
 	"agent": "archiver backup compression config encryption health postgres repository restore retention status " +
 		"postgres/walsender recall standby storage storage/asof storage/copies storage/file storage/limit storage/retry storage/s3 syncmode verify wal",
-	"cmd/pgark": "agent archiver backup commitlog config dashboard docs/runbooks drill encryption health metrics postgres recall repository restore retention setup standby status storage syncmode verify wal web",
+	"cmd/pgark": "agent archiver backup commitlog config dashboard docs/runbooks drill encryption health metrics notify postgres recall repository restore retention setup standby status storage syncmode verify wal web",
 }
 
 // owners names the one room that may import each outside module.
@@ -94,6 +95,7 @@ var pure = []string{
 	"agent/lifecycle.go", "agent/slot_watch.go", "status/slot.go",
 	"setup/plan.go", "setup/access.go",
 	"metrics/list.go", "metrics/samples.go", "metrics/alerts.go", "metrics/alerts_jobs.go", "metrics/alerts_text.go", "status/live.go", "status/trouble.go",
+	"notify/notify.go", "notify/conditions.go", "notify/objectives.go", "notify/journal.go",
 	"syncmode/names.go", "syncmode/state.go", "syncmode/watch.go",
 }
 

@@ -17,9 +17,9 @@ import (
 var logKeys = strings.Fields(`
 	time level msg cluster repo lsn tli dur err code
 	agents application_name attempt backup began bytes bytes_per_second cause change changed commits damaged deleted detail
-	drill exact fix found from full_in goes_on key left limit limit_by locked_bytes locked_versions locks missed objects
+	drill event exact fix found from full_in goes_on key left limit limit_by locked_bytes locked_versions locks missed objects
 	on_limit op phase recipients restart_lsn retained segments server slot socket standby standby_names state stored
-	synchronous_commit system_id to url version_bytes versions wait what
+	synchronous_commit system_id target to url version_bytes versions wait what
 `)
 
 // fixedKeys is how many of logKeys are promised for good.

@@ -66,6 +66,7 @@ type Cluster struct {
 	Verify     Verify
 	Retain     Retain
 	Standby    Standby
+	Notify     Notify
 }
 
 // Primary is how the repository under the key repo is called beside its copies.
@@ -264,7 +265,7 @@ func defaults(name string) Cluster {
 			Schedule: "0 2 * * *",
 			Timezone: "UTC",
 		},
-		Drill: defaultDrill(), Verify: defaultVerify(), Retain: defaultRetain(), Standby: defaultStandby(),
+		Drill: defaultDrill(), Verify: defaultVerify(), Retain: defaultRetain(), Standby: defaultStandby(), Notify: defaultNotify(),
 	}
 }
 
@@ -315,6 +316,7 @@ func complete(c Config) faults {
 		f = append(f, completeClasses(c.File, cluster)...)
 		f = append(f, completeLock(c.File, cluster)...)
 		f = append(f, completeStandby(c.File, cluster)...)
+		f = append(f, completeNotify(c.File, cluster)...)
 		if cluster.Keep.OnLimit == Drop && cluster.Keep.Max == 0 {
 			f = append(f, Fault{
 				File: c.File, Key: "clusters." + cluster.Name + ".slot.on_limit",

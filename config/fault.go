@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -78,6 +79,32 @@ func (f Fault) Excerpt() string {
 		return ' '
 	}, firstRunes(f.Source, f.Column-1))
 	return margin + f.Source + "\n" + strings.Repeat(" ", len(margin)-2) + "| " + indent + "^"
+}
+
+// hiddenText stands in a line in the place of what is not shown.
+const hiddenText = "***"
+
+// hide takes what begins at the fault's column out of its line: the value is a secret.
+func (f *Fault) hide() {
+	if f.Source != "" {
+		f.Source = firstRunes(f.Source, f.Column-1) + hiddenText
+	}
+}
+
+// secretForms are the values in a line that may be secret though something else in it is at fault: the URLs of those who are told, and what signs.
+var secretForms = []*regexp.Regexp{ //nolint:gochecknoglobals // patterns are constants
+	regexp.MustCompile(`((?:heartbeat|secret)["']?\s*:\s*)[^\s#].*`),
+	regexp.MustCompile(`(\bto["']?\s*:\s*)[^\s#].*`),
+	regexp.MustCompile(`(^\s*-\s+["']?)[a-z][a-z0-9+.-]*://.*`),
+	regexp.MustCompile(`(webhook\+https?://).*`),
+}
+
+// withoutSecrets is a line of the file without them.
+func withoutSecrets(line string) string {
+	for _, form := range secretForms {
+		line = form.ReplaceAllString(line, "${1}"+hiddenText)
+	}
+	return line
 }
 
 func firstRunes(s string, n int) string {

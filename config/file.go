@@ -66,7 +66,7 @@ func (r *reader) fault(at *token.Token, key, message string) *Fault {
 	if at != nil && at.Position != nil {
 		f.Line, f.Column = at.Position.Line, at.Position.Column
 		if f.Line >= 1 && f.Line <= len(r.lines) {
-			f.Source = strings.TrimRight(r.lines[f.Line-1], "\r")
+			f.Source = withoutSecrets(strings.TrimRight(r.lines[f.Line-1], "\r"))
 		}
 	}
 	r.faults = append(r.faults, f)
@@ -164,6 +164,10 @@ func (r *reader) subtree(e entry, above string, s scope) {
 		return
 	}
 	for _, k := range s.keys {
+		if list, isList := e.value.(*ast.SequenceNode); isList && k.Path == path && (path == notifyOn || path == notifyTo) {
+			r.words(list, k, s)
+			return
+		}
 		if k.Path == path || k.Path == path+".url" && isScalar(e.value) {
 			r.leaf(e, k, s)
 			return
@@ -216,7 +220,10 @@ func (r *reader) leaf(e entry, k Key, s scope) {
 	if _, empty := e.value.(*ast.NullNode); empty || at == nil {
 		at = e.at
 	}
-	r.fault(at, s.label(k.Path), err.Error())
+	f := r.fault(at, s.label(k.Path), err.Error())
+	if k.Secret {
+		f.hide()
+	}
 }
 
 // passwords are the forms of a connection string with a password in it: keywords, or a URL's user or parameter.

@@ -22,6 +22,8 @@ type Key struct {
 	Env string
 	// Doc says in one line what the key does, its unit and its default.
 	Doc string
+	// Secret says that its value is one: it is never printed.
+	Secret bool
 
 	set func(*Config, *Cluster, string) error
 	get func(Config, Cluster) string
@@ -45,7 +47,7 @@ func GlobalKeys() []Key {
 
 // ClusterKeys returns the keys below clusters.<name>.
 func ClusterKeys() []Key {
-	return slices.Concat(archiveKeys(), repoLimitKeys(), classKeys(), archiveClassKeys(), lockKeys(), encryptionKeys(), drillKeys(), verifyKeys(), retainKeys(), standbyKeys())
+	return slices.Concat(archiveKeys(), repoLimitKeys(), classKeys(), archiveClassKeys(), lockKeys(), encryptionKeys(), drillKeys(), verifyKeys(), retainKeys(), standbyKeys(), notifyKeys())
 }
 
 // archiveKeys are those of what archives, drillKeys those of what tries restores.
@@ -130,8 +132,8 @@ func archiveKeys() []Key {
 	}
 }
 
-// Value returns what k is set to, as one would write it in the file. The connection string is
-// returned whole: redact it before printing.
+// Value returns what k is set to, as one would write it in the file. The connection string and what is Secret are
+// returned whole: redact them before printing.
 func (k Key) Value(c Config, cluster Cluster) string { return k.get(c, cluster) }
 
 func setLevel(c *Config, v string) error {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"strings"
+
+	"github.com/pgark/pgark/notify"
 )
 
 // form is how the values of a key are written, in the words of JSON Schema (https://json-schema.org/draft/2020-12).
@@ -45,6 +47,7 @@ func forms() map[string]form {
 		"verify.since": span, "retain.window": span, "retain.grace": span, "retain.versions": one("keep", "remove"),
 		"retain.keep_daily": whole(0), "retain.keep_weekly": whole(0), "retain.keep_monthly": whole(0), "retain.keep_yearly": whole(0), "retain.min_backups": whole(1),
 		"standby.role": one(RoleSource, RoleFollow), "standby.hooks": either(words(), hooksForm(span)),
+		"notify.heartbeat_every": span, "notify.remind_every": span, notifyOn: either(words(), listForm(eventForm())), notifyTo: either(words(), listForm(words())),
 	}
 }
 
@@ -68,6 +71,17 @@ func copiesForm(rate, span form) form {
 
 func checksForm() form {
 	return listOf(map[string]any{"name": words(), "query": words(), "expect": words(), "database": words()}, "name", "query")
+}
+
+// listForm is a list of plain values.
+func listForm(of form) form { return form{"type": "array", "items": of} }
+
+func eventForm() form {
+	var all []string
+	for _, k := range notify.Kinds() {
+		all = append(all, string(k))
+	}
+	return one(all...)
 }
 
 func hooksForm(span form) form {

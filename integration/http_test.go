@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -26,12 +28,15 @@ func metric(t testing.TB, text, series string) (float64, bool) {
 }
 
 // TestHTTP: metrics, the API and `pgark status` tell the same of a real agent, its backup is told of as it happens, and what an outage costs shows at once without
-// that anybody is asked.
+// that anybody is asked. The heartbeat beats once all is well.
 func TestHTTP(t *testing.T) {
 	t.Parallel()
 	address := freeAddress(t)
 	s := newSyncSite(t, 17)
-	s.tool = s.tool.with("PGARK_HTTP_LISTEN="+address, "PGARK_DRILL_SCHEDULE=off")
+	var beats atomic.Int64
+	beaten := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { beats.Add(1) }))
+	defer beaten.Close()
+	s.tool = s.tool.with("PGARK_HTTP_LISTEN="+address, "PGARK_DRILL_SCHEDULE=off", "PGARK_NOTIFY_HEARTBEAT="+beaten.URL+"/uuid", "PGARK_NOTIFY_HEARTBEAT_EVERY=10s")
 	s.tool.start(t, "run", s.url)
 	body := func(path string) string {
 		t.Helper()
@@ -49,6 +54,10 @@ func TestHTTP(t *testing.T) {
 		return ok
 	})
 	eventually(t, waitLong, "all to be well", func() bool { v, _ := told(`pgark_protected{cluster="main"}`); return v == 1 })
+	eventually(t, waitLong, "the heartbeat to beat", func() bool { return beats.Load() > 0 })
+	if failed, ok := told(`pgark_notify_failures_total{cluster="main"}`); !ok || failed != 0 {
+		t.Errorf("%v pings failed, told %t", failed, ok)
+	}
 	until, ok := told(`pgark_recoverable_until_timestamp_seconds{cluster="main"}`)
 	if age := float64(time.Now().UnixMilli())/1000 - until; !ok || age > 15 {
 		t.Errorf("an idle server: the RPO reads %.1f s", age)

@@ -74,6 +74,7 @@ func list() map[string]Metric {
 		"pgark_repo_up":                               gauge("1", "Whether a repository answered the last request (1 or 0).", repo...),
 		"pgark_repo_stored_bytes":                     gauge("B", "What a repository holds of the cluster, as of the last look at it.", "cluster", "repo", "kind"),
 		"pgark_repo_request_errors_total":             counter("1", "Requests that failed, those that were made again among them.", "cluster", "repo", "op", "code"),
+		"pgark_notify_failures_total":                 counter("1", "Notifications that were given up since the process began, and pings of the heartbeat that did not arrive."),
 		"pgark_look_timestamp_seconds":                gauge("s", "When repositories and server were looked at last for what is not known without that."),
 	}
 }

@@ -29,6 +29,8 @@ type Facts struct {
 	Window time.Duration
 	// Pauses is the longest time between two runs that the schedule of each job names; a job that is not there is not scheduled.
 	Pauses map[status.JobKind]time.Duration
+	// Unsaid is how many notifications were given up since the process began; nil where nobody is to be told.
+	Unsaid *uint64
 }
 
 // Source returns what is known of a cluster now. It asks nobody and does not wait; it may be called at any time.

@@ -70,6 +70,7 @@ func full() metrics.Facts {
 		})
 	}
 	f := metrics.Facts{Live: live, Report: &report, RTOTarget: 15 * time.Minute, Window: 14 * 24 * time.Hour, Health: health.Facts{Target: 5 * time.Second}}
+	f.Unsaid = new(uint64)
 	f.Health.Archive = health.Archive{BackedUp: true, Exposure: status.Exposure{Until: *live.Until}}
 	f.Pauses = map[status.JobKind]time.Duration{}
 	for _, kind := range []status.JobKind{status.JobBackup, status.JobDrill, status.JobVerify, status.JobPrune} {

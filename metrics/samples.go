@@ -28,6 +28,9 @@ func Samples(f Facts) []Sample {
 		b.at("pgark_standby_replayed_timestamp_seconds", s.Until)
 		b.add("pgark_standby_connected", number(s.Connected))
 	}
+	if f.Unsaid != nil {
+		b.add("pgark_notify_failures_total", float64(*f.Unsaid))
+	}
 	if f.Report != nil {
 		b.window(f)
 		b.backups(f.Report.Backups)

@@ -13,7 +13,7 @@ import (
 
 func configCommand(p *program) *cli.Command {
 	return p.group(&cli.Command{
-		Name: "config", Usage: "validate the configuration, show what is in force or may be set, or print alerts for it",
+		Name: "config", Usage: "validate the configuration, show what is in force or may be set, or print alerts for it; try who is notified",
 		Subcommands: []*cli.Command{
 			p.command(&cli.Command{
 				Name: "validate", Usage: "read file and environment and report every fault at once; connects to nothing",
@@ -28,6 +28,9 @@ func configCommand(p *program) *cli.Command {
 				Name: "env", Usage: "print every variable of the environment, with its default",
 			}, noArguments, printVariables),
 			alertsCommand(p),
+			p.command(&cli.Command{
+				Name: "notify", Usage: "send a test message to each target of notify.to, and say what came of it; the heartbeat is left alone",
+			}, noArguments, tryNotify),
 		},
 	})
 }
@@ -72,7 +75,7 @@ func showConfig(s *session) error {
 			clusters[cluster.Name] = map[string]string{}
 			for _, k := range config.ClusterKeys() {
 				// before JSON puts backslashes into what is quoted
-				clusters[cluster.Name][k.Path] = hide.redact(k.Value(c, cluster))
+				clusters[cluster.Name][k.Path] = hide.redact(printable(k, c, cluster))
 			}
 		}
 		document["clusters"] = clusters
@@ -84,11 +87,20 @@ func showConfig(s *session) error {
 	}
 	for _, cluster := range c.Clusters {
 		for _, k := range config.ClusterKeys() {
-			rows = append(rows, []string{"clusters." + cluster.Name + "." + k.Path, k.Value(c, cluster)})
+			rows = append(rows, []string{"clusters." + cluster.Name + "." + k.Path, printable(k, c, cluster)})
 		}
 	}
 	for _, row := range rows {
 		s.printf("%s: %s\n", row[0], strings.TrimSpace(row[1]))
 	}
 	return nil
+}
+
+// printable is the value of a key as it may be printed.
+func printable(k config.Key, c config.Config, cluster config.Cluster) string {
+	v := k.Value(c, cluster)
+	if k.Secret && v != "" {
+		return redacted
+	}
+	return v
 }

@@ -48,6 +48,7 @@ func runAgents(s *session) error {
 			return usagef("adopt %q: want a system identifier", v)
 		}
 	}
+	s.memories = &memories{}
 	site, err := s.openSite(c, clusters)
 	if err != nil {
 		return err
@@ -63,10 +64,7 @@ func runAgents(s *session) error {
 	site.tellReloads(f.reloads)
 	f.run = func(ctx context.Context, c config.Config, cluster config.Cluster) error {
 		o := agent.Options{Logger: s.log.With("cluster", cluster.Name), Bandwidth: bandwidth.Load(), Adopt: adopt, Vitals: site.vitals(cluster)}
-		if o.Vitals != nil {
-			o.Vitals.Reconfigure(cluster)
-		}
-		return s.runAgent(ctx, c, cluster, o)
+		return s.runAgent(ctx, c, cluster, site, o)
 	}
 	defer context.AfterFunc(s.ctx, agent.TellStopping)()
 	hangups := make(chan os.Signal, 1)
@@ -104,7 +102,8 @@ func (s *session) ownWords(c config.Config, cluster config.Cluster, command ...s
 	return words, nil
 }
 
-func (s *session) runAgent(ctx context.Context, whole config.Config, c config.Cluster, o agent.Options) error {
+// runAgent archives one cluster, and tells who is to be told of it.
+func (s *session) runAgent(ctx context.Context, whole config.Config, c config.Cluster, site *site, o agent.Options) error {
 	var errDrill, errVerify, errPrune error
 	o.Drill, errDrill = s.ownWords(whole, c, "drill", "run", "--from", c.Drill.From)
 	o.Verify, errVerify = s.ownWords(whole, c, "verify", "--since", config.FormatDuration(c.Verify.Since))
@@ -112,8 +111,12 @@ func (s *session) runAgent(ctx context.Context, whole config.Config, c config.Cl
 	if err := errors.Join(errDrill, errVerify, errPrune); err != nil {
 		return err
 	}
+	h, err := s.newHerald(whole, c, site, &o)
+	if err != nil {
+		return fmt.Errorf("cluster %s: %w", c.Name, err)
+	}
 	o.Logger.InfoContext(ctx, "agent starts", "url", c.Repo.URL, "slot", c.Slot)
-	if err := agent.Run(ctx, c, o); err != nil {
+	if err := h.tellWhile(ctx, func() error { return agent.Run(ctx, c, o) }); err != nil {
 		return fmt.Errorf("cluster %s: %w", c.Name, err)
 	}
 	o.Logger.InfoContext(ctx, "agent stopped")

@@ -46,6 +46,7 @@ func examplesOf(words []string) []string {
 		"config schema":   {"pgark config schema > pgark.schema.json"},
 		"config env":      {"pgark config env > pgark.env"},
 		"config alerts":   {"pgark config alerts > /etc/prometheus/pgark.rules.yml", "pgark config alerts --kubernetes | kubectl apply -f -"},
+		"config notify":   {"pgark config notify"},
 		"diagnose":        {"pgark diagnose", "pgark diagnose --file ticket-4711.tar.gz"},
 		"runbook":         {"pgark runbook", "pgark runbook region-lost"},
 		"man":             {"pgark man restore | man -l -", "pgark man --dir /usr/local/share/man/man1"},

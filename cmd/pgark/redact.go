@@ -25,7 +25,7 @@ type form struct {
 
 // secretVariables hold values that must not be printed.
 func secretVariables() []string {
-	return []string{"PGPASSWORD", "PGSSLPASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN"}
+	return []string{"PGPASSWORD", "PGSSLPASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN", "PGARK_NOTIFY_SECRET"}
 }
 
 func newRedactor(environment []string) *redactor {

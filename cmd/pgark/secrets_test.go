@@ -35,6 +35,9 @@ func waysIn() []hushed {
 	key := func(s string) string {
 		return "clusters: { main: { repo: { url: \"file://DIR/repo\", encryption: { " + s + " } } } }\n"
 	}
+	notify := func(s string) string {
+		return "clusters: { main: { repo: \"file://DIR/repo\", notify: { " + s + " } } }\n"
+	}
 	list := []hushed{
 		{name: "DSN", file: dsn("postgres://ark:SECRET@127.0.0.1:1/x?sslpassword=SECRET&connect_timeout=1")},
 		{name: "DSN of keywords", file: dsn("host=127.0.0.1 port=1 connect_timeout=1 user=ark password=SECRET sslpassword='SECRET'")},
@@ -66,6 +69,15 @@ func waysIn() []hushed {
 		{name: "private key that is none", file: key("identity_file: DIR/i"), files: map[string]string{"i": "AGE-SECRET-KEY-1SECRET\n"}},
 		{name: "private key in a line of words", file: key("identity_file: DIR/i"), files: map[string]string{"i": "SECRET SECRET\n"}},
 		{name: "proof key that is none", file: key("recipients_file: DIR/r, proof_key_file: DIR/p"), files: map[string]string{"r": "age1x\n", "p": "SECRET\n"}},
+		{name: "heartbeat of a wrong scheme", file: notify("heartbeat: ftp://hc.example/SECRET")},
+		{name: "heartbeat that is no URL", file: notify("heartbeat: 'https://hc.example:x/SECRET'")},
+		{name: "heartbeat with a fault behind it", file: notify("heartbeat: https://hc.example/SECRET, heartbeat_every: 1s")},
+		{name: "target of a scheme that nobody knows", file: notify("to: [\"nobody://SECRET@chat\"]")},
+		{name: "targets line by line", file: "clusters:\n  main:\n    repo: file://DIR/repo\n    notify:\n      to:\n        - webhook+https://ops.example/SECRET\n        - webhook+SECRET\n      remind_every: 1s\n"},
+		{name: "secret that is too short beside one that is not known", file: notify("secret: SECRET, scret: SECRET")},
+		{name: "targets with a tab", file: "clusters:\n  main:\n    notify:\n      to: [\"webhook+https://ops.example/SECRET\"]\n\t heartbeat: https://hc.example/SECRET\n"},
+		{name: "targets that are right", file: notify("to: [\"webhook+https://ops.example/SECRET\"], heartbeat: https://hc.example/SECRET, secret: SECRETSECRET")},
+		{name: "variables of notifications", env: []string{"PGARK_REPO=file://DIR/repo", "PGARK_NOTIFY_TO=nobody://SECRET", "PGARK_NOTIFY_HEARTBEAT=ftp://x/SECRET", "PGARK_NOTIFY_REMIND_EVERY=1s"}},
 		{name: "variables of libpq", env: []string{"PGPASSWORD=SECRET", "PGSSLPASSWORD=SECRET", "PGPORT=abc", "PGARK_REPO=file://DIR/repo"}},
 		{name: "variable with a DSN", env: []string{"PGARK_POSTGRES=postgres://ark:SECRET@127.0.0.1:port/x", "PGARK_REPO=file://DIR/repo"}},
 		{name: "variable with a URL", env: []string{"PGARK_REPO=s3://key:SECRET@bucket/x"}},

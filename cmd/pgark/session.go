@@ -44,6 +44,8 @@ type session struct {
 	loaded *config.Config
 	// asked is what agents on this host said, by cluster; nil of one that said nothing.
 	asked map[string]*status.Troubles
+	// memories are what was told of each cluster; nil in a command that is no agent.
+	memories *memories
 	// asOf is the instant of --as-of; zero without it.
 	asOf time.Time
 }

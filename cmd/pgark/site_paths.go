@@ -43,20 +43,12 @@ func (s *session) answerFor(h *site, c config.Config, clusters []config.Cluster)
 			now := v.Settings() // a reload may have changed them
 			return metrics.Facts{
 				Live: v.Live(), Health: v.Facts(), Report: h.dashboard.Last(cluster.Name),
-				RTOTarget: now.Objectives.RTO, Window: now.Retain.Window, Pauses: v.Pauses(),
+				RTOTarget: now.Objectives.RTO, Window: now.Retain.Window, Pauses: v.Pauses(), Unsaid: s.unsaid(now),
 			}
 		})
 		shown = append(shown, dashboard.Cluster{
 			Name: cluster.Name, Live: v.Live, Restore: s.restoreLine(c, cluster),
-			Survey: func(ctx context.Context) (status.Report, error) {
-				now := v.Settings() // a reload may have changed them
-				r, err := agent.Survey(ctx, now, 0, agent.StoreOptions{Patience: surveyPatience, Bandwidth: s.bandwidth})
-				if err == nil {
-					r.Troubles = v.Live().Troubles()
-					r.Judge(s.commands(*h.config.Load(), now))
-				}
-				return r, err
-			},
+			Survey: s.surveyOf(func() config.Config { return *h.config.Load() }, v),
 		})
 	}
 	answers := health.Handler(healths)
@@ -68,6 +60,19 @@ func (s *session) answerFor(h *site, c config.Config, clusters []config.Cluster)
 		if agents[name] == nil {
 			h.metrics.Forget(name)
 		}
+	}
+}
+
+// surveyOf looks at the cluster of an agent, with the settings that are in force.
+func (s *session) surveyOf(whole func() config.Config, v *agent.Vitals) dashboard.Survey {
+	return func(ctx context.Context) (status.Report, error) {
+		now := v.Settings() // a reload may have changed them
+		r, err := agent.Survey(ctx, now, 0, agent.StoreOptions{Patience: surveyPatience, Bandwidth: s.bandwidth})
+		if err == nil {
+			r.Troubles = v.Live().Troubles()
+			r.Judge(s.commands(whole(), now))
+		}
+		return r, err
 	}
 }
 

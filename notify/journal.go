@@ -1,0 +1,123 @@
+package notify
+
+import (
+	"slices"
+	"time"
+)
+
+// patience is how long a condition holds before its event begins, and how long it does not before that ends: nothing is told twice because it came and went.
+type patience struct{ begin, end time.Duration }
+
+func patienceFor(k Kind) patience {
+	switch k {
+	case RPOMissed:
+		return patience{30 * time.Second, time.Minute}
+	case RepoDown:
+		return patience{time.Minute, time.Minute}
+	case SlotNearLimit:
+		return patience{20 * time.Second, 5 * time.Minute}
+	case CopyBehind: // by the last look, of which there is one in five minutes
+		return patience{time.Minute, time.Minute}
+	case Gap, RTOMissed, BackupFailed, DrillFailed, VerifyFailed: // what a job found, which does not waver
+		return patience{}
+	}
+	return patience{}
+}
+
+// afterStart is how long after an agent's begin its messages say so.
+const afterStart = 15 * time.Minute
+
+// Policy is what is told.
+type Policy struct {
+	// On are the kinds; nil is all of them.
+	On []Kind
+	// Remind is how often it is said that an event lasts; 0 is never.
+	Remind time.Duration
+}
+
+// Journal remembers which events are on and what was said of them. The zero value knows of none. It is for one goroutine at a time.
+type Journal struct {
+	entries map[subject]*entry
+}
+
+// subject is what an event is about.
+type subject struct {
+	kind       Kind
+	repository string
+}
+
+// entry is what is known of one subject.
+type entry struct {
+	held, clear time.Time // since when the condition holds, or does not; one of them is zero
+	open        bool
+	since, said time.Time // of an open one: its begin, and the last message
+	id, text    string
+}
+
+// Next returns what is to be said of the conditions at f.Live.Now, which never goes back.
+func (j *Journal) Next(f Facts, p Policy) []Message {
+	if j.entries == nil {
+		j.entries = map[subject]*entry{}
+	}
+	now := f.Live.Now
+	var all []Message
+	for _, c := range Conditions(f) {
+		if c.Holds == Unknown || p.On != nil && !slices.Contains(p.On, c.Kind) {
+			continue
+		}
+		about := subject{c.Kind, c.Repository}
+		e := j.entries[about]
+		if e == nil {
+			e = &entry{}
+			j.entries[about] = e
+		}
+		state, say := e.take(now, c, f.Live.Cluster, p.Remind)
+		if !say {
+			continue
+		}
+		m := Message{
+			Version: messageVersion, ID: e.id, Event: c.Kind, State: state, Cluster: f.Live.Cluster, Repository: c.Repository,
+			Time: now.UTC(), Since: e.since.UTC(), Text: e.text, Fix: "pgark status --cluster " + f.Live.Cluster,
+			AfterStart: state == Begun && now.Sub(f.Live.Began) < afterStart,
+		}
+		if state == Ended {
+			m.Text = "it is over: " + e.text
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+// take notes what a condition says now, and tells what is to be said of it.
+func (e *entry) take(now time.Time, c Condition, cluster string, remind time.Duration) (State, bool) {
+	wait := patienceFor(c.Kind)
+	if c.Holds == No {
+		e.held = time.Time{}
+		if e.clear.IsZero() {
+			e.clear = now
+		}
+		if e.open && now.Sub(e.clear) >= wait.end {
+			e.open = false
+			return Ended, true
+		}
+		return "", false
+	}
+	e.clear = time.Time{}
+	if e.held.IsZero() {
+		e.held = now
+	}
+	e.text = c.Text
+	switch {
+	case !e.open && now.Sub(e.held) >= wait.begin:
+		e.open, e.said, e.since = true, now, e.held
+		if !c.Since.IsZero() {
+			e.since = c.Since
+		}
+		e.id = idOf(cluster, c, e.since)
+		return Begun, true
+	case e.open && remind > 0 && now.Sub(e.said) >= remind:
+		e.said = now
+		return Lasts, true
+	}
+	return "", false
+}
