@@ -67,6 +67,7 @@ var owners = map[string]string{
 	"github.com/jedib0t/":                    "cmd/pgark",
 	"github.com/goccy/":                      "config",
 	"github.com/santhosh-tekuri/":            "config",
+	"github.com/nicholas-fedor/":             "notify",
 	"github.com/prometheus/client_golang":    "metrics",
 	"github.com/prometheus/common":           "config",
 	"github.com/prometheus/exporter-toolkit": "web",

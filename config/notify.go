@@ -79,7 +79,7 @@ func notifyKeys() []Key {
 		},
 		{
 			Path: notifyTo, Env: "PGARK_NOTIFY_TO", Secret: true,
-			Doc: "who is told: a list of webhook+https://host/path; empty, the default: nobody; as a variable with white space between",
+			Doc: "who is told: a list of webhook+https://host/path and URLs of shoutrrr's like slack://hook:TOKEN@webhook; empty, the default: nobody; as a variable with white space between",
 			set: func(_ *Config, c *Cluster, v string) error { return setTargets(c, v) },
 			get: func(_ Config, c Cluster) string { return c.Notify.To },
 		},

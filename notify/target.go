@@ -35,15 +35,11 @@ type TargetOptions struct {
 	Agent string
 }
 
-// ParseTarget reads a URL: webhook+https://… or webhook+http://…. Its errors hold nothing of it but the scheme.
+// ParseTarget reads a URL: webhook+https://…, webhook+http://…, or one of a service that shoutrrr knows. Its errors hold nothing of it but the scheme.
 func ParseTarget(text string, o TargetOptions) (Target, error) {
 	rest, ok := strings.CutPrefix(text, webhookPrefix)
 	if !ok {
-		scheme, _, found := strings.Cut(text, "://")
-		if !found {
-			return Target{}, errors.New("no scheme: want webhook+https://host/path")
-		}
-		return Target{}, fmt.Errorf("unknown scheme %q: want webhook+https://host/path", scheme)
+		return parseChat(text)
 	}
 	u, err := parseHTTP(rest)
 	if err != nil {
@@ -89,7 +85,9 @@ func hiding(u *url.URL) *strings.Replacer {
 	if u.Scheme != "http" && u.Scheme != "https" { // a chat's: the host is a token as often as not
 		parts = append(parts, u.Host, u.Hostname())
 	}
-	parts = append(parts, strings.Split(u.Path, "/")...)
+	for _, part := range append([]string(nil), parts[1:]...) { // tokens are taken apart and put together anew
+		parts = append(parts, strings.FieldsFunc(part, func(r rune) bool { return strings.ContainsRune("/:-?&=@", r) })...)
+	}
 	for _, values := range u.Query() {
 		parts = append(parts, values...)
 	}
