@@ -215,7 +215,7 @@ func (d *running) describeSources(ctx context.Context) {
 	if len(d.options.Repositories) < 2 {
 		return
 	}
-	d.cluster.ForgiveExpired(ctx)
+	d.cluster.Forgive(ctx)
 	d.report.Sources = d.options.Repositories
 	d.report.NoteSubstitutes(d.options.Sources.Substitutes())
 	for _, f := range d.options.Sources.Away() {

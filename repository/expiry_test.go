@@ -437,7 +437,7 @@ func TestForgiveExpired(t *testing.T) {
 	}
 	named := func(want int, when string) {
 		t.Helper()
-		c.ForgiveExpired(t.Context())
+		c.Forgive(t.Context())
 		if list, all := s.Substitutes(); all != want {
 			t.Errorf("%s: %v, want %d", when, list, want)
 		}
@@ -457,4 +457,30 @@ func TestForgiveExpired(t *testing.T) {
 	named(1, "the backup let go")
 	put(repository.Expiry{Time: time.Date(2026, 11, 21, 6, 0, 0, 0, time.UTC), WAL: []repository.Stretch{{Timeline: 1, Range: segSize.Range(1)}}})
 	named(0, "the segment let go too")
+}
+
+// TestForgiveOnItsWay guards I35: of what goes to several repositories at once one has it a moment before the others. That is no damage, once they have it too.
+func TestForgiveOnItsWay(t *testing.T) {
+	whole, _ := archive(t)
+	primary, near := whole.Clone(), whole.Clone()
+	c, s := sources(t, primary, near)
+	key := c.SegmentObject(segSize, 1, segSize.Start(1)).Key
+	body := primary.Bytes(key)
+	if err := primary.Delete(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.ReadSegment(t.Context(), segSize, wal.SegmentID{Timeline: 1, Number: 1}); err != nil {
+		t.Fatal(err)
+	}
+	c.Forgive(t.Context())
+	if _, all := s.Substitutes(); all != 1 {
+		t.Fatalf("got %d, want the one that is not there", all)
+	}
+	if err := primary.Put(t.Context(), key, body); err != nil {
+		t.Fatal(err)
+	}
+	c.Forgive(t.Context())
+	if list, all := s.Substitutes(); all != 0 {
+		t.Errorf("it is there now: got %v", list)
+	}
 }

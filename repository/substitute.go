@@ -43,9 +43,9 @@ func (s Substitute) Reason() string {
 	return strings.Join(said, "; ")
 }
 
-// ForgiveExpired drops from the cluster's Sources.Substitutes what came from elsewhere only because the others let it go while it was read, as their own expiry records
-// say: that is retention at work, and no damage. Each such source is asked for its records; of one that does not answer nothing is dropped.
-func (c *Cluster) ForgiveExpired(ctx context.Context) {
+// Forgive drops from the cluster's Sources.Substitutes what came from elsewhere only because the others let it go while it was read, as their own expiry records
+// say, or did not have it yet: that is retention at work, or an archiver, and no damage. Each such source is asked; of one that does not answer nothing is dropped.
+func (c *Cluster) Forgive(ctx context.Context) {
 	s, several := c.store.(*Sources)
 	if !several {
 		return
@@ -62,16 +62,29 @@ func (c *Cluster) ForgiveExpired(ctx context.Context) {
 	}
 	expired := map[string]*Expiry{}
 	for key, one := range noted {
-		let := true
+		forgiven := true
 		for _, f := range one.Faults {
-			let = let && errors.Is(f.Err, storage.ErrNotFound) && c.letGo(c.expiryIn(ctx, s, f.Source, expired), size, key)
+			forgiven = forgiven && errors.Is(f.Err, storage.ErrNotFound) && (c.letGo(c.expiryIn(ctx, s, f.Source, expired), size, key) || s.holds(ctx, f.Source, key))
 		}
-		if let {
+		if forgiven {
 			s.mu.Lock()
 			delete(s.substitutes, key)
 			s.mu.Unlock()
 		}
 	}
+}
+
+// holds reports whether a source has an object by now.
+func (s *Sources) holds(ctx context.Context, name string, key storage.Key) bool {
+	for _, one := range s.all {
+		if one.Name == name && one.Store != nil {
+			asking, cancel := context.WithTimeoutCause(ctx, s.patient(0), errPatience)
+			defer cancel()
+			_, err := one.Store.Stat(asking, key)
+			return err == nil
+		}
+	}
+	return false
 }
 
 // expiryIn returns what one source says that it let go, which it reads once; nothing if it does not answer.

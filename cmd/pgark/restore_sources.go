@@ -94,7 +94,7 @@ const substitutesShown = 10
 // substitutes returns what came from elsewhere, as a drill's report has it.
 func (r *restoring) substitutes() (list []repository.DrillSubstitute, all int) {
 	if r.cluster != nil {
-		r.cluster.ForgiveExpired(r.ctx)
+		r.cluster.Forgive(r.ctx)
 	}
 	var d repository.Drill
 	d.NoteSubstitutes(r.sources.Substitutes())
@@ -141,7 +141,7 @@ func (r *restoring) noteSubstitutes() {
 func (r *restoring) substitutesJSON() []map[string]any {
 	rows := []map[string]any{}
 	if r.cluster != nil {
-		r.cluster.ForgiveExpired(r.ctx)
+		r.cluster.Forgive(r.ctx)
 	}
 	list, _ := r.sources.Substitutes()
 	for _, one := range list {
