@@ -19,8 +19,9 @@ const (
 	holdTime = 3 * 24 * time.Hour
 	// holdAgain is how often it is renewed, by one more.
 	holdAgain = 24 * time.Hour
-	// holdPatience is how long a repository may take for one: nobody waits longer for a restore to begin.
+	// holdPatience is how long a repository may take for one: nobody waits longer for a restore to begin. When it has ended there is more time.
 	holdPatience = 3 * time.Second
+	holdGoodbye  = 15 * time.Second
 	// holdRetry is how often one that a repository did not take is tried again, and how long that may take, while others read already.
 	holdRetry = 30 * time.Second
 )
@@ -37,7 +38,7 @@ type Holding struct {
 	reads repository.Reads // what is read of that cluster, once that is known
 
 	mu     sync.Mutex
-	made   map[string][]madeHold // by the name of the repository
+	made   map[string][]madeHold // by the name of the repository; those among them that may be there
 	goes   []string              // repositories that had begun to let go of what is read
 	unheld map[string]error      // why a repository has not taken the last one, by its name
 	left   bool
@@ -189,12 +190,14 @@ func (h *Holding) putIn(ctx context.Context, one place, now time.Time) error {
 		}
 		cluster := r.Cluster(id)
 		hold, err := cluster.PutHold(ctx, repository.Hold{From: h.since, Until: now.Add(holdTime), Reads: h.reads, Why: h.why})
+		if !errors.Is(err, storage.ErrDenied) {
+			h.mu.Lock()
+			h.made[one.name] = append(h.made[one.name], madeHold{cluster, hold})
+			h.mu.Unlock()
+		}
 		if err != nil {
 			return err
 		}
-		h.mu.Lock()
-		h.made[one.name] = append(h.made[one.name], madeHold{cluster, hold})
-		h.mu.Unlock()
 		if err := h.look(ctx, one, cluster); err != nil {
 			return err
 		}
@@ -203,7 +206,10 @@ func (h *Holding) putIn(ctx context.Context, one place, now time.Time) error {
 	old := h.made[one.name][:before]
 	h.made[one.name] = slices.Clone(h.made[one.name][before:])
 	h.mu.Unlock()
-	end(ctx, old)
+	stay := end(ctx, old)
+	h.mu.Lock()
+	h.made[one.name] = append(h.made[one.name], stay...)
+	h.mu.Unlock()
 	return nil
 }
 
@@ -241,15 +247,21 @@ func historyOf(ctx context.Context, cluster *repository.Cluster, tli wal.Timelin
 
 // end deletes the holds as far as it may. Those that stay end by themselves.
 func (h *Holding) end(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, holdPatience)
+	ctx, cancel := context.WithTimeout(ctx, holdGoodbye)
 	defer cancel()
+	var all sync.WaitGroup
 	for _, made := range h.made {
-		end(ctx, made)
+		all.Go(func() { end(ctx, made) })
 	}
+	all.Wait()
 }
 
-func end(ctx context.Context, made []madeHold) {
+// end deletes holds, and returns those that may be there still.
+func end(ctx context.Context, made []madeHold) (stay []madeHold) {
 	for _, one := range made {
-		_ = one.cluster.EndHold(ctx, one.hold)
+		if err := one.cluster.EndHold(ctx, one.hold); err != nil && !errors.Is(err, storage.ErrDenied) {
+			stay = append(stay, one)
+		}
 	}
+	return stay
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/retention"
 	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/storage/limit"
 	"github.com/pgark/pgark/storage/memory"
 	"github.com/pgark/pgark/storage/storagetest"
 	"github.com/pgark/pgark/wal"
@@ -296,6 +297,33 @@ func TestHoldComesLate(t *testing.T) {
 		})
 		if err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// TestHoldIsNotLeft: a hold whose put or end got no answer is ended with the others.
+func TestHoldIsNotLeft(t *testing.T) {
+	for name, fail := range map[string]func(*memory.Store){
+		"put":   func(s *memory.Store) { s.LoseResponse(memory.Put, "*/holds/*", 2) },
+		"ended": func(s *memory.Store) { s.Fail(memory.Delete, "*/holds/*", 1, context.DeadlineExceeded) },
+	} {
+		store := memory.New()
+		r, err := repository.Create(t.Context(), store)
+		if err == nil {
+			err = r.Cluster(7).PutHistory(t.Context(), 2, []byte("1\t0/2800000\tpromoted\n"))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		one := place{name: "primary", url: "s3://b/main", store: &Store{Store: limit.Wrap(store, limit.Options{})}}
+		h := &Holding{stores: &places{all: []place{one}}, made: map[string][]madeHold{}, unheld: map[string]error{}}
+		fail(store)
+		for range 3 {
+			h.put(t.Context(), holdPatience, everywhere)
+		}
+		h.end(t.Context())
+		for o, err := range r.Cluster(7).Holds(t.Context()) {
+			t.Errorf("%s: %s is left, %v", name, o.Key, err)
 		}
 	}
 }

@@ -125,8 +125,8 @@ func parseHold(id wal.SystemID, text []byte) (Reads, string, error) {
 
 func holdPrefix(id wal.SystemID) storage.Key { return clusterPrefix(id) + holdsFolder }
 
-// PutHold records a hold; when it returns it with a nil error it is durable. One without Reads comes before the reader looks for what there is, one with them before
-// the reader reads any of it.
+// PutHold records a hold; when it returns it with a nil error it is durable. With an error it may be there all the same, and can be ended. One without Reads comes
+// before the reader looks for what there is, one with them before the reader reads any of it.
 func (c *Cluster) PutHold(ctx context.Context, h Hold) (Hold, error) {
 	var random [holdRandom / 2]byte
 	_, _ = rand.Read(random[:]) // never fails
@@ -136,7 +136,7 @@ func (c *Cluster) PutHold(ctx context.Context, h Hold) (Hold, error) {
 		err = putEqual(ctx, c.store, holdPrefix(c.id)+h.name(), body)
 	}
 	if err != nil {
-		return Hold{}, fmt.Errorf("put hold: %w", err)
+		return h, fmt.Errorf("put hold: %w", err)
 	}
 	return h, nil
 }
