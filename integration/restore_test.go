@@ -64,10 +64,9 @@ func TestRecoveryNeverShort(t *testing.T) {
 			s.tool.must(t.Context(), t, "restore", "--into", dir, "--bin-dir", s.server.Version.BinDir, "--yes", through)
 			auto := filepath.Join(dir, "postgresql.auto.conf")
 			right := restoreCommandOf(t, auto)
-			right = strings.Replace(right, "wal fetch ", "wal fetch --timeout 3s ", 1)
-			command := right
+			command := strings.Replace(right, "wal fetch ", "wal fetch --timeout 3s ", 1)
 			if tt.command != "" {
-				command = strings.Replace(tt.command, "PGARK", right, 1)
+				command = strings.Replace(tt.command, "PGARK", command, 1)
 			}
 			setRestoreCommand(t, auto, command)
 			var remove []func()
