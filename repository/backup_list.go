@@ -19,26 +19,32 @@ func (c *Cluster) Backups(ctx context.Context) ([]Backup, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list backups: %w", err)
 	}
-	backups, errs := make([]Backup, len(ids)), make([]error, len(ids))
+	return readEach(ids, ErrNoBackup, func(id string) (Backup, error) { return c.Backup(ctx, id) }) // not complete, or just expired
+}
+
+// readEach reads the records with these ids, some at a time, and returns those that could be read, in the same order. absent is no error: there is none any more,
+// or not yet. The error joins all others.
+func readEach[T any](ids []string, absent error, read func(id string) (T, error)) ([]T, error) {
+	all, errs := make([]T, len(ids)), make([]error, len(ids))
 	var group errgroup.Group
 	group.SetLimit(recordReads)
 	for i, id := range ids {
 		group.Go(func() error {
-			backups[i], errs[i] = c.Backup(ctx, id)
+			all[i], errs[i] = read(id)
 			return nil
 		})
 	}
 	_ = group.Wait() // the errors are in errs
-	visible := make([]Backup, 0, len(ids))
+	found := make([]T, 0, len(ids))
 	for i := range ids {
 		switch {
 		case errs[i] == nil:
-			visible = append(visible, backups[i])
-		case errors.Is(errs[i], ErrNoBackup): // not complete, or just expired
+			found = append(found, all[i])
+		case errors.Is(errs[i], absent):
 			errs[i] = nil
 		}
 	}
-	return visible, errors.Join(errs...)
+	return found, errors.Join(errs...)
 }
 
 // backupIDs lists the ids under which anything lies, with one request for a thousand where the store can list folders.

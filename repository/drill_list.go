@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/wal"
 )
@@ -132,26 +130,7 @@ func (c *Cluster) Drills(ctx context.Context, n int) ([]Drill, error) {
 	if n > 0 && len(ids) > n {
 		ids = ids[len(ids)-n:]
 	}
-	drills, errs := make([]Drill, len(ids)), make([]error, len(ids))
-	var group errgroup.Group
-	group.SetLimit(recordReads)
-	for i, id := range ids {
-		group.Go(func() error {
-			drills[i], errs[i] = c.Drill(ctx, id)
-			return nil
-		})
-	}
-	_ = group.Wait() // the errors are in errs
-	read := make([]Drill, 0, len(ids))
-	for i := range ids {
-		switch {
-		case errs[i] == nil:
-			read = append(read, drills[i])
-		case errors.Is(errs[i], ErrNoDrill): // just expired
-			errs[i] = nil
-		}
-	}
-	return read, errors.Join(errs...)
+	return readEach(ids, ErrNoDrill, func(id string) (Drill, error) { return c.Drill(ctx, id) }) // just expired
 }
 
 // drillIDs lists the ids of all drills that have a report, ascending.

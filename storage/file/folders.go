@@ -3,7 +3,6 @@ package file
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"iter"
 	"strings"
 
@@ -14,19 +13,12 @@ import (
 func (s *Store) Folders(ctx context.Context, prefix, after storage.Key) iter.Seq2[storage.Key, error] {
 	return func(yield func(storage.Key, error) bool) {
 		fail := func(err error) { yield("", s.fault("list", prefix, err)) }
-		if err := errors.Join(prefix.ValidatePrefix(), ended(ctx)); err != nil {
-			fail(err)
-			return
-		}
-		root, err := s.opened()
-		if errors.Is(err, fs.ErrNotExist) {
-			return
-		}
-		if err == nil {
-			err = s.present()
-		}
+		root, err := s.toList(ctx, prefix)
 		if err != nil {
 			fail(err)
+			return
+		}
+		if root == nil {
 			return
 		}
 		w := walk{root: root, after: string(after)}

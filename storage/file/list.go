@@ -19,19 +19,12 @@ import (
 func (s *Store) List(ctx context.Context, prefix, after storage.Key) iter.Seq2[storage.Info, error] {
 	return func(yield func(storage.Info, error) bool) {
 		fail := func(err error) { yield(storage.Info{}, s.fault("list", prefix, err)) }
-		if err := errors.Join(prefix.ValidatePrefix(), ended(ctx)); err != nil {
-			fail(err)
-			return
-		}
-		root, err := s.opened()
-		if errors.Is(err, fs.ErrNotExist) {
-			return
-		}
-		if err == nil {
-			err = s.present()
-		}
+		root, err := s.toList(ctx, prefix)
 		if err != nil {
 			fail(err)
+			return
+		}
+		if root == nil {
 			return
 		}
 		w := walk{root: root, prefix: string(prefix), after: string(after)}
@@ -45,6 +38,21 @@ func (s *Store) List(ctx context.Context, prefix, after storage.Key) iter.Seq2[s
 			fail(err)
 		}
 	}
+}
+
+// toList returns the root for a list of prefix; nil if there is no folder yet, and so nothing in it.
+func (s *Store) toList(ctx context.Context, prefix storage.Key) (*os.Root, error) {
+	if err := errors.Join(prefix.ValidatePrefix(), ended(ctx)); err != nil {
+		return nil, err
+	}
+	root, err := s.opened()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil //nolint:nilnil // none is an answer
+	}
+	if err == nil {
+		err = s.present()
+	}
+	return root, err
 }
 
 // present returns nil if the folder is the one that was opened.
