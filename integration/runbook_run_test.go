@@ -87,19 +87,25 @@ func TestRunbooksAreRun(t *testing.T) {
 // ran are the scripts that were run, and printed the runbooks as pgark prints them.
 var ran, printed sync.Map
 
-// runsRunbooks has a test fail that does not run all scripts that it is there for.
+// runsRunbooks has a test fail that does not run all scripts that it is there for. Where parts are missing and need not be there, it may have run none.
 func runsRunbooks(t *testing.T) {
 	t.Helper()
 	t.Cleanup(func() {
 		if t.Failed() || t.Skipped() {
 			return
 		}
+		some := os.Getenv("REQUIRE_ALL") == "1"
+		var left []string
 		for page, names := range runbookTests()[t.Name()] {
 			for name := range strings.SplitSeq(names, ", ") {
-				if _, ok := ran.Load(t.Name() + " " + page + " " + name); !ok && !slices.Contains(perMajor, page+" "+name) {
-					t.Errorf("%s of %s was not run", name, page)
+				_, ok := ran.Load(t.Name() + " " + page + " " + name)
+				if some = some || ok; !ok && !slices.Contains(perMajor, page+" "+name) {
+					left = append(left, name+" of "+page)
 				}
 			}
+		}
+		if some && len(left) > 0 {
+			t.Errorf("not run: %q", left)
 		}
 	})
 }
