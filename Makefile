@@ -56,10 +56,11 @@ unit: ## tests without real servers, with the race detector; no network, under a
 	@command -v gcc >/dev/null || { echo "the race detector needs gcc: apt-get install gcc libc6-dev" >&2; exit 1; }
 	AWS_CA_BUNDLE= CGO_ENABLED=1 GORACE='atexit_sleep_ms=100 clear_shadow_mmap_threshold=67108864' $(GO) test -p 4 -short -race $(UNWATCHED:%='-gcflags=%=-race=false') $(UNIT_PACKAGES)
 
-# The files that the check of the Terraform module reads are no part of its Go module, so that a kept result would be an old one.
-lint: $(GOLANGCI_BIN) ## golangci-lint as .golangci.yml says, the form of the Terraform module and of the bill of materials
+# The files that the checks of the Terraform module and of the dashboard read are no part of their Go modules, so that a kept result would be an old one.
+lint: $(GOLANGCI_BIN) ## golangci-lint as .golangci.yml says, the form of the Terraform module, of the dashboard for Grafana and of the bill of materials
 	$(GOLANGCI_BIN) run --allow-parallel-runners ./...
 	cd deploy/terraform/check && $(GO) test -count 1 ./...
+	cd deploy/grafana/check && $(GO) test -count 1 ./...
 	cd deploy/sbom && $(GO) test -count 1 ./...
 
 $(GOLANGCI_BIN):
