@@ -39,9 +39,14 @@ const (
 	Forever = Patience(0)
 )
 
+// LookAnswer is FirstAnswer for who only looks: so long a person waits for a store before being told that it does not answer.
+const LookAnswer = 5 * time.Second
+
 // StoreOptions say how a store is used. The zero value tries for ever and logs nothing.
 type StoreOptions struct {
 	Patience Patience
+	// FirstAnswer is how long a store may take to answer at all; 0 is Patience. The error of one that does not wraps ErrSilent.
+	FirstAnswer time.Duration
 	// Lock is that of new objects in the bucket.
 	Lock storage.Lock
 	// Bandwidth is shared with the other stores of the process; nil limits nothing.
@@ -70,6 +75,9 @@ var (
 	ErrRegion      = s3.ErrRegion
 	ErrCertificate = s3.ErrCertificate
 )
+
+// ErrSilent means that a store has not answered at all within StoreOptions.FirstAnswer.
+var ErrSilent = retry.ErrSilent
 
 // Store is an open store with the one retry loop around it, and the limits of bandwidth around that; Close releases what it holds. What the store
 // beneath can do besides, it can.
@@ -118,10 +126,13 @@ func OpenStore(ctx context.Context, repoURL string, o StoreOptions) (*Store, err
 		return nil, fmt.Errorf("%w: unknown scheme %q, want s3 or file", ErrURL, u.Scheme)
 	}
 	limits, log := o.limits(), logRetries(ctx, o.Logger)
-	var open storage.Store = retry.New(inner, retry.Options{MaxElapsed: time.Duration(o.Patience), Observe: o.tally.of(o.name), OnRetry: func(e retry.Event) {
-		limits.Again(e.Size)
-		log(e)
-	}})
+	var open storage.Store = retry.New(inner, retry.Options{
+		MaxElapsed: time.Duration(o.Patience), FirstAnswer: o.FirstAnswer, Observe: o.tally.of(o.name),
+		OnRetry: func(e retry.Event) {
+			limits.Again(e.Size)
+			log(e)
+		},
+	})
 	var past *asof.Store
 	if !o.AsOf.IsZero() {
 		// Around the retries: a list may pass over much that is not seen, and stands still meanwhile to who looks at it.

@@ -56,6 +56,8 @@ type CheckOptions struct {
 	Only []string
 	// ReadOnly looks only whether the repositories can be restored from: the server is not asked, and nothing is written.
 	ReadOnly bool
+	// FirstAnswer is as of StoreOptions.
+	FirstAnswer time.Duration
 	// Bandwidth is that of an agent with this configuration; nil is no limit.
 	Bandwidth *Bandwidth
 	Logger    *slog.Logger
@@ -85,7 +87,7 @@ func Check(ctx context.Context, c config.Cluster, o CheckOptions, report func(Fi
 	if err != nil {
 		return err
 	}
-	stores, err := openPlaces(ctx, c, StoreOptions{Patience: Brief, Logger: o.Logger})
+	stores, err := openPlaces(ctx, c, StoreOptions{Patience: Brief, FirstAnswer: o.FirstAnswer, Logger: o.Logger})
 	if err != nil {
 		return err
 	}

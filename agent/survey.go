@@ -19,9 +19,17 @@ const serverPatience = 5 * time.Second
 // Survey reports how a cluster stands: what its repositories hold and, if the server answers, how far
 // the archive is behind it. A server that does not answer is in the report, not an error, and so is a repository as long as another
 // answers. With id 0 the cluster is the server's, or the only one in the repository.
+//
+// Server and repositories are asked at the same time, so that two which are silent are not waited for one after the other. What a repository holds is looked at after the
+// server has said how far it is: the archive cannot seem to be further behind than it is.
 func Survey(ctx context.Context, c config.Cluster, id wal.SystemID, o StoreOptions) (status.Report, error) {
-	said, system, askErr := ask(ctx, c)
+	var said status.Server
+	var system wal.SystemID
+	var askErr error
+	var asking sync.WaitGroup
+	asking.Go(func() { said, system, askErr = ask(ctx, c) })
 	report, err := surveyPlaces(ctx, c, o, func(ctx context.Context, r *repository.Repository) (wal.SystemID, error) {
+		asking.Wait()
 		if id != 0 || askErr != nil {
 			return id, nil
 		}
@@ -30,6 +38,7 @@ func Survey(ctx context.Context, c config.Cluster, id wal.SystemID, o StoreOptio
 		}
 		return 0, nil
 	})
+	asking.Wait()
 	if err != nil {
 		return status.Report{}, err
 	}

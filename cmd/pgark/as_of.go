@@ -53,7 +53,7 @@ func (s *session) hintPast(c config.Cluster, err error) error {
 	if err == nil || !s.asOf.IsZero() || s.ctx.Err() != nil {
 		return err
 	}
-	p := agent.FindPast(s.ctx, c, err, s.storeOptions())
+	p := agent.FindPast(s.ctx, c, err, s.lookOptions())
 	var target *restore.TargetError
 	switch {
 	case p == nil && errors.As(err, &target) && len(target.Notes) > 0 && strings.HasPrefix(c.Repo.URL, "s3:"):

@@ -58,9 +58,18 @@ func getBody(ctx context.Context, address string, most int64) (code int, body []
 // liveBytes is how long a Live may be: some jobs and repositories.
 const liveBytes = 1 << 20
 
-// troubles are what the agent of a cluster says keeps it from its work; nil where none can be asked. One that archives into another repository than the
-// command line names has nothing to say of that one.
+// troubles are what the agent of a cluster says keeps it from its work; nil where none can be asked.
 func (s *session) troubles(c config.Config, cluster config.Cluster) *status.Troubles {
+	live := s.live(c, cluster)
+	if live == nil {
+		return nil
+	}
+	return live.Troubles()
+}
+
+// live is what the agent of a cluster knows by itself; nil where none can be asked. One that archives into another repository than the command line names has
+// nothing to say of that one.
+func (s *session) live(c config.Config, cluster config.Cluster) *status.Live {
 	if c.HTTP.Listen == "" || s.argument() != "" || text(s.cli, "repo") != "" {
 		return nil
 	}
@@ -69,15 +78,32 @@ func (s *session) troubles(c config.Config, cluster config.Cluster) *status.Trou
 	}
 	// What ended the command, --timeout perhaps, must not keep it from saying why.
 	code, body, err := askAgent(context.WithoutCancel(s.ctx), c.HTTP, "/api/v1/live?cluster="+url.QueryEscape(cluster.Name), liveBytes)
-	var live status.Live
-	if err != nil || code != http.StatusOK || json.Unmarshal(body, &live) != nil {
-		live = status.Live{}
+	live := &status.Live{}
+	if err != nil || code != http.StatusOK || json.Unmarshal(body, live) != nil {
+		live = nil
 	}
 	if s.asked == nil {
-		s.asked = map[string]*status.Troubles{}
+		s.asked = map[string]*status.Live{}
 	}
-	s.asked[cluster.Name] = live.Troubles()
-	return s.asked[cluster.Name]
+	s.asked[cluster.Name] = live
+	return live
+}
+
+// rpoBytes is how long an answer of /rpo may be: a line.
+const rpoBytes = 300
+
+// agentVerdict is how safe a cluster is as its agent on this host knows by itself, in its own line; "" where none can be asked, and of one that only follows the archive.
+func (s *session) agentVerdict(c config.Config, cluster config.Cluster) string {
+	if live := s.live(c, cluster); live == nil || live.Follows {
+		return ""
+	}
+	code, body, err := askAgent(context.WithoutCancel(s.ctx), c.HTTP, "/rpo?cluster="+url.QueryEscape(cluster.Name), rpoBytes)
+	line, _, _ := strings.Cut(string(body), "\n")
+	// Whoever else listens there answers something else.
+	if err != nil || code != http.StatusOK && code != http.StatusServiceUnavailable || !strings.Contains(line, " rpo=") {
+		return ""
+	}
+	return line
 }
 
 // watching tells whether the command looks again and again.
@@ -86,11 +112,12 @@ func (s *session) watching() bool {
 	return ok && every.Duration > 0
 }
 
-// sinceError is an error of a store or a server of which it is known since when.
+// sinceError is an error of a store or a server of which the agent on this host knows more.
 type sinceError struct {
 	error
 
-	text string
+	text    string // since when; "" where the agent does not meet it
+	verdict string // how safe the cluster is, as agentVerdict; "" where that was not asked for
 }
 
 func (e *sinceError) Unwrap() error { return e.error }
@@ -108,39 +135,47 @@ func (s *session) sinceWhen(err error) error {
 	return s.withSince(*s.loaded, cluster, err)
 }
 
-// withSince adds to an error of a store or a server since when the agent on this host meets it too.
+// withSince adds to an error of a store or a server since when the agent on this host meets it too; and where somebody wanted to know how safe a cluster is and the store does
+// not tell, what the agent knows of that.
 func (s *session) withSince(c config.Config, cluster config.Cluster, err error) error {
 	ofStore, ofServer := isAny(err, storage.ErrDenied, storage.ErrExpired, storage.ErrSkewed, storage.ErrUnavailable, storage.ErrNoStore),
 		isAny(err, postgres.ErrUnreachable, postgres.ErrAuth, postgres.ErrShuttingDown, postgres.ErrTooManyConnections, postgres.ErrNotReplication)
 	if !ofStore && !ofServer {
 		return err
 	}
-	t := s.troubles(c, cluster)
-	if t == nil {
+	e := &sinceError{error: err}
+	if ofStore && s.program.ran == "pgark status" {
+		e.verdict = s.agentVerdict(c, cluster)
+	}
+	if t := s.troubles(c, cluster); t != nil {
+		var words []string
+		if ofServer && t.Server != nil {
+			words = append(words, s.outageText(*t.Server))
+		}
+		if ofStore {
+			words = append(words, s.refusals(*t, cluster)...)
+		}
+		if e.text = strings.Join(words, ", "); e.text != "" && t.LastCommit != nil {
+			e.text += "; last durable commit " + instant(*t.LastCommit)
+		}
+	}
+	if e.text == "" && e.verdict == "" {
 		return err
 	}
+	return e
+}
+
+// refusals say since when repositories take nothing, with their names where there are several.
+func (s *session) refusals(t status.Troubles, cluster config.Cluster) []string {
 	var words []string
-	if ofServer && t.Server != nil {
-		words = append(words, s.outageText(*t.Server))
-	}
 	for _, r := range t.Refusing {
-		if !ofStore {
-			break
-		}
 		name := ""
 		if len(cluster.Copies) > 0 {
 			name = r.Name + " "
 		}
 		words = append(words, name+s.outageText(r.Outage))
 	}
-	if len(words) == 0 {
-		return err
-	}
-	text := strings.Join(words, ", ")
-	if t.LastCommit != nil {
-		text += "; last durable commit " + instant(*t.LastCommit)
-	}
-	return &sinceError{err, text}
+	return words
 }
 
 // outageText says since when, and how often was tried.

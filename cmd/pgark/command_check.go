@@ -52,7 +52,7 @@ func check(s *session) error {
 	}
 	r := findings{session: s, silent: s.json || s.nagios, cluster: c.Name, known: func(err error) error { return s.withSince(whole, c, err) }}
 	r.add(agent.Finding{Section: agent.SectionConfig, Verdict: agent.Good, Text: "cluster " + c.Name + ", repository " + c.Repo.URL})
-	if err := agent.Check(s.ctx, c, agent.CheckOptions{Only: only, ReadOnly: alone, Bandwidth: s.bandwidth, Logger: s.log}, r.add); err != nil {
+	if err := agent.Check(s.ctx, c, agent.CheckOptions{Only: only, ReadOnly: alone, FirstAnswer: s.firstAnswer(), Bandwidth: s.bandwidth, Logger: s.log}, r.add); err != nil {
 		return err
 	}
 	if s.ctx.Err() != nil {

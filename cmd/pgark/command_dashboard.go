@@ -97,7 +97,7 @@ func (s *session) fleet() ([]dashboard.Cluster, error) {
 	if place == "" {
 		return shown, nil
 	}
-	members, more, err := agent.FindFleet(s.ctx, place, s.storeOptions())
+	members, more, err := agent.FindFleet(s.ctx, place, s.lookOptions())
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ func (s *session) drillCluster(argument string, f func(*repository.Cluster) erro
 	if err != nil {
 		return err
 	}
-	return s.withSources(c, func(c *repository.Cluster, _ *agent.Sources) error { return f(c) })
+	return s.withSources(c, s.lookOptions(), func(c *repository.Cluster, _ *agent.Sources) error { return f(c) })
 }
 
 func listDrills(s *session) error {

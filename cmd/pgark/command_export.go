@@ -91,7 +91,7 @@ func export(s *session) error {
 	}
 	o.Place, o.Into = r.place(dir), s.dumpName(o)
 	return agent.Hold(s.ctx, r.configured, "export", s.storeOptions(), func(h *agent.Holding) error {
-		return s.withSources(r.configured, func(c *repository.Cluster, sources *agent.Sources) error {
+		return s.withSources(r.configured, s.storeOptions(), func(c *repository.Cluster, sources *agent.Sources) error {
 			r.cluster, r.sources, r.holding = c, sources, h
 			return r.export(o)
 		})

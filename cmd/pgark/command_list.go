@@ -30,7 +30,7 @@ func list(s *session) error {
 	if err != nil {
 		return err
 	}
-	r, err := agent.SurveyRepository(s.ctx, c, id, s.storeOptions())
+	r, err := agent.SurveyRepository(s.ctx, c, id, s.lookOptions())
 	if err != nil {
 		return s.hintPast(c, err)
 	}

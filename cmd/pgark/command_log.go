@@ -53,7 +53,7 @@ func showLog(s *session) error {
 	if err != nil {
 		return err
 	}
-	return s.withSources(configured, func(c *repository.Cluster, sources *agent.Sources) error {
+	return s.withSources(configured, s.lookOptions(), func(c *repository.Cluster, sources *agent.Sources) error {
 		if q.Timeline, err = s.logTimeline(c, timeline); err != nil {
 			return err
 		}

@@ -92,7 +92,7 @@ func (s *session) lifecyclePolicy() error {
 	if err != nil {
 		return err
 	}
-	document, err := agent.Lifecycle(s.ctx, c, s.storeOptions())
+	document, err := agent.Lifecycle(s.ctx, c, s.lookOptions())
 	if err != nil {
 		return err
 	}

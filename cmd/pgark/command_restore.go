@@ -152,16 +152,18 @@ func (r *restoring) from(target restore.Target) error {
 	if s.cli.IsSet(rateLimit) { // what is configured is for what runs beside the database every day
 		s.ctx = agent.Patient(s.ctx)
 	}
+	opening := s.storeOptions()
 	restore := func(h *agent.Holding) error {
-		return s.withSources(r.configured, func(c *repository.Cluster, sources *agent.Sources) error {
+		return s.withSources(r.configured, opening, func(c *repository.Cluster, sources *agent.Sources) error {
 			r.cluster, r.sources, r.holding = c, sources, h
 			return r.run(target)
 		})
 	}
 	if s.cli.Bool("dry-run") {
+		opening = s.lookOptions()
 		return restore(r.holding) // which writes nothing anywhere
 	}
-	return agent.Hold(s.ctx, r.configured, "restore", s.storeOptions(), restore)
+	return agent.Hold(s.ctx, r.configured, "restore", opening, restore)
 }
 
 // holds tells the repositories what the plan reads. It returns what is to be said of that.

@@ -66,7 +66,7 @@ func follow(s *session) error {
 	if err != nil {
 		return err
 	}
-	return s.withSources(c, func(cluster *repository.Cluster, _ *agent.Sources) error {
+	return s.withSources(c, s.storeOptions(), func(cluster *repository.Cluster, _ *agent.Sources) error {
 		err := agent.Follow(s.ctx, cluster, agent.FollowOptions{
 			SocketDir: s.socketDir(c), Port: s.cli.Int("port"), Interval: interval, Logger: s.log,
 		})

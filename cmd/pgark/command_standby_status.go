@@ -41,7 +41,7 @@ func standbyStatus(s *session) error {
 	if err != nil {
 		return err
 	}
-	r, err := agent.LookAtStandby(s.ctx, c, s.storeOptions())
+	r, err := agent.LookAtStandby(s.ctx, c, s.lookOptions())
 	if err != nil {
 		return err
 	}

@@ -46,6 +46,22 @@ func (s *session) storeOptions() agent.StoreOptions {
 	return o
 }
 
+// lookOptions are storeOptions for commands that change nothing and do nothing long: a store that does not answer at all is told of soon, unless --timeout says how long
+// to wait.
+func (s *session) lookOptions() agent.StoreOptions {
+	o := s.storeOptions()
+	o.FirstAnswer = s.firstAnswer()
+	return o
+}
+
+// firstAnswer is how long a store that is looked at may take to answer at all; 0 is as long as for anything.
+func (s *session) firstAnswer() time.Duration {
+	if _, given := s.ctx.Deadline(); given {
+		return 0
+	}
+	return cmp.Or(s.program.lookAnswer, agent.LookAnswer)
+}
+
 func statusCommand(p *program) *cli.Command {
 	return p.command(&cli.Command{
 		Name: "status", Usage: "is it protected, and if not why; what can be restored now, where there are gaps",
@@ -151,7 +167,7 @@ func (s *session) lookOnce() (status.Verdict, error) {
 
 // survey looks at one cluster and judges it.
 func (s *session) survey(c config.Config, cluster config.Cluster, id wal.SystemID) (status.Report, error) {
-	r, err := agent.Survey(s.ctx, cluster, id, s.storeOptions())
+	r, err := agent.Survey(s.ctx, cluster, id, s.lookOptions())
 	if err != nil {
 		return status.Report{Verdict: status.Protected}, s.hintPast(cluster, err) // it makes no other verdict better
 	}
@@ -173,7 +189,7 @@ func (s *session) printFailedLook(l failedLook) {
 		name = s.paint(l.Cluster, "1") + "   "
 	}
 	s.printf("%s%s %s\n", name, s.paint("error:", "1;31"), l.Error.Message)
-	for _, line := range []struct{ label, text string }{{"since", l.Error.Since}, {"cause", l.Error.Cause}, {"fix", l.Error.Fix}} {
+	for _, line := range []struct{ label, text string }{{"agent", l.Error.Agent}, {"since", l.Error.Since}, {"cause", l.Error.Cause}, {"fix", l.Error.Fix}} {
 		if line.text != "" {
 			s.row(line.label, "%s", strings.ReplaceAll(line.text, "\n", "\n"+strings.Repeat(" ", labelWidth)))
 		}

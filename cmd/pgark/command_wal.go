@@ -39,7 +39,7 @@ func (s *session) withCluster(c config.Cluster, f func(*repository.Cluster) erro
 	if err != nil {
 		return err
 	}
-	r, store, err := agent.OpenRepository(s.ctx, c, s.storeOptions())
+	r, store, err := agent.OpenRepository(s.ctx, c, s.lookOptions())
 	if err != nil {
 		return s.hintPast(c, err)
 	}
@@ -52,12 +52,12 @@ func (s *session) withCluster(c config.Cluster, f func(*repository.Cluster) erro
 }
 
 // withSources opens the repository and its copies for reading and calls f with the cluster that the flags name.
-func (s *session) withSources(c config.Cluster, f func(*repository.Cluster, *agent.Sources) error) error {
+func (s *session) withSources(c config.Cluster, o agent.StoreOptions, f func(*repository.Cluster, *agent.Sources) error) error {
 	id, err := s.systemID()
 	if err != nil {
 		return err
 	}
-	r, sources, err := agent.OpenSources(s.ctx, c, s.storeOptions())
+	r, sources, err := agent.OpenSources(s.ctx, c, o)
 	if err != nil {
 		return s.hintPast(c, err)
 	}

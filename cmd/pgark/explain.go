@@ -57,6 +57,10 @@ func conditions() []condition {
 		},
 		{storage.ErrExpired, exitDenied, "the credential has expired", "renew it"},
 		{storage.ErrSkewed, exitStorage, "this host's clock differs too much from the store's", "set the clock (NTP)"},
+		{
+			agent.ErrSilent, exitStorage, "the store did not answer, or not as it should, and has not since the command began",
+			"check network and endpoint; pgark check measures it; --timeout 40s waits longer for the first answer",
+		},
 		{storage.ErrUnavailable, exitStorage, "the store did not answer, or not as it should", "check network and endpoint; pgark check measures it"},
 		{
 			postgres.ErrNotReplication, exitDenied, "the role has no REPLICATION attribute, or pg_hba.conf no replication line for it",

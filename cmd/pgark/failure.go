@@ -15,13 +15,15 @@ import (
 	"github.com/pgark/pgark/repository"
 )
 
-// failure is what is printed of an error: what, since when, why, what to do, and the code.
+// failure is what is printed of an error: what, how safe all is nevertheless, since when, why, what to do, and the code.
 type failure struct {
 	Message string `json:"message"`
 	Since   string `json:"since,omitempty"`
-	Cause   string `json:"cause,omitempty"`
-	Fix     string `json:"fix,omitempty"`
-	Code    int    `json:"code"`
+	// Agent is how safe the cluster is, as the agent on this host says.
+	Agent string `json:"agent,omitempty"`
+	Cause string `json:"cause,omitempty"`
+	Fix   string `json:"fix,omitempty"`
+	Code  int    `json:"code"`
 	// Faults are the single faults of a configuration.
 	Faults []string `json:"faults,omitempty"`
 }
@@ -120,7 +122,7 @@ func (p *program) explain(err error) failure {
 	}
 	var since *sinceError
 	if errors.As(err, &since) {
-		f.Since = since.text
+		f.Since, f.Agent = since.text, since.verdict
 	}
 	var past *pastError
 	switch {
@@ -192,7 +194,7 @@ func (p *program) printFailure(f failure, format formattedError) {
 	if len(f.Faults) > 0 {
 		b.WriteString("\n")
 	}
-	for _, line := range []struct{ label, text string }{{"since", f.Since}, {"cause", f.Cause}, {"fix", f.Fix}} {
+	for _, line := range []struct{ label, text string }{{"agent", f.Agent}, {"since", f.Since}, {"cause", f.Cause}, {"fix", f.Fix}} {
 		if line.text != "" {
 			fmt.Fprintf(&b, "  %-7s %s\n", line.label, strings.ReplaceAll(line.text, "\n", "\n          "))
 		}

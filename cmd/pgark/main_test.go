@@ -59,12 +59,16 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 // call runs the command line in this process.
 func call(t *testing.T, environment []string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
+	return callWith(t, &program{environment: environment}, args...)
+}
+
+// callWith is call of a program of which the rest is set.
+func callWith(t *testing.T, p *program, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
 	var out, err bytes.Buffer
-	p := &program{
-		stdin: strings.NewReader(""), stdout: &out, stderr: &err, environment: environment,
-		now:         func() time.Time { return time.Date(2026, 11, 20, 10, 41, 7, 0, time.UTC) },
-		interrupted: func() os.Signal { return nil },
-	}
+	p.stdin, p.stdout, p.stderr = strings.NewReader(""), &out, &err
+	p.now = func() time.Time { return time.Date(2026, 11, 20, 10, 41, 7, 0, time.UTC) }
+	p.interrupted = func() os.Signal { return nil }
 	words := append([]string{"pgark"}, args...)
 	// urfave/cli completes by the process's own words.
 	saved := os.Args

@@ -29,6 +29,8 @@ type program struct {
 	// ran is the command whose action began, and fetched what became of wal fetch's file.
 	ran     string
 	fetched restore.FetchResult
+	// lookAnswer is how long a store may take to answer who only looks; 0 is agent.LookAnswer.
+	lookAnswer time.Duration
 	// interrupted returns the signal that ended the context, or nil.
 	interrupted func() os.Signal
 }

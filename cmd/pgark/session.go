@@ -43,7 +43,7 @@ type session struct {
 	// loaded is the configuration that was read last; nil before.
 	loaded *config.Config
 	// asked is what agents on this host said, by cluster; nil of one that said nothing.
-	asked map[string]*status.Troubles
+	asked map[string]*status.Live
 	// memories are what was told of each cluster; nil in a command that is no agent.
 	memories *memories
 	// asOf is the instant of --as-of; zero without it.

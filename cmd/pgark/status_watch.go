@@ -99,7 +99,7 @@ func (s *session) frame(every time.Duration) (string, error) {
 	s.stdout = &picture
 	defer func() { s.stdout = out }()
 	if _, err := s.lookOnce(); err != nil {
-		f := s.program.explain(err)
+		f := s.program.explain(s.sinceWhen(err))
 		var printed *codeError
 		switch {
 		case s.ctx.Err() != nil || f.Code == exitUsage:

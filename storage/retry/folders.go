@@ -37,11 +37,13 @@ func (s *Store) folders(ctx context.Context, c *call, l list, yield func(storage
 		if err != nil {
 			return last, guard.cause(c, err)
 		}
+		s.answered()
 		last = storage.BehindFolder(folder)
 		if !yield(folder, nil) {
 			return last, nil
 		}
 		guard.resume()
 	}
+	s.answered()
 	return last, nil
 }

@@ -93,6 +93,7 @@ func (r *reader) start(ctx context.Context) error {
 		r.guard.stop()
 		return err
 	}
+	r.store.answered()
 	r.body = body
 	return nil
 }

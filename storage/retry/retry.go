@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/pgark/pgark/storage"
@@ -42,6 +43,9 @@ type Options struct {
 	// MaxElapsed is the time after which a failed call is not made again. 0 means never: a call ends
 	// only by success, an error for which storage.Retryable is false, or the end of its context.
 	MaxElapsed time.Duration
+	// FirstAnswer is MaxElapsed for a store that has not given one good answer yet, and the longest that an attempt at it may take: who only looks wants to be told
+	// soon that nobody is there. What has answered once is waited for as ever. 0 means that the first answer is as long in coming as any. The error is ErrSilent.
+	FirstAnswer time.Duration
 	// AttemptTimeout is the deadline of an attempt that carries no data, and the time that a body which
 	// is read may stand still. 0 means 30 s.
 	AttemptTimeout time.Duration
@@ -77,6 +81,7 @@ func (o Options) withDefaults() Options {
 type Store struct {
 	store   storage.Store
 	options Options
+	heard   atomic.Bool // it has given a good answer
 }
 
 // New wraps store.
@@ -115,6 +120,7 @@ func (s *Store) run(ctx context.Context, c *call, attempt func(ctx context.Conte
 		began := time.Now()
 		err := s.attempt(ctx, c, attempt)
 		if err == nil {
+			s.answered()
 			s.succeeded(c, began)
 			return nil
 		}
@@ -164,25 +170,28 @@ const maxDoublings = 4
 
 func (s *Store) timeout(c *call) time.Duration {
 	timeout := s.options.AttemptTimeout + time.Duration(float64(c.size)/float64(s.options.MinRate)*float64(time.Second))
-	return timeout << min(c.timeouts, maxDoublings)
+	return s.firstAnswer(c, timeout<<min(c.timeouts, maxDoublings))
 }
 
 // wait returns nil when the next attempt is due, and the error of the call when there is none.
 func (s *Store) wait(ctx context.Context, c *call, err error) error {
 	s.failed(ctx, c, err)
+	if final(err) {
+		s.answered()
+	}
 	c.attempt++
-	since := time.Since(c.began)
+	since, limit := time.Since(c.began), s.limit()
 	switch {
 	case ctx.Err() != nil:
 		return ended(ctx, err)
 	case !storage.Retryable(err):
 		return err
-	case s.options.MaxElapsed > 0 && since >= s.options.MaxElapsed:
-		return fmt.Errorf("%w; gave up after %d attempts in %s", err, c.attempt, since.Round(time.Millisecond))
+	case limit > 0 && since >= limit:
+		return s.gaveUp(c, err, since)
 	}
 	pause := s.pause(c.attempt)
-	if s.options.MaxElapsed > 0 {
-		pause = min(pause, s.options.MaxElapsed-since)
+	if limit > 0 {
+		pause = min(pause, limit-since)
 	}
 	if s.options.OnRetry != nil {
 		s.options.OnRetry(Event{Op: c.op, Key: c.key, Size: c.sends(), Err: err, Attempt: c.attempt, Since: since, Wait: pause})
@@ -357,12 +366,14 @@ func (s *Store) list(ctx context.Context, c *call, l list, yield func(storage.In
 		if err != nil {
 			return last, guard.cause(c, err)
 		}
+		s.answered()
 		last = info.Key
 		if !yield(info, nil) {
 			return last, nil
 		}
 		guard.resume()
 	}
+	s.answered()
 	return last, nil
 }
 

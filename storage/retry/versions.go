@@ -73,11 +73,13 @@ func (s *Store) versions(ctx context.Context, c *call, at *place, l list, yield 
 		if err != nil {
 			return guard.cause(c, err)
 		}
+		s.answered()
 		if at.isNew(v.Info) && !yield(v, nil) {
 			return nil
 		}
 		guard.resume()
 	}
+	s.answered()
 	return nil
 }
 

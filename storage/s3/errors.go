@@ -37,6 +37,9 @@ func (s *Store) fault(ctx context.Context, op string, key storage.Key, err error
 	e := &storage.Error{Op: op, Key: key, Place: s.options.place()}
 	if ctx.Err() != nil {
 		e.Err = context.Cause(ctx)
+		if errors.As(err, new(*credentialsError)) {
+			e.Detail = "while looking for credentials" // it is not the store that does not answer
+		}
 		return e
 	}
 	e.Detail, e.Err = s.classify(ctx, err)
