@@ -18,6 +18,10 @@ var (
 	ErrUnreachable = errors.New("server is unreachable")
 	// ErrAuth says that the server refused the user's credentials.
 	ErrAuth = errors.New("authentication was refused")
+	// ErrNoRole says that the server let the user in and has no role of that
+	// name, or that the role may not log in. It is an ErrAuth too. A server
+	// that asks for a password does not tell, and says that it is wrong.
+	ErrNoRole = fmt.Errorf("no role that may log in: %w", ErrAuth)
 	// ErrNotReplication says that this user may not open a replication
 	// connection: the REPLICATION attribute or a line in pg_hba.conf is missing.
 	ErrNotReplication = errors.New("replication connection was refused")
@@ -136,6 +140,9 @@ func connectError(ctx context.Context, cfg *Config, err error) error {
 		// No line of pg_hba.conf admits a replication connection of this
 		// user from here (src/backend/libpq/auth.c).
 		e.kind = ErrNotReplication
+	case p.Code == "28000" && p.Routine == "InitializeSessionUserId":
+		// src/backend/utils/init/miscinit.c
+		e.kind = ErrNoRole
 	case strings.HasPrefix(p.Code, "28"):
 		e.kind = ErrAuth
 	}

@@ -131,6 +131,7 @@ func TestConnectErrors(t *testing.T) {
 	}{
 		{"28P01", "auth_failed", postgres.ErrAuth},
 		{"28000", "auth_failed", postgres.ErrAuth},
+		{"28000", "InitializeSessionUserId", postgres.ErrNoRole},
 		{"28000", "InitializeSessionUserId", postgres.ErrAuth},
 		{"28000", "ClientAuthentication", postgres.ErrNotReplication},
 		{"42501", "InitPostgres", postgres.ErrNotReplication},

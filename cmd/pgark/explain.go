@@ -67,6 +67,10 @@ func conditions() []condition {
 			"ALTER ROLE … REPLICATION; and in pg_hba.conf a line like: local replication ROLE peer",
 		},
 		{postgres.ErrPrivilege, exitDenied, "the role may not change that setting", "pgark check shows the GRANT"},
+		{
+			postgres.ErrNoRole, exitDenied, "the server has no role of that name, or it may not log in",
+			"pgark init --apply, as a superuser, makes it; pgark init --print-sql prints the SQL",
+		},
 		{postgres.ErrAuth, exitDenied, "PostgreSQL refused the user or the password", "check user, PGPASSWORD or ~/.pgpass, and pg_hba.conf"},
 		{postgres.ErrShuttingDown, exitPostgres, "PostgreSQL is starting, stopping or recovering", "try again when it accepts connections"},
 		{postgres.ErrTooManyConnections, exitPostgres, "all walsenders or connections are taken", "raise max_wal_senders, or end one"},

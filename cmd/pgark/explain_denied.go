@@ -8,11 +8,19 @@ import (
 	"github.com/pgark/pgark/storage"
 )
 
-// explainDenied names the permission that a known credential lacks in a bucket, and the command that prints the policy with it. A
-// credential that the bucket does not know, and a role that may not be assumed, are explained otherwise.
+// explainDenied names the permission that a known credential lacks in a bucket, and the command that prints the policy with it; of a folder, whose
+// it is. A credential that the bucket does not know, and a role that may not be assumed, are explained otherwise.
 func explainDenied(err error, f *failure) {
 	var e *storage.Error
-	if !errors.As(err, &e) || !errors.Is(e.Err, storage.ErrDenied) || !strings.HasPrefix(e.Place, "s3://") {
+	if !errors.As(err, &e) || !errors.Is(e.Err, storage.ErrDenied) {
+		return
+	}
+	if folder, is := strings.CutPrefix(e.Place, "file://"); is {
+		f.Cause = "the folder, or what lies in it, is another user's"
+		f.Fix = "ls -ld " + quoteWord(folder) + "   shows whose; run pgark as that user: sudo -u OWNER pgark …"
+		return
+	}
+	if !strings.HasPrefix(e.Place, "s3://") {
 		return
 	}
 	if !strings.HasPrefix(e.Detail, "403 AccessDenied") && !strings.HasPrefix(e.Detail, "403 Forbidden") {

@@ -37,3 +37,12 @@ func TestDeniedNamesTheAction(t *testing.T) {
 		}
 	}
 }
+
+// TestDeniedFolder: who may not read a folder is not told of credentials of a cloud.
+func TestDeniedFolder(t *testing.T) {
+	s, _ := shown(t)
+	f := s.program.explain(&storage.Error{Op: "get", Key: "pgark.json", Place: "file:///srv/my archive", Err: storage.ErrDenied, Detail: "permission denied"})
+	if f.Code != exitDenied || strings.Contains(f.Cause+f.Fix, "AWS") || !strings.HasPrefix(f.Fix, "ls -ld '/srv/my archive' ") {
+		t.Errorf("code %d, cause %q, fix %q", f.Code, f.Cause, f.Fix)
+	}
+}
