@@ -33,6 +33,7 @@ var rooms = map[string]string{
 	"postgres/walsender":    "wal",
 	"repository":            "compression encryption storage wal",
 	"syncmode":              "wal",
+	"cost":                  "",
 	"archiver":              "compression postgres repository storage wal",
 	"archiver/archivertest": "repository wal",
 	"backup":                "compression postgres repository wal",
@@ -47,15 +48,15 @@ var rooms = map[string]string{
 	"web":                   "",
 	"deploy/sbom":           "",
 	"health":                "standby status wal",
-	"status":                "repository storage syncmode wal",
+	"status":                "cost repository storage syncmode wal",
 	"metrics":               "health repository status",
 	"dashboard":             "status",
 	"notify":                "health repository status",
-	"config":                "backup notify storage storage/copies syncmode",
+	"config":                "backup cost notify storage storage/copies syncmode",
 	"docs/runbooks":         "",
-	"agent": "archiver backup compression config encryption health postgres repository restore retention status " +
+	"agent": "archiver backup compression config cost encryption health postgres repository restore retention status " +
 		"postgres/walsender recall standby storage storage/asof storage/copies storage/file storage/limit storage/retry storage/s3 syncmode verify wal",
-	"cmd/pgark": "agent archiver backup commitlog config dashboard docs/runbooks drill encryption health metrics notify postgres recall repository restore retention setup standby status storage syncmode verify wal web",
+	"cmd/pgark": "agent archiver backup commitlog config cost dashboard docs/runbooks drill encryption health metrics notify postgres recall repository restore retention setup standby status storage syncmode verify wal web",
 }
 
 // owners names the one room that may import each outside module.
@@ -97,6 +98,7 @@ var pure = []string{
 	"setup/plan.go", "setup/access.go",
 	"metrics/list.go", "metrics/samples.go", "metrics/alerts.go", "metrics/alerts_jobs.go", "metrics/alerts_text.go", "status/live.go", "status/trouble.go",
 	"notify/notify.go", "notify/conditions.go", "notify/objectives.go", "notify/journal.go",
+	"cost/prices.go", "cost/estimate.go", "cost/requests.go", "cost/trade.go", "status/cost.go",
 	"syncmode/names.go", "syncmode/state.go", "syncmode/watch.go",
 }
 

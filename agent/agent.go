@@ -53,6 +53,11 @@ type StoreOptions struct {
 	Bandwidth *Bandwidth
 	Logger    *slog.Logger
 
+	// Looks says that an agent looks at the repositories for its page and metrics, and Counted how many requests wrote to one, by its name, in a month; nil is not
+	// known. Both are for what a survey reckons to be the cost.
+	Looks   bool
+	Counted func(repository string) *float64
+
 	// tally counts what the stores of a cluster take and refuse; nil counts nothing.
 	tally *tally
 

@@ -59,6 +59,7 @@ func (k *check) stores(ctx context.Context, stores *places) {
 	k.versions(ctx)
 	k.encryption(ctx)
 	k.limits(ctx)
+	k.cost(ctx)
 	k.replication(ctx, stores)
 }
 

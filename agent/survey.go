@@ -7,6 +7,7 @@ import (
 
 	"github.com/pgark/pgark/archiver"
 	"github.com/pgark/pgark/config"
+	"github.com/pgark/pgark/cost"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/status"
 	"github.com/pgark/pgark/storage"
@@ -28,7 +29,7 @@ func Survey(ctx context.Context, c config.Cluster, id wal.SystemID, o StoreOptio
 	var askErr error
 	var asking sync.WaitGroup
 	asking.Go(func() { said, system, askErr = ask(ctx, c) })
-	report, err := surveyPlaces(ctx, c, o, func(ctx context.Context, r *repository.Repository) (wal.SystemID, error) {
+	report, billed, err := surveyPlaces(ctx, c, o, func(ctx context.Context, r *repository.Repository) (wal.SystemID, error) {
 		asking.Wait()
 		if id != 0 || askErr != nil {
 			return id, nil
@@ -55,27 +56,32 @@ func Survey(ctx context.Context, c config.Cluster, id wal.SystemID, o StoreOptio
 		}
 		report.SetSync(said.Sync, policyOf(c))
 	}
+	report.Cost = cost.Of(billed, habitsOf(c, report.Sync, o))
 	return report, nil
 }
 
 // SurveyRepository reports what a cluster's repositories hold, without asking the server.
 func SurveyRepository(ctx context.Context, c config.Cluster, id wal.SystemID, o StoreOptions) (status.Report, error) {
-	return surveyPlaces(ctx, c, o, func(context.Context, *repository.Repository) (wal.SystemID, error) { return id, nil })
+	report, billed, err := surveyPlaces(ctx, c, o, func(context.Context, *repository.Repository) (wal.SystemID, error) { return id, nil })
+	if err == nil {
+		report.Cost = cost.Of(billed, habitsOf(c, nil, o))
+	}
+	return report, err
 }
 
 // surveyPlaces looks at all repositories of a cluster at once. The report is of the primary, or of the copy that holds most where
-// the primary does not answer. The error is the primary's, when none answers.
+// the primary does not answer; with it comes what each costs that answers. The error is the primary's, when none answers.
 func surveyPlaces(ctx context.Context, c config.Cluster, o StoreOptions,
 	choose func(context.Context, *repository.Repository) (wal.SystemID, error),
-) (status.Report, error) {
+) (status.Report, []cost.Repository, error) {
 	stores, err := openPlaces(ctx, c, o)
 	if err != nil {
-		return status.Report{}, err
+		return status.Report{}, nil, err
 	}
 	defer func() { _ = stores.Close() }() // only reads were made
 	found, errs := stores.look(ctx)
 	if _, err := stores.agree(found, errs); err != nil && len(stores.all) == 1 {
-		return status.Report{}, err
+		return status.Report{}, nil, err
 	}
 	reports := make([]status.Report, len(stores.all))
 	var group sync.WaitGroup
@@ -97,7 +103,15 @@ func surveyPlaces(ctx context.Context, c config.Cluster, o StoreOptions,
 	group.Wait()
 	report, err := joinReports(stores.all, found, reports, errs)
 	if err != nil {
-		return report, err
+		return report, nil, err
+	}
+	var billed []cost.Repository
+	for i, one := range c.Repositories() {
+		if errs[i] != nil {
+			billed = append(billed, cost.Repository{Name: one.Name, Silent: true})
+			continue
+		}
+		billed = append(billed, costOf(ctx, c, one, reports[i], o))
 	}
 	var primary *repository.Cluster
 	if errs[0] == nil {
@@ -105,7 +119,7 @@ func surveyPlaces(ctx context.Context, c config.Cluster, o StoreOptions,
 	}
 	stores.lookAtReplication(ctx, primary, &report)
 	report.RPOTarget, report.RTOTarget = c.Objectives.RPO.Seconds(), c.Objectives.RTO.Seconds()
-	return report, nil
+	return report, billed, nil
 }
 
 // lookAtLock says how the objects of a repository come under lock, nil if that is not asked for.

@@ -67,6 +67,7 @@ func (t *tally) count(i int, a retry.Attempt) {
 		p.StoredWAL += uint64(a.Size)
 	}
 	if requestKind(a.Op) == "put" {
+		p.Puts++
 		p.Refusing = refusal(p.Refusing, a.Err, up)
 	}
 	if up {

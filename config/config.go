@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pgark/pgark/cost"
 	"github.com/pgark/pgark/storage"
 )
 
@@ -81,6 +82,7 @@ type Copy struct {
 	ByBucket bool
 	Limits   Limits
 	Classes  StorageClasses
+	Prices   cost.Given
 	// Lock is that of new objects; zero in a folder, and where there is none.
 	Lock storage.Lock
 
@@ -89,7 +91,7 @@ type Copy struct {
 
 // Repositories are the primary, as a Copy of that name, and the copies.
 func (c Cluster) Repositories() []Copy {
-	return append([]Copy{{Name: Primary, URL: c.Repo.URL, Lock: c.Repo.Lock, Limits: c.Repo.Limits, Classes: c.Repo.Classes}}, c.Copies...)
+	return append([]Copy{{Name: Primary, URL: c.Repo.URL, Lock: c.Repo.Lock, Limits: c.Repo.Limits, Classes: c.Repo.Classes, Prices: c.Repo.Prices}}, c.Copies...)
 }
 
 // From returns the cluster as one that has only the named repository: the primary, a copy by its name, or any by its URL.
@@ -98,9 +100,10 @@ func (c Cluster) From(repo string) (Cluster, error) {
 	url, lock := "", c.Repo.Lock
 	var limits Limits
 	var classes StorageClasses
+	var prices cost.Given
 	switch {
 	case repo == "" || repo == Primary:
-		url, limits, classes = c.Repo.URL, c.Repo.Limits, c.Repo.Classes
+		url, limits, classes, prices = c.Repo.URL, c.Repo.Limits, c.Repo.Classes, c.Repo.Prices
 	case strings.Contains(repo, "://"):
 		if err := checkURL(repo); err != nil {
 			return Cluster{}, &Error{Faults: faults{{Key: "repository", Message: err.Error()}}}
@@ -112,7 +115,7 @@ func (c Cluster) From(repo string) (Cluster, error) {
 	}
 	for _, one := range c.Copies {
 		if one.Name == repo || one.URL == repo {
-			url, lock, limits, classes = one.URL, one.Lock, one.Limits, one.Classes
+			url, lock, limits, classes, prices = one.URL, one.Lock, one.Limits, one.Classes, one.Prices
 		}
 		names = append(names, one.Name)
 	}
@@ -121,7 +124,7 @@ func (c Cluster) From(repo string) (Cluster, error) {
 			Key: "repository", Message: fmt.Sprintf("no repository %q; configured: %s", repo, strings.Join(names, ", ")), Suggestion: Nearest(repo, names),
 		}}}
 	}
-	c.Repo.URL, c.Repo.Lock, c.Repo.Limits, c.Repo.Classes, c.Copies, c.Required = url, lock, limits, classes, nil, Primary
+	c.Repo.URL, c.Repo.Lock, c.Repo.Limits, c.Repo.Classes, c.Repo.Prices, c.Copies, c.Required = url, lock, limits, classes, prices, nil, Primary
 	return c, nil
 }
 
@@ -129,8 +132,9 @@ func (c Cluster) From(repo string) (Cluster, error) {
 type Repo struct {
 	// URL is s3://bucket/prefix?region=… or file:///path.
 	URL string
-	// Every is the longest time WAL waits before it is put while the server is busy.
+	// Every is the longest time WAL waits before it is put while the server is busy; Auto says that it follows Objectives.RPO.
 	Every time.Duration
+	Auto  bool
 	// Compression is a codec's name: zstd or s2.
 	Compression string
 	Encryption  Encryption
@@ -138,6 +142,8 @@ type Repo struct {
 	Lock    storage.Lock
 	Limits  Limits
 	Classes StorageClasses
+	// Prices are what the store charges, as far as that is configured.
+	Prices cost.Given
 	// Unversioned are the names, with commas, of repositories whose buckets need not keep versions: Primary, or copies'.
 	Unversioned string
 	Archive     Archive
@@ -223,7 +229,11 @@ func Load(from Sources) (Config, error) {
 		f = append(f, setRepo(&c, from)...)
 	}
 	for i := range c.Clusters {
-		lockCopies(&c.Clusters[i])
+		one := &c.Clusters[i]
+		lockCopies(one)
+		if one.Repo.Auto { // now that the objective is known
+			one.Repo.Every = cost.Auto(one.Objectives.RPO)
+		}
 	}
 	if len(f) == 0 {
 		f = append(complete(c), completeHTTP(c)...)

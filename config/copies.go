@@ -21,7 +21,7 @@ const (
 // copiesKey is a list in the file, and one text elsewhere: dr=URL or dr@bucket=URL, several with white space between.
 func copiesKey() Key {
 	return Key{
-		Path: "copies", Env: "PGARK_COPIES", Doc: "repositories in other places that get the same objects: a list of `name`, `url`, `by`, `lock`, and below `upload`, `read` and `storage_class` what a repository has there; as a variable name=URL, name@bucket=URL or name@lock-governance-14d=URL, white space between, then maybe name.upload.rate_limit=50MB/s",
+		Path: "copies", Env: "PGARK_COPIES", Doc: "repositories in other places that get the same objects: a list of `name`, `url`, `by`, `lock`, and below `upload`, `read`, `storage_class` and `prices` what a repository has there; as a variable name=URL, name@bucket=URL or name@lock-governance-14d=URL, white space between, then maybe name.upload.rate_limit=50MB/s",
 		set: func(_ *Config, c *Cluster, v string) error {
 			c.Copies = nil
 			for _, word := range strings.Fields(v) {
@@ -103,12 +103,18 @@ func copySettings() []copySetting {
 	class := func(path string, of func(*Copy) *string) copySetting {
 		return copySetting{path, func(c *Copy, v string) error { return setClass(of(c), v) }, func(c Copy) string { return *of(&c) }}
 	}
-	return []copySetting{
+	settings := []copySetting{
 		rate("upload.rate_limit", func(c *Copy) *int64 { return &c.Limits.Upload }),
 		rate("read.rate_limit", func(c *Copy) *int64 { return &c.Limits.Read }),
 		class("storage_class.backups", func(c *Copy) *string { return &c.Classes.Backups }),
 		class("storage_class.wal", func(c *Copy) *string { return &c.Classes.WAL }),
 	}
+	for _, p := range prices() {
+		settings = append(settings, copySetting{
+			p.path, func(c *Copy, v string) error { return setPrice(p.of(&c.Prices), v) }, func(c Copy) string { return formatPrice(*p.of(&c.Prices)) },
+		})
+	}
+	return settings
 }
 
 // copySettingAt returns the setting at path; false if there is none, with the paths that begin alike.
@@ -191,7 +197,7 @@ func (r *reader) copies(e entry, s scope) {
 			}
 			to, known := fields[f.name]
 			if !known {
-				r.fault(f.at, join(label, f.name), "this version knows no such key").Suggestion = Nearest(f.name, []string{"name", "url", "by", "lock", "upload", "read", "storage_class"})
+				r.fault(f.at, join(label, f.name), "this version knows no such key").Suggestion = Nearest(f.name, []string{"name", "url", "by", "lock", "upload", "read", "storage_class", "prices"})
 				continue
 			}
 			value, err := r.scalar(f.value)

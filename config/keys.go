@@ -47,7 +47,7 @@ func GlobalKeys() []Key {
 
 // ClusterKeys returns the keys below clusters.<name>.
 func ClusterKeys() []Key {
-	return slices.Concat(archiveKeys(), repoLimitKeys(), classKeys(), archiveClassKeys(), lockKeys(), encryptionKeys(), drillKeys(), verifyKeys(), retainKeys(), standbyKeys(), notifyKeys())
+	return slices.Concat(archiveKeys(), repoLimitKeys(), classKeys(), archiveClassKeys(), priceKeys(), lockKeys(), encryptionKeys(), drillKeys(), verifyKeys(), retainKeys(), standbyKeys(), notifyKeys())
 }
 
 // archiveKeys are those of what archives, drillKeys those of what tries restores.
@@ -86,9 +86,9 @@ func archiveKeys() []Key {
 			get: func(_ Config, c Cluster) string { return c.Repo.URL },
 		},
 		{
-			Path: "repo.upload.every", Env: "PGARK_UPLOAD_EVERY", Doc: "longest wait before WAL is put while busy, 100ms to 1h; 1s by default",
+			Path: "repo.upload.every", Env: "PGARK_UPLOAD_EVERY", Doc: "longest wait before WAL is put while busy, 100ms to 1h, or auto: a quarter of objectives.rpo, 200ms to 1m, and 1s without one; 1s by default",
 			set: func(_ *Config, c *Cluster, v string) error { return setEvery(c, v) },
-			get: func(_ Config, c Cluster) string { return FormatDuration(c.Repo.Every) },
+			get: func(_ Config, c Cluster) string { return formatEvery(c) },
 		},
 		{
 			Path: "repo.compression", Env: "PGARK_COMPRESSION", Doc: "zstd (default), or s2 for hosts short of CPU",
@@ -205,13 +205,26 @@ func checkURL(v string) error {
 	return fmt.Errorf("unknown scheme %q: %s", u.Scheme, want)
 }
 
+// auto is the upload interval that follows the objective.
+const auto = "auto"
+
+func formatEvery(c Cluster) string {
+	if c.Repo.Auto {
+		return auto
+	}
+	return FormatDuration(c.Repo.Every)
+}
+
 func setEvery(c *Cluster, v string) error {
+	if c.Repo.Auto = v == auto; c.Repo.Auto {
+		return nil
+	}
 	d, err := ParseDuration(v)
 	if err != nil {
 		return err
 	}
 	if d < 100*time.Millisecond || d > time.Hour {
-		return fmt.Errorf("%s is out of range: want 100ms to 1h", v)
+		return fmt.Errorf("%s is out of range: want 100ms to 1h, or auto", v)
 	}
 	c.Repo.Every = d
 	return nil

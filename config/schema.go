@@ -28,6 +28,11 @@ func shaped(like string) form {
 func whole(least int) form     { return form{"type": "integer", "minimum": least} }
 func either(these ...any) form { return form{"anyOf": these} }
 
+// amount is a price in USD, maybe in quotes, or nothing.
+func amount() form {
+	return either(form{"type": "number", "minimum": 0, "maximum": dearest}, form{"type": "null"}, form{"type": "string", "pattern": `^([0-9]*\.?[0-9]+)?$`})
+}
+
 // yesOrNo may be written in quotes too.
 func yesOrNo() form { return form{"enum": []any{true, false, "true", "false"}} }
 
@@ -38,7 +43,8 @@ func forms() map[string]form {
 		"log.level": one("debug", "info", "warn", "error"), "log.format": one("auto", "text", "json"),
 		"limits.upload": rate, "limits.read": rate,
 		"slot.on_standbys": yesOrNo(), "slot.keep_max": size, "slot.on_limit": one(Alert, Drop),
-		"repo.upload.every": span, "repo.upload.rate_limit": rate, "repo.read.rate_limit": rate, "repo.compression": one("zstd", "s2"),
+		"repo.upload.every": either(span, one(auto)), "repo.upload.rate_limit": rate, "repo.read.rate_limit": rate, "repo.compression": one("zstd", "s2"),
+		"repo.prices.storage": amount(), "repo.prices.put": amount(), "repo.prices.get": amount(), "repo.prices.transfer": amount(),
 		"repo.archive.after": span, "repo.lock.mode": one("", "off", "governance", "compliance"), "repo.lock.for": span,
 		"copies": copiesForm(rate, span), "sync.degrade_after": span, "backup.max_rate": rate,
 		"objectives.rpo": span, "objectives.rto": span,
@@ -66,6 +72,7 @@ func copiesForm(rate, span form) form {
 		"lock":   either(form{"enum": []any{"", nil, "off"}}, below(map[string]any{"mode": one("", "off", "governance", "compliance"), "for": span})),
 		"upload": below(map[string]any{"rate_limit": rate}), "read": below(map[string]any{"rate_limit": rate}),
 		"storage_class": below(map[string]any{"backups": words(), "wal": words()}),
+		"prices":        below(map[string]any{"storage": amount(), "put": amount(), "get": amount(), "transfer": amount()}),
 	}, "name", "url")
 }
 

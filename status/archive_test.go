@@ -118,6 +118,7 @@ func (a *archive) spans() []status.Span {
 		}
 		spans[i].End = max(spans[i].End, r.End)
 		spans[i].Stored += repository.HeaderSize + stored
+		spans[i].Objects++
 	}
 	return spans
 }

@@ -65,10 +65,28 @@ type LiveRepository struct {
 	Refusing *Outage `json:"refusing,omitempty"`
 	// StoredWAL is how many bytes of WAL objects it took.
 	StoredWAL uint64 `json:"stored_wal_bytes"`
+	// Puts is how many requests wrote to it, those that failed among them: objects, and parts of large ones.
+	Puts uint64 `json:"puts"`
 	// Versioned says whether its bucket keeps the older versions of objects; nil where that is not known, and where nobody wants it to.
 	Versioned *bool `json:"versioned,omitempty"`
 	// Failures are the requests that failed, in a fixed order. The number of different ones is bounded.
 	Failures []RequestFailures `json:"failures,omitempty"`
+}
+
+// leastCounted is for how long requests must have been counted before they say how many there are in a month.
+const leastCounted = time.Hour
+
+// PutsAMonth is how many requests would write to a repository in a month of the given length, by those since the agent began; nil if that is not long ago, or the
+// repository is not one of its own.
+func (l Live) PutsAMonth(repository string, month time.Duration) *float64 {
+	since := l.Now.Sub(l.Began)
+	for _, r := range l.Repositories {
+		if r.Name == repository && r.Up != nil && since >= leastCounted {
+			n := float64(r.Puts) * float64(month) / float64(since)
+			return &n
+		}
+	}
+	return nil
 }
 
 // RequestFailures counts requests of one kind that failed in one way.

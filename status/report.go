@@ -9,6 +9,7 @@ package status
 import (
 	"time"
 
+	"github.com/pgark/pgark/cost"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/syncmode"
 	"github.com/pgark/pgark/wal"
@@ -96,6 +97,9 @@ type Report struct {
 
 	// Next is when the schedules name each job next, the soonest first; absent where no program receives that would do it.
 	Next []Next `json:"next,omitempty"`
+
+	// Cost is what the repositories cost; absent where nothing was reckoned.
+	Cost *cost.Bill `json:"cost,omitempty"`
 
 	// Sync is what commits may rely on; absent where they neither wait for the archive nor are to.
 	Sync *Sync `json:"sync,omitempty"`
@@ -195,6 +199,8 @@ type Span struct {
 	Start    wal.LSN        `json:"start_lsn"`
 	End      wal.LSN        `json:"end_lsn"`
 	Stored   int64          `json:"stored_bytes"`
+	// Objects is how many hold it; 0 is not known.
+	Objects int `json:"objects,omitempty"`
 	// Last is the time of the last transaction in it, if that is known.
 	Last *time.Time `json:"last_transaction,omitempty"`
 }

@@ -98,6 +98,7 @@ func surveyTimeline(ctx context.Context, c *repository.Cluster, tli wal.Timeline
 			spans = append(spans, openSpan{Span: Span{Timeline: tli, Start: r.Start, End: r.End}})
 			n++
 		}
+		spans[n].addObjects(found)
 		if found.Block != nil {
 			sealed.addBlock(tli, *found.Block)
 			spans[n].addBlock(*found.Block)

@@ -10,7 +10,7 @@ import (
 
 func repoCommand(p *program) *cli.Command {
 	return p.group(&cli.Command{
-		Name: "repo", Usage: "repositories: bring a copy up to date by hand, print what a credential needs, bring back what was deleted",
+		Name: "repo", Usage: "repositories: bring a copy up to date by hand, tell what they cost, print what a credential needs, bring back what was deleted",
 		Subcommands: []*cli.Command{
 			p.command(&cli.Command{
 				Name: "copy", Usage: "copy what another repository lacks, in an order in which it can be restored from at every moment",
@@ -21,6 +21,7 @@ func repoCommand(p *program) *cli.Command {
 					fromFlag(), rateLimitFlag("read and send"),
 				},
 			}, noArguments, copyRepository),
+			costCommand(p),
 			policyCommand(p),
 			undeleteCommand(p),
 			thawCommand(p),

@@ -167,11 +167,14 @@ func (s *session) lookOnce() (status.Verdict, error) {
 
 // survey looks at one cluster and judges it.
 func (s *session) survey(c config.Config, cluster config.Cluster, id wal.SystemID) (status.Report, error) {
-	r, err := agent.Survey(s.ctx, cluster, id, s.lookOptions())
+	live := s.live(c, cluster)
+	r, err := agent.Survey(s.ctx, cluster, id, s.costOptions(c, live))
 	if err != nil {
 		return status.Report{Verdict: status.Protected}, s.hintPast(cluster, err) // it makes no other verdict better
 	}
-	r.Troubles = s.troubles(c, cluster)
+	if live != nil {
+		r.Troubles = live.Troubles()
+	}
 	r.Judge(s.commands(c, cluster))
 	return r, nil
 }

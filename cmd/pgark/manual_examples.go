@@ -26,6 +26,7 @@ func examplesOf(words []string) []string {
 		"prune":           {"pgark prune", "pgark prune --yes"},
 		"verify":          {"pgark verify --since 7d", "pgark verify --deep"},
 		"repo":            {"pgark repo policy s3://acme-pg/main"},
+		"repo cost":       {"pgark repo cost", "pgark repo cost -o json 's3://acme-pg/main?region=eu-west-1'"},
 		"repo policy":     {"pgark repo policy s3://acme-pg/main", "pgark repo policy --lifecycle s3://acme-pg/main"},
 		"repo copy":       {"pgark repo copy --to dr"},
 		"repo thaw":       {"pgark repo thaw --to '2026-01-20 10:31:00+00' --yes"},

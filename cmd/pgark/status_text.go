@@ -53,6 +53,7 @@ func (s *session) printStatus(r status.Report) {
 	s.printWAL(r)
 	s.printSync(r)
 	s.row("stored", "%s   %s of base backups, %s of WAL in %s", size(r.Stored.Backups+r.Stored.WAL), size(r.Stored.Backups), size(r.Stored.WAL), r.Repository)
+	s.printCostLine(r)
 	s.printLock(r)
 	if r.Encryption != nil {
 		s.row("encrypted", "%s", encryptionText(*r.Encryption))

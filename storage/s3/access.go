@@ -123,7 +123,7 @@ func (o Options) IdentityPolicy(a Access) Policy {
 	if o.KMSKeyID != "" {
 		p.add(o.key(a))
 	}
-	if len(a.Create) > 0 && !a.Replace && o.isAmazon() {
+	if len(a.Create) > 0 && !a.Replace && o.AtAmazon() {
 		p.add(o.createOnly())
 	}
 	p.add(Statement{Sid: "NeverDestroy", Effect: deny, Action: a.destruction(), Resource: append([]string{o.arn()}, o.objects("*")...)})
@@ -151,7 +151,8 @@ func (o Options) BucketPolicy() Policy {
 // PlainHTTP tells whether the store is reached without TLS.
 func (o Options) PlainHTTP() bool { return strings.HasPrefix(o.Endpoint, "http://") }
 
-func (o Options) isAmazon() bool { return o.Endpoint == "" || isAmazon(o.Endpoint) }
+// AtAmazon reports whether the store is Amazon's, as far as o says.
+func (o Options) AtAmazon() bool { return o.Endpoint == "" || isAmazon(o.Endpoint) }
 
 func (p *Policy) add(s Statement) { p.Statement = append(p.Statement, s) }
 
@@ -301,7 +302,7 @@ func (o Options) partition() string {
 		{"us-iso-", "aws-iso"},
 		{"eusc-", "aws-eusc"},
 	} {
-		if strings.HasPrefix(o.Region, p.region) && o.isAmazon() {
+		if strings.HasPrefix(o.Region, p.region) && o.AtAmazon() {
 			return p.partition
 		}
 	}
