@@ -2,7 +2,7 @@ package metrics
 
 // Metric is what is told of one metric to who reads it.
 type Metric struct {
-	// Unit is that of its value, for docs/METRICS.md: s (a time since 1970, or a length of time), B, 1, or LSN: bytes since the beginning of the cluster's WAL.
+	// Unit is that of its value, for docs/METRICS.md: s (a time since 1970, or a length of time), B, 1, USD, or LSN: bytes since the beginning of the cluster's WAL.
 	Unit    string
 	Help    string
 	Counter bool
@@ -45,7 +45,7 @@ func list() map[string]Metric {
 		"pgark_recoverable_until_timestamp_seconds":   gauge("s", "An instant up to which all that the server had can be restored. It moves on while the server is idle too."),
 		"pgark_recovery_gaps":                         gauge("1", "Gaps in the recovery window, the one that no base backup ended yet among them."),
 		"pgark_wal_flush_lsn_bytes":                   gauge("LSN", "End of the WAL on the server, as far as it said."),
-		"pgark_wal_durable_lsn_bytes":                 gauge("LSN", "End of the WAL that a repository holds; where there are several, as of the last look at them.", repo...),
+		"pgark_wal_durable_lsn_bytes":                 gauge("LSN", "End of the WAL that the primary repository holds; where there are copies, as of the last look at it.", repo...),
 		"pgark_wal_received_bytes_total":              counter("B", "WAL that the server sent since the agent began."),
 		"pgark_wal_stored_bytes_total":                counter("B", "Objects of WAL that a repository took since the agent began, as stored.", repo...),
 		uploadDuration:                                {Unit: "s", Help: "How long a repository took for an object of WAL, without attempts that failed (a native histogram).", Labels: repo},
@@ -73,6 +73,7 @@ func list() map[string]Metric {
 		"pgark_repo_versioning_enabled":               gauge("1", "Whether a repository's bucket keeps versions (1 or 0); absent where that is not known, and where repo.unversioned does without.", repo...),
 		"pgark_repo_up":                               gauge("1", "Whether a repository answered the last request (1 or 0).", repo...),
 		"pgark_repo_stored_bytes":                     gauge("B", "What a repository holds of the cluster, as of the last look at it.", "cluster", "repo", "kind"),
+		"pgark_repo_cost_usd_month":                   gauge("USD", "What the repositories are reckoned to cost a month, all together, as of the last look; absent where that is not known (pgark repo cost)."),
 		"pgark_repo_request_errors_total":             counter("1", "Requests that failed, those that were made again among them.", "cluster", "repo", "op", "code"),
 		"pgark_notify_failures_total":                 counter("1", "Notifications that were given up since the process began, and pings of the heartbeat that did not arrive."),
 		"pgark_look_timestamp_seconds":                gauge("s", "When repositories and server were looked at last for what is not known without that."),

@@ -16,6 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"github.com/pgark/pgark/cost"
 	"github.com/pgark/pgark/health"
 	"github.com/pgark/pgark/metrics"
 	"github.com/pgark/pgark/repository"
@@ -45,6 +46,7 @@ func full() metrics.Facts {
 		},
 		Stored: status.Stored{WAL: 213e9, Backups: 686e9},
 	}
+	report.Cost = &cost.Bill{Month: ptr(48.2)}
 	for _, name := range []string{"primary", "dr", "far"} {
 		report.Copies = append(report.Copies, status.Copy{
 			Name: name, Durable: &status.Position{Timeline: 4, LSN: 0x1a38f2a1c40}, Until: ptr(epoch.Add(-2 * time.Minute)), Stored: report.Stored,

@@ -35,6 +35,9 @@ func Samples(f Facts) []Sample {
 		b.window(f)
 		b.backups(f.Report.Backups)
 		b.stored(*f.Report)
+		if bill := f.Report.Cost; bill != nil && bill.Month != nil {
+			b.add("pgark_repo_cost_usd_month", *bill.Month)
+		}
 		b.drills(f.Report.Drills)
 	}
 	return b.samples
@@ -96,8 +99,8 @@ func (b *batch) archive(f Facts) {
 	}
 	switch several := f.Report != nil && len(f.Report.Copies) > 0; {
 	case several:
-		for _, c := range f.Report.Copies {
-			if c.Durable != nil {
+		for _, c := range f.Report.Copies { // of the others pgark_copy_durable_lsn_bytes tells
+			if c.Name == primary && c.Durable != nil {
 				b.add("pgark_wal_durable_lsn_bytes", float64(c.Durable.LSN), "repo", c.Name)
 			}
 		}
