@@ -13,6 +13,8 @@ type HTTP struct {
 	Listen string
 	// WebConfigFile is the path of a web configuration file as Prometheus' exporters take it; "" is neither TLS nor passwords.
 	WebConfigFile string
+	// Profiles says that profiles of the process are answered too, to whom the page is shown.
+	Profiles bool
 }
 
 func httpKeys() []Key {
@@ -28,6 +30,12 @@ func httpKeys() []Key {
 			Doc: "TLS and basic authentication there: a web configuration file as Prometheus' exporters take it; empty, the default: neither",
 			set: func(c *Config, _ *Cluster, v string) error { return setWebConfig(&c.HTTP.WebConfigFile, v) },
 			get: func(c Config, _ Cluster) string { return c.HTTP.WebConfigFile },
+		},
+		{
+			Path: "http.pprof", Env: "PGARK_HTTP_PPROF",
+			Doc: "true answers `go tool pprof` at /debug/pprof/, to whoever may see the page; false, the default, does not",
+			set: func(c *Config, _ *Cluster, v string) error { return setBool(&c.HTTP.Profiles, v) },
+			get: func(c Config, _ Cluster) string { return strconv.FormatBool(c.HTTP.Profiles) },
 		},
 	}
 }
@@ -56,8 +64,17 @@ func setWebConfig(to *string, v string) error {
 
 // completeHTTP returns what is wrong with the listener once all is read.
 func completeHTTP(c Config) faults {
-	if c.HTTP.WebConfigFile != "" && c.HTTP.Listen == "" {
-		return faults{{File: c.File, Key: "http.web_config_file", Message: "needs http.listen beside it: where to answer, like 127.0.0.1:9868"}}
+	if c.HTTP.Listen != "" {
+		return nil
 	}
-	return nil
+	var f faults
+	for _, one := range []struct {
+		key string
+		set bool
+	}{{"http.web_config_file", c.HTTP.WebConfigFile != ""}, {"http.pprof", c.HTTP.Profiles}} {
+		if one.set {
+			f = append(f, Fault{File: c.File, Key: one.key, Message: "needs http.listen beside it: where to answer, like 127.0.0.1:9868"})
+		}
+	}
+	return f
 }

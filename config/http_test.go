@@ -18,6 +18,7 @@ func TestHTTP(t *testing.T) {
 		{"PGARK_HTTP_LISTEN=127.0.0.1:http", "want a port"},
 		{"PGARK_HTTP_WEB_CONFIG_FILE=web.yml", "want an absolute path"},
 		{"PGARK_HTTP_WEB_CONFIG_FILE=/etc/pgark/web.yml", "needs http.listen beside it"},
+		{"PGARK_HTTP_PPROF=true", "http.pprof: needs http.listen beside it"},
 	} {
 		_, err := config.Load(config.Sources{Repo: "file:///r", Environment: []string{test.environment}})
 		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {

@@ -40,7 +40,7 @@ func yesOrNo() form { return form{"enum": []any{true, false, "true", "false"}} }
 func forms() map[string]form {
 	span, size, rate := shaped(spans), shaped(sizes), shaped(sizes+"/s")
 	return map[string]form{
-		"log.level": one("debug", "info", "warn", "error"), "log.format": one("auto", "text", "json"),
+		"http.pprof": yesOrNo(), "log.level": one("debug", "info", "warn", "error"), "log.format": one("auto", "text", "json"),
 		"limits.upload": rate, "limits.read": rate,
 		"slot.on_standbys": yesOrNo(), "slot.keep_max": size, "slot.on_limit": one(Alert, Drop),
 		"repo.upload.every": either(span, one(auto)), "repo.upload.rate_limit": rate, "repo.read.rate_limit": rate, "repo.compression": one("zstd", "s2"),

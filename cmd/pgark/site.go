@@ -23,6 +23,7 @@ type site struct {
 	dashboard *dashboard.Site
 	guard     dashboard.Guard
 	log       *logTail
+	profiles  bool // whether profiles of the process are answered
 	// The rest is exchanged when the configuration is read anew.
 	agents atomic.Pointer[map[string]*agent.Vitals] // by cluster
 	config atomic.Pointer[config.Config]
@@ -39,7 +40,7 @@ func (s *session) openSite(c config.Config, clusters []config.Cluster) (*site, e
 	if err != nil {
 		return nil, err
 	}
-	h := &site{listener: listener, log: s.keepLog(), guard: guardOf(listener.Address(), c.HTTP.WebConfigFile)}
+	h := &site{listener: listener, log: s.keepLog(), guard: guardOf(listener.Address(), c.HTTP.WebConfigFile), profiles: c.HTTP.Profiles}
 	h.agents.Store(&map[string]*agent.Vitals{})
 	h.dashboard = dashboard.New(s.dashboardOptions(h.guard, nil))
 	h.metrics = metrics.New(metrics.Build{Version: agent.Version(), Revision: revision()}, nil)

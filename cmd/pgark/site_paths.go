@@ -15,6 +15,7 @@ import (
 	"github.com/pgark/pgark/health"
 	"github.com/pgark/pgark/metrics"
 	"github.com/pgark/pgark/status"
+	"github.com/pgark/pgark/web"
 )
 
 // surveyPatience is how long a repository that does not answer is asked again, for the page and the metrics.
@@ -124,9 +125,14 @@ func (h *site) handler() http.Handler {
 	for _, path := range h.dashboard.Paths() {
 		paths[path] = page
 	}
+	profiles := h.guard.Before(web.Profiles())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if one, ok := paths[r.URL.Path]; ok {
 			one.ServeHTTP(w, r)
+			return
+		}
+		if h.profiles && strings.HasPrefix(r.URL.Path, web.ProfilesPath) {
+			profiles.ServeHTTP(w, r)
 			return
 		}
 		(*h.health.Load()).ServeHTTP(w, r)

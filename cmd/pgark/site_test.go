@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -15,15 +16,49 @@ import (
 	"github.com/pgark/pgark/config"
 )
 
-// TestSiteFollowsReload: a cluster that a reload brings is answered for in every way, and one that goes in none.
-func TestSiteFollowsReload(t *testing.T) {
-	dir := t.TempDir()
+// runSession is a session of `run` that says nothing.
+func runSession(t *testing.T) *session {
+	t.Helper()
 	p := &program{now: time.Now, interrupted: func() os.Signal { return nil }}
 	app := p.app()
 	s := &session{
 		program: p, cli: cli.NewContext(app, flag.NewFlagSet("run", flag.ContinueOnError), nil), ctx: t.Context(), stderr: &screen{to: &redactingWriter{io.Discard, newRedactor(nil)}},
 	}
 	s.log = slog.New(slog.NewTextHandler(s.stderr, nil))
+	return s
+}
+
+// TestProfilesAreForWhoSeesThePage: there are none before they are asked for, and none for who may not see the page.
+func TestProfilesAreForWhoSeesThePage(t *testing.T) {
+	for _, test := range []struct {
+		listen   string
+		profiles bool
+		want     int
+	}{
+		{"127.0.0.1:0", true, http.StatusOK},
+		{"127.0.0.1:0", false, http.StatusNotFound},
+		{"0.0.0.0:0", true, http.StatusForbidden},
+	} {
+		s := runSession(t)
+		h, err := s.openSite(config.Config{HTTP: config.HTTP{Listen: test.listen, Profiles: test.profiles}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		h.handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost/debug/pprof/goroutine", nil))
+		if w.Code != test.want {
+			t.Errorf("%+v: %d %.100q", test, w.Code, w.Body)
+		}
+		if err := h.listener.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestSiteFollowsReload: a cluster that a reload brings is answered for in every way, and one that goes in none.
+func TestSiteFollowsReload(t *testing.T) {
+	dir := t.TempDir()
+	s := runSession(t)
 	of := func(names ...string) config.Config {
 		c := config.Config{HTTP: config.HTTP{Listen: "127.0.0.1:0"}}
 		for _, name := range names {
