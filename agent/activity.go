@@ -2,10 +2,12 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/status"
 	"github.com/pgark/pgark/verify"
 )
@@ -13,6 +15,8 @@ import (
 const (
 	// endedKept is how many jobs that ended are remembered.
 	endedKept = 20
+	// gapsKept is how many gaps are remembered: more than can come between two looks of who tells of each.
+	gapsKept = 100
 	// progressEvery is how often it is told that a job came on.
 	progressEvery = time.Second
 )
@@ -27,6 +31,7 @@ type activity struct {
 	next         uint64
 	jobs         []status.Job // in hand
 	ended        []status.Job // newest first
+	gaps         []status.LiveGap
 	verified     []status.LiveVerified
 	backupFailed time.Time
 }
@@ -117,11 +122,24 @@ func (a *activity) say(one status.Job, passing bool) {
 	}
 }
 
-// lost tells of a gap.
-func (a *activity) lost(what string) {
-	if a != nil && a.tell != nil {
-		a.tell(status.Event{Kind: status.EventGap, Cluster: a.cluster, Time: time.Now().UTC(), Text: what})
+// lost notes a gap that was recorded, and tells of it.
+func (a *activity) lost(g repository.Gap) {
+	if a == nil {
+		return
 	}
+	a.mu.Lock()
+	a.gaps = append(a.gaps, status.LiveGap{
+		Timeline: g.Timeline, Start: g.Range.Start, End: g.Range.End, Cause: g.Cause.Words(), Seen: g.FirstSeen.UTC(),
+	})
+	a.gaps = a.gaps[max(0, len(a.gaps)-gapsKept):]
+	a.mu.Unlock()
+	if a.tell != nil {
+		a.tell(status.Event{Kind: status.EventGap, Cluster: a.cluster, Time: time.Now().UTC(), Text: gapText(g)})
+	}
+}
+
+func gapText(g repository.Gap) string {
+	return fmt.Sprintf("WAL %s to %s on timeline %d was lost (%s): a base backup is taken", g.Range.Start, g.Range.End, uint32(g.Timeline), g.Cause.Words())
 }
 
 // noteVerified adds what a verification found.
@@ -167,6 +185,7 @@ func (a *activity) fill(l *status.Live) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	l.Jobs, l.Ended = append(l.Jobs, a.jobs...), append(l.Ended, a.ended...)
+	l.Gaps = append(l.Gaps, a.gaps...)
 	for _, v := range a.verified {
 		kinds := make(map[string]uint64, len(v.Damaged))
 		for kind, n := range v.Damaged {

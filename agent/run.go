@@ -184,7 +184,7 @@ func newAgent(srv server, c config.Cluster, logger *slog.Logger, stores *places)
 
 // gap has a base backup taken at once: until then nothing that is written can be restored.
 func (a *running) gap(g repository.Gap) {
-	a.activity.lost(fmt.Sprintf("WAL %s to %s on timeline %d was lost (%s): a base backup is taken", g.Range.Start, g.Range.End, uint32(g.Timeline), g.Cause.Words()))
+	a.activity.lost(g)
 	select {
 	case a.lost <- struct{}{}:
 	default:

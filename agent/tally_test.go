@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/status"
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/storage/retry"
@@ -105,7 +106,7 @@ func TestActivity(t *testing.T) {
 	}
 	var none *activity // nobody asks
 	none.begin(status.JobDrill).progress("fetch", 1, 2)
-	none.lost("")
+	none.lost(repository.Gap{})
 }
 
 // TestJobWords: lines of progress go to who looks on, and the rest is what the job says.

@@ -58,6 +58,7 @@ func (a *Archiver) gone(ctx context.Context, p prepared, received wal.LSN, err e
 	a.options.Logger.ErrorContext(ctx, "WAL is lost: what was written in this gap cannot be restored, nor what comes after it until a new base backup",
 		"tli", uint32(gap.Timeline), "lsn", gap.Range.Start.String(), "to", gap.Range.End.String(), "bytes", gap.Range.Len(),
 		"cause", string(gap.Cause), "detail", gap.Detail)
+	a.progress.update(func(s *Status) { s.Lost = gap.Range.Start }) // no base backup begins behind it yet
 	if a.options.Gap != nil {
 		a.options.Gap(gap)
 	}

@@ -99,7 +99,7 @@ func TestGap(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					l := newLab(t)
 					var told []repository.Gap
-					l.opts.Gap = func(g repository.Gap) { told = append(told, g) }
+					l.opts.Gap = l.judging(t, func(g repository.Gap) { told = append(told, g) })
 					end, back := l.away()
 					back -= segments * wal.LSN(segSize)
 					l.server.removed = back

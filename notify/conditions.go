@@ -24,7 +24,11 @@ const (
 type Condition struct {
 	Kind       Kind
 	Repository string
-	Holds      Holds
+	// About tells apart several events of one kind that are told each by itself; "" where there is one at a time.
+	About string
+	Holds Holds
+	// Happened says that it held, if only for a moment: it is told even where it does not any more.
+	Happened bool
 	// Since is when it began by what is on record; zero where nothing is.
 	Since time.Time
 	Text  string
@@ -46,7 +50,7 @@ func Conditions(f Facts) []Condition {
 	if f.Live.Standby != nil {
 		return conditions // of the archive its primary's agent tells
 	}
-	return append(append(conditions, f.rpo(), f.rto(), f.gap(), f.slot()), f.copies()...)
+	return append(append(conditions, f.rpo(), f.rto(), f.gap(), f.slot()), append(f.gaps(), f.copies()...)...)
 }
 
 // report is the last look, if it counts.
@@ -113,6 +117,23 @@ func (f Facts) newestPassed() *status.Drill {
 	return nil
 }
 
+// gaps are those that the agent recorded since it began. Each is told of by itself, also one that a base backup ended before anybody looked.
+func (f Facts) gaps() []Condition {
+	var all []Condition
+	for _, g := range f.Live.Gaps {
+		c := Condition{
+			Kind: Gap, About: fmt.Sprintf("%d %s %s", uint32(g.Timeline), g.Start, g.End), Holds: No, Happened: true, Since: g.Seen,
+			Text: fmt.Sprintf("WAL %s to %s on timeline %d was lost (%s): what was written since can be restored only once a new base backup is there", g.Start, g.End, uint32(g.Timeline), g.Cause),
+		}
+		if f.Health.Archive.Lost { // as long as any is open
+			c.Holds = Yes
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
+// gap is one that was open when the agent began, or that nothing is recorded of.
 func (f Facts) gap() Condition {
 	c := Condition{Kind: Gap}
 	open := (*status.Gap)(nil)
@@ -121,6 +142,8 @@ func (f Facts) gap() Condition {
 	}
 	recorded := open != nil && open.Cause != ""
 	switch {
+	case f.Health.Archive.Lost && len(f.Live.Gaps) > 0 && (open == nil || recorded):
+		return c // one that the agent recorded is told by itself
 	case f.Health.Archive.Lost, open != nil && !recorded:
 		c.Holds, c.Text = Yes, "WAL was lost: what was written since can be restored only once a new base backup is there"
 	case f.Health.Archive.Compared: // the agent knows of every gap that is on record

@@ -44,12 +44,14 @@ type Journal struct {
 type subject struct {
 	kind       Kind
 	repository string
+	about      string
 }
 
 // entry is what is known of one subject.
 type entry struct {
 	held, clear time.Time // since when the condition holds, or does not; one of them is zero
 	open        bool
+	over        bool      // it is told from begin to end, and cannot come again
 	since, said time.Time // of an open one: its begin, and the last message
 	id, text    string
 }
@@ -59,45 +61,58 @@ func (j *Journal) Next(f Facts, p Policy) []Message {
 	if j.entries == nil {
 		j.entries = map[subject]*entry{}
 	}
-	now := f.Live.Now
 	var all []Message
 	for _, c := range Conditions(f) {
 		if c.Holds == Unknown || p.On != nil && !slices.Contains(p.On, c.Kind) {
 			continue
 		}
-		about := subject{c.Kind, c.Repository}
+		about := subject{c.Kind, c.Repository, c.About}
 		e := j.entries[about]
 		if e == nil {
 			e = &entry{}
 			j.entries[about] = e
+			if c.Happened && c.Holds == No { // nobody looked while it held
+				held := c
+				held.Holds = Yes
+				all = append(all, e.say(f, held, p)...)
+			}
 		}
-		state, say := e.take(now, c, f.Live.Cluster, p.Remind)
-		if !say {
-			continue
-		}
-		m := Message{
-			Version: messageVersion, ID: e.id, Event: c.Kind, State: state, Cluster: f.Live.Cluster, Repository: c.Repository,
-			Time: now.UTC(), Since: e.since.UTC(), Text: e.text, Fix: "pgark status --cluster " + f.Live.Cluster,
-			AfterStart: state == Begun && now.Sub(f.Live.Began) < afterStart,
-		}
-		if state == Ended {
-			m.Text = "it is over: " + e.text
-		}
-		all = append(all, m)
+		all = append(all, e.say(f, c, p)...)
 	}
 	return all
+}
+
+// say returns what is to be said of a condition: nothing, or one message.
+func (e *entry) say(f Facts, c Condition, p Policy) []Message {
+	now := f.Live.Now
+	state, say := e.take(now, c, f.Live.Cluster, p.Remind)
+	if !say {
+		return nil
+	}
+	m := Message{
+		Version: messageVersion, ID: e.id, Event: c.Kind, State: state, Cluster: f.Live.Cluster, Repository: c.Repository,
+		Time: now.UTC(), Since: e.since.UTC(), Text: e.text, Fix: "pgark status --cluster " + f.Live.Cluster,
+		AfterStart: state == Begun && now.Sub(f.Live.Began) < afterStart,
+	}
+	if state == Ended {
+		m.Text = "it is over: " + e.text
+	}
+	return []Message{m}
 }
 
 // take notes what a condition says now, and tells what is to be said of it.
 func (e *entry) take(now time.Time, c Condition, cluster string, remind time.Duration) (State, bool) {
 	wait := patienceFor(c.Kind)
+	if e.over {
+		return "", false
+	}
 	if c.Holds == No {
 		e.held = time.Time{}
 		if e.clear.IsZero() {
 			e.clear = now
 		}
 		if e.open && now.Sub(e.clear) >= wait.end {
-			e.open = false
+			e.open, e.over = false, c.Happened
 			return Ended, true
 		}
 		return "", false

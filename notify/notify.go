@@ -113,7 +113,11 @@ const messageVersion = 1
 
 // idOf is the same for the same event.
 func idOf(cluster string, c Condition, since time.Time) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s\n%d", cluster, c.Kind, c.Repository, since.Unix()))
+	text := fmt.Appendf(nil, "%s\n%s\n%s\n%d", cluster, c.Kind, c.Repository, since.Unix())
+	if c.About != "" {
+		text = fmt.Appendf(text, "\n%s", c.About)
+	}
+	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8])
 }
 

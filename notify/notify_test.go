@@ -233,3 +233,53 @@ func TestUnmet(t *testing.T) {
 		t.Errorf("without an objective for restores no drill is wanted: got %q", why)
 	}
 }
+
+// TestEachGap: every gap that the agent recorded is told once as begun and once as ended, however soon a base backup ended it, also where the next came before that, and
+// where nobody looked in between; one that was open when the agent began is told besides.
+func TestEachGap(t *testing.T) {
+	first := status.LiveGap{Timeline: 1, Start: 3 << 24, End: 4 << 24, Cause: "slot lost", Seen: epoch}
+	second := status.LiveGap{Timeline: 1, Start: 7 << 24, End: 8 << 24, Cause: "slot lost", Seen: epoch.Add(time.Second)}
+	// step is what is known five seconds after the step before.
+	type step struct {
+		gaps []status.LiveGap
+		lost bool
+	}
+	for name, test := range map[string]struct {
+		steps []step
+		want  string
+	}{
+		"ended before anybody looked":            {[]step{{}, {[]status.LiveGap{first}, false}, {[]status.LiveGap{first}, false}}, "0/3000000 begun, 0/3000000 ended"},
+		"seen open":                              {[]step{{}, {[]status.LiveGap{first}, true}, {[]status.LiveGap{first}, true}, {[]status.LiveGap{first}, false}}, "0/3000000 begun, 0/3000000 ended"},
+		"two before anybody looked":              {[]step{{}, {[]status.LiveGap{first, second}, false}}, "0/3000000 begun, 0/3000000 ended, 0/7000000 begun, 0/7000000 ended"},
+		"the next while one is open":             {[]step{{}, {[]status.LiveGap{first}, true}, {[]status.LiveGap{first, second}, true}, {[]status.LiveGap{first, second}, false}}, "0/3000000 begun, 0/7000000 begun, 0/3000000 ended, 0/7000000 ended"},
+		"one after the other":                    {[]step{{[]status.LiveGap{first}, true}, {[]status.LiveGap{first}, false}, {[]status.LiveGap{first, second}, true}, {[]status.LiveGap{first, second}, false}}, "0/3000000 begun, 0/3000000 ended, 0/7000000 begun, 0/7000000 ended"},
+		"one of an agent before, and then a new": {[]step{{nil, true}, {[]status.LiveGap{first}, true}, {[]status.LiveGap{first}, false}}, "? begun, 0/3000000 begun, ? ended, 0/3000000 ended"},
+	} {
+		var j notify.Journal
+		var said []string
+		ids := map[string]string{}
+		for n, s := range test.steps {
+			f := well(epoch.Add(time.Duration(n) * 5 * time.Second))
+			f.Live.Gaps, f.Health.Archive.Lost = s.gaps, s.lost
+			for _, m := range j.Next(f, notify.Policy{}) {
+				place := "?"
+				for _, g := range []status.LiveGap{first, second} {
+					if strings.Contains(m.Text, "WAL "+g.Start.String()+" to "+g.End.String()+" on timeline 1 was lost (slot lost)") {
+						place = g.Start.String()
+					}
+				}
+				said = append(said, place+" "+string(m.State))
+				if known, ok := ids[m.ID]; ok && known != place || m.Event != notify.Gap {
+					t.Errorf("%s: %+v", name, m)
+				}
+				ids[m.ID] = place
+			}
+		}
+		if got := strings.Join(said, ", "); got != test.want {
+			t.Errorf("%s: said %s; want %s", name, got, test.want)
+		}
+		if events := strings.Count(test.want, "begun"); len(ids) != events {
+			t.Errorf("%s: %d ids of %d events", name, len(ids), events)
+		}
+	}
+}

@@ -50,6 +50,8 @@ type Live struct {
 	// Jobs are those in hand, in the order in which they began; Ended the last of those that ended, newest first.
 	Jobs  []Job `json:"jobs"`
 	Ended []Job `json:"ended_jobs"`
+	// Gaps are the last that the agent recorded, oldest first, also those that a base backup has ended since.
+	Gaps []LiveGap `json:"gaps,omitempty"`
 	// Verified is what verifications that the agent made found, by repository.
 	Verified []LiveVerified `json:"verified,omitempty"`
 	// BackupFailed is when a base backup of the agent failed last.
@@ -103,6 +105,18 @@ type LiveStandby struct {
 	Until *time.Time `json:"replayed_until,omitempty"`
 	// Connected says that something streams to it.
 	Connected bool `json:"connected"`
+}
+
+// LiveGap is WAL that the agent found lost, and recorded as that.
+type LiveGap struct {
+	Timeline wal.TimelineID `json:"timeline"`
+	// Start and End are of the WAL that is lost: [Start, End).
+	Start wal.LSN `json:"start_lsn"`
+	End   wal.LSN `json:"end_lsn"`
+	// Cause is the record's word for why.
+	Cause string `json:"cause"`
+	// Seen is when the agent found it, by this host's clock.
+	Seen time.Time `json:"seen"`
 }
 
 // LiveVerified is what verifications found in one repository.
