@@ -46,6 +46,8 @@ var rooms = map[string]string{
 	"commitlog":             "repository wal",
 	"setup":                 "postgres",
 	"web":                   "",
+	"telemetry":             "",
+	"telemetry/otlptest":    "telemetry",
 	"deploy/sbom":           "",
 	"health":                "standby status wal",
 	"status":                "cost repository storage syncmode wal",
@@ -55,8 +57,8 @@ var rooms = map[string]string{
 	"config":                "backup cost notify storage storage/copies syncmode",
 	"docs/runbooks":         "",
 	"agent": "archiver backup compression config cost encryption health postgres repository restore retention status " +
-		"postgres/walsender recall standby storage storage/asof storage/copies storage/file storage/limit storage/retry storage/s3 syncmode verify wal",
-	"cmd/pgark": "agent archiver backup commitlog config cost dashboard docs/runbooks drill encryption health metrics notify postgres recall repository restore retention setup standby status storage syncmode verify wal web",
+		"postgres/walsender recall standby storage storage/asof storage/copies storage/file storage/limit storage/retry storage/s3 syncmode telemetry verify wal",
+	"cmd/pgark": "agent archiver backup commitlog config cost dashboard docs/runbooks drill encryption health metrics notify postgres recall repository restore retention setup standby status storage syncmode telemetry verify wal web",
 }
 
 // owners names the one room that may import each outside module.
@@ -76,6 +78,8 @@ var owners = map[string]string{
 	"github.com/coreos/":                     "agent",
 	"github.com/CycloneDX/":                  "deploy/sbom",
 	"filippo.io/":                            "encryption",
+	"go.opentelemetry.io/":                   "telemetry",
+	"github.com/go-logr/":                    "telemetry",
 	"golang.org/x/crypto":                    "encryption",
 	"golang.org/x/net":                       "web",
 	"golang.org/x/time":                      "storage/limit",
@@ -99,6 +103,7 @@ var pure = []string{
 	"metrics/list.go", "metrics/samples.go", "metrics/alerts.go", "metrics/alerts_jobs.go", "metrics/alerts_text.go", "status/live.go", "status/trouble.go",
 	"notify/notify.go", "notify/conditions.go", "notify/objectives.go", "notify/journal.go",
 	"cost/prices.go", "cost/estimate.go", "cost/requests.go", "cost/trade.go", "status/cost.go",
+	"telemetry/names.go", "telemetry/environment.go",
 	"syncmode/names.go", "syncmode/state.go", "syncmode/watch.go",
 }
 

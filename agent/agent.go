@@ -60,6 +60,8 @@ type StoreOptions struct {
 
 	// tally counts what the stores of a cluster take and refuse; nil counts nothing.
 	tally *tally
+	// uploads make spans of what the stores of a cluster take; nil makes none.
+	uploads *uploadSpans
 
 	// Of the one store.
 	name    string
@@ -132,7 +134,7 @@ func OpenStore(ctx context.Context, repoURL string, o StoreOptions) (*Store, err
 	}
 	limits, log := o.limits(), logRetries(ctx, o.Logger)
 	var open storage.Store = retry.New(inner, retry.Options{
-		MaxElapsed: time.Duration(o.Patience), FirstAnswer: o.FirstAnswer, Observe: o.tally.of(o.name),
+		MaxElapsed: time.Duration(o.Patience), FirstAnswer: o.FirstAnswer, Observe: o.uploads.of(ctx, o.name, o.tally.of(o.name)),
 		OnRetry: func(e retry.Event) {
 			limits.Again(e.Size)
 			log(e)

@@ -13,6 +13,7 @@ import (
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/telemetry"
 	"github.com/pgark/pgark/wal"
 )
 
@@ -55,6 +56,18 @@ func Backup(ctx context.Context, c config.Cluster, o BackupOptions) (repository.
 	if err != nil {
 		return repository.Backup{}, err
 	}
+	if o.Progress == nil {
+		o.Progress = func(backup.Progress) {}
+	}
+	ctx, span := beginBackup(ctx, c.Name, srv)
+	o.Progress = span.watch(o.Progress)
+	b, err := takeNow(ctx, srv, c, o)
+	span.end(b, err)
+	return b, err
+}
+
+// takeNow is Backup with the server that it asks.
+func takeNow(ctx context.Context, srv server, c config.Cluster, o BackupOptions) (repository.Backup, error) {
 	stores, err := openPlaces(ctx, c, StoreOptions{Patience: Brief, Bandwidth: o.Bandwidth, Logger: o.Logger})
 	if err != nil {
 		return repository.Backup{}, err
@@ -78,9 +91,6 @@ func Backup(ctx context.Context, c config.Cluster, o BackupOptions) (repository.
 	if o.Wait {
 		w.stall = 0
 	}
-	if o.Progress == nil {
-		o.Progress = func(backup.Progress) {}
-	}
 	o.Progress(backup.Progress{Phase: backup.PhaseWAL})
 	if err := w.wait(ctx, system.Timeline, system.Flush); err != nil {
 		return repository.Backup{}, fmt.Errorf("before the backup: %w", err)
@@ -99,7 +109,10 @@ func Backup(ctx context.Context, c config.Cluster, o BackupOptions) (repository.
 		if to.byBucket {
 			continue
 		}
-		if copyErr := w.copy(ctx, stores.all[0], to, b); copyErr != nil && o.Lacks != nil {
+		copying, span := telemetry.Begin(ctx, telemetry.Backup.Phase(telemetry.Mirror), telemetry.Repo.String(to.name))
+		copyErr := w.copy(copying, stores.all[0], to, b)
+		span.End(copyErr)
+		if copyErr != nil && o.Lacks != nil {
 			o.Lacks(to.name, copyErr)
 		}
 	}

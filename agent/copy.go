@@ -8,6 +8,7 @@ import (
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/telemetry"
 )
 
 // Copied is how much was copied from one repository to another.
@@ -19,6 +20,14 @@ type Copied struct {
 // CopyRepository copies from one repository what another lacks, as repository.CatchUp does, and tells progress after each object and
 // part. What is made has the lock of to. What was copied is returned with an error too.
 func CopyRepository(ctx context.Context, from, to config.Cluster, o StoreOptions, progress func(Copied)) (Copied, error) {
+	ctx, span := telemetry.Begin(ctx, telemetry.Copy, telemetry.Cluster.String(to.Name))
+	done, err := copyRepository(ctx, from, to, o, progress)
+	span.Set(telemetry.Objects.Int64(done.Objects), telemetry.Bytes.Int64(done.Bytes))
+	span.End(err)
+	return done, err
+}
+
+func copyRepository(ctx context.Context, from, to config.Cluster, o StoreOptions, progress func(Copied)) (Copied, error) {
 	source, err := OpenStore(ctx, from.Repo.URL, o.of(from.Repositories()[0]))
 	if err != nil {
 		return Copied{}, err

@@ -16,6 +16,7 @@ import (
 	"github.com/pgark/pgark/storage"
 	"github.com/pgark/pgark/storage/copies"
 	"github.com/pgark/pgark/storage/limit"
+	"github.com/pgark/pgark/telemetry"
 )
 
 // place is one repository of a cluster: the primary, or a copy.
@@ -83,7 +84,7 @@ func openPlaces(ctx context.Context, c config.Cluster, o StoreOptions) (*places,
 		return nil, errors.Join(err, p.Close())
 	}
 	p.copies, err = copies.New(members, copies.Options{
-		Required: required, CatchUp: o.catchUp, Same: repository.SameContent(keys), Marker: repository.MarkerKey, Logger: o.Logger,
+		Required: required, CatchUp: p.catchUp(c.Name, o), Same: repository.SameContent(keys), Marker: repository.MarkerKey, Logger: o.Logger,
 	})
 	if err != nil {
 		return nil, errors.Join(err, p.Close())
@@ -182,6 +183,25 @@ func (o StoreOptions) named(name string) StoreOptions {
 		o.Logger = o.Logger.With("repo", name)
 	}
 	return o
+}
+
+// catchUp is the one of o with a span for each time.
+func (p *places) catchUp(cluster string, o StoreOptions) func(context.Context, storage.Store, storage.Store, func() bool) error {
+	return func(ctx context.Context, from, to storage.Store, needed func() bool) error {
+		if !telemetry.On(ctx) {
+			return o.catchUp(ctx, from, to, needed)
+		}
+		name := ""
+		for _, one := range p.all {
+			if to == storage.Store(one.store) {
+				name = one.name
+			}
+		}
+		ctx, span := telemetry.Begin(ctx, telemetry.Copy, telemetry.Cluster.String(cluster), telemetry.Repo.String(name))
+		err := o.catchUp(ctx, from, to, needed)
+		span.End(err)
+		return err
+	}
 }
 
 // catchUp brings a repository up to date. An object that is damaged where it comes from is told and left out: it must not keep

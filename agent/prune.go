@@ -15,6 +15,7 @@ import (
 	"github.com/pgark/pgark/retention"
 	"github.com/pgark/pgark/status"
 	"github.com/pgark/pgark/storage"
+	"github.com/pgark/pgark/telemetry"
 )
 
 // PruneOptions say how repositories are pruned.
@@ -41,6 +42,19 @@ var (
 // Prune plans for each repository of a cluster, by what that one holds, what need not be kept, and removes it if o says so. One that fails keeps no other from
 // being pruned: its error is in the report; but no copy is while the primary does not answer, or was emptied. Then, whatever came of that, the locks of what is there are made longer. A copy that the primary's bucket makes is left out. The error is that of a configuration that cannot be used, or the end of ctx.
 func Prune(ctx context.Context, c config.Cluster, so StoreOptions, o PruneOptions) (retention.Report, error) {
+	ctx, span := telemetry.Begin(ctx, telemetry.Prune, telemetry.Cluster.String(c.Name))
+	report, err := prune(ctx, c, so, o)
+	span.Set(pruneFacts(report)...)
+	failed := err
+	for _, r := range report.Repositories {
+		failed = cmp.Or(failed, r.Err)
+	}
+	span.End(failed)
+	return report, err
+}
+
+// prune is Prune.
+func prune(ctx context.Context, c config.Cluster, so StoreOptions, o PruneOptions) (retention.Report, error) {
 	report := retention.Report{
 		Cluster: c.Name, Removed: o.Remove, Window: int64(c.Retain.Window.Seconds()), Grace: int64(c.Retain.Grace.Seconds()), Repositories: []retention.RepositoryReport{},
 	}

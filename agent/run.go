@@ -104,7 +104,8 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 			return err
 		}
 	}
-	stores, err := openPlaces(ctx, c, StoreOptions{Patience: Forever, Bandwidth: o.Bandwidth, Logger: o.Logger, tally: o.Vitals.counts()})
+	uploads := newUploadSpans(ctx, c.Name)
+	stores, err := openPlaces(ctx, c, StoreOptions{Patience: Forever, Bandwidth: o.Bandwidth, Logger: o.Logger, tally: o.Vitals.counts(), uploads: uploads})
 	if err != nil {
 		return err
 	}
@@ -149,7 +150,7 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 	connect := func(ctx context.Context) (archiver.Conn, error) { return srv.connect(ctx) }
 	a.archiver = archiver.New(connect, a.open, archiver.Options{
 		Slot: c.Slot, Interval: c.Repo.Every, Codec: codec, Adopt: o.Adopt, Logger: o.Logger, Gap: a.gap,
-		Fence: newFences(stores, o.Logger).ask,
+		Fence: newFences(stores, o.Logger).ask, Putting: uploads.putting(),
 	})
 	a.commits, a.vitals, a.activity = newCommits(srv, c, a.archiver, o.Logger), o.Vitals, o.Vitals.jobs()
 	return a.run(ctx, plan, func(ctx context.Context) error {
@@ -282,9 +283,11 @@ func (a *running) backups(ctx context.Context, plan *backup.Schedule) error {
 			began := time.Now()
 			a.logger.InfoContext(ctx, "base backup begins")
 			job := a.activity.begin(status.JobBackup)
-			b, err := t.take(ctx, speed, backup.Options{WaitDurable: a.archiver.WaitDurable, Lock: &lock, Logger: a.logger, Progress: func(p backup.Progress) {
+			ctx, span := beginBackup(ctx, a.config.Name, a.server)
+			b, err := t.take(ctx, speed, backup.Options{WaitDurable: a.archiver.WaitDurable, Lock: &lock, Logger: a.logger, Progress: span.watch(func(p backup.Progress) {
 				job.progress(string(p.Phase), p.Done, p.Total)
-			}})
+			})})
+			span.end(b, err)
 			if err != nil {
 				job.end(ctx, outcome{result: status.JobFailed, detail: err.Error()})
 				return err

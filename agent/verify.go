@@ -10,6 +10,7 @@ import (
 
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/repository"
+	"github.com/pgark/pgark/telemetry"
 	"github.com/pgark/pgark/verify"
 	"github.com/pgark/pgark/wal"
 )
@@ -17,6 +18,17 @@ import (
 // Verify reads the repositories of a cluster back. With id 0 the cluster is the only one in them. A repository that does not answer is in the report,
 // not an error, as long as another does; the report is returned with an error too, as far as it came. The markers need not be whole: they are judged.
 func Verify(ctx context.Context, c config.Cluster, id wal.SystemID, o StoreOptions, v verify.Options) (verify.Report, error) {
+	ctx, span := telemetry.Begin(ctx, telemetry.Verify, telemetry.Cluster.String(c.Name))
+	report, err := readBack(ctx, c, id, o, v)
+	if err == nil {
+		span.Set(verifyFacts(report)...)
+	}
+	span.End(err)
+	return report, err
+}
+
+// readBack is Verify.
+func readBack(ctx context.Context, c config.Cluster, id wal.SystemID, o StoreOptions, v verify.Options) (verify.Report, error) {
 	stores, err := openPlaces(ctx, c, o)
 	if err != nil {
 		return verify.Report{}, err

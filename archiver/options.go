@@ -54,6 +54,9 @@ type Options struct {
 	// while it streams. It returns a *repository.FencedError or a *TimelineError if one did, and nil also where it gets no answer. nil asks nobody. What
 	// is put is confirmed only after the repository itself was asked.
 	Fence func(ctx context.Context, server postgres.System) error
+	// Putting is told of each object of WAL that is to be put, and returns the context to put it with and what is told once, with nil when it is durable. It
+	// keeps nothing of the object, and neither may block. nil means nobody is told.
+	Putting func(context.Context, *repository.EncodedWAL) (context.Context, func(error))
 	// Logger is told each change of state once. nil drops it.
 	Logger *slog.Logger
 }
@@ -113,6 +116,11 @@ func (o Options) withDefaults() Options {
 	}
 	if o.ShutdownTimeout <= 0 {
 		o.ShutdownTimeout = 5 * time.Second
+	}
+	if o.Putting == nil {
+		o.Putting = func(ctx context.Context, _ *repository.EncodedWAL) (context.Context, func(error)) {
+			return ctx, func(error) {}
+		}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

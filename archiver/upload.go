@@ -33,7 +33,9 @@ func (s *stream) uploadPiece(ctx context.Context, c cut, parts []part) error {
 // upload puts one object. Not before all that was durable is found to be what
 // the server sends: that is certain, because the object was read after it.
 func (s *stream) upload(ctx context.Context, c cut, o *object) error {
-	err := s.put(ctx, o.encoded)
+	putting, ended := s.options.Putting(ctx, o.encoded)
+	err := s.put(putting, o.encoded)
+	ended(err)
 	s.window.charge(-o.charged)
 	s.recycle(c, o)
 	s.send(ctx, result{cut: c, object: o.encoded, err: err})

@@ -31,6 +31,8 @@ type Config struct {
 	File string
 	Log  Log
 	HTTP HTTP
+	// Telemetry says whether OpenTelemetry's variables are obeyed.
+	Telemetry Telemetry
 	// Limits are what a process keeps to over all repositories.
 	Limits Limits
 	// Clusters are sorted by name; there is at least one.
@@ -208,7 +210,7 @@ type Sources struct {
 // Load reads and checks a configuration. Faults in it come back as *Error, all together;
 // a file that cannot be read is an error that wraps the cause.
 func Load(from Sources) (Config, error) {
-	c := Config{File: from.File, Log: Log{Format: "auto"}}
+	c := Config{File: from.File, Log: Log{Format: "auto"}, Telemetry: defaultTelemetry()}
 	var f faults
 	env := parseEnvironment(from.Environment)
 	if from.File != "" {

@@ -322,7 +322,7 @@ func TestFaults(t *testing.T) {
   q: { repo: "s3://key:secret@bucket/x" }
 log: { level: loud, format: }
 http: { listen: x }
-telemetry: { otlp: env }
+tracing: { otlp: env }
 1: x
 `)
 	_, err := config.Load(config.Sources{File: file, Environment: []string{"PGARK_LOG_LEVL=info", "PGARK_PORT=tcp://1.2.3.4", "PGARK_SERVICE_HOST=1.2.3.4"}})
@@ -356,7 +356,7 @@ telemetry: { otlp: env }
 		{18, 15, "log.level", `"loud"`},
 		{18, 21, "log.format", "is not one of"},
 		{19, 17, "http.listen", "want host:port"},
-		{20, 1, "telemetry", "this version knows no such key"},
+		{20, 1, "tracing", "this version knows no such key"},
 		{21, 1, "1", "this kind of key"},
 		{0, 0, "PGARK_LOG_LEVL", "did you mean PGARK_LOG_LEVEL?"},
 	}

@@ -120,5 +120,5 @@ func (k Key) LongEnv(cluster string) string { return longName(cluster, k) }
 // Default is what k is where nobody sets it, as one would write it in the file.
 func (k Key) Default() string {
 	plain := defaults(DefaultCluster)
-	return k.get(Config{Log: Log{Format: "auto"}}, plain)
+	return k.get(Config{Log: Log{Format: "auto"}, Telemetry: defaultTelemetry()}, plain)
 }

@@ -26,3 +26,16 @@ func TestHTTP(t *testing.T) {
 		}
 	}
 }
+
+// TestTelemetry: OpenTelemetry's variables decide unless that is off.
+func TestTelemetry(t *testing.T) {
+	for text, want := range map[string]string{"": config.ByEnvironment, "telemetry: { otlp: env }": config.ByEnvironment, "telemetry: { otlp: off }": config.Off} {
+		c, err := config.Load(config.Sources{Repo: "file:///r", Text: text})
+		if err != nil || c.Telemetry.OTLP != want {
+			t.Errorf("%q: got %q, %v, want %q", text, c.Telemetry.OTLP, err, want)
+		}
+	}
+	if _, err := config.Load(config.Sources{Repo: "file:///r", Environment: []string{"PGARK_TELEMETRY_OTLP=on"}}); err == nil {
+		t.Error("on was taken")
+	}
+}

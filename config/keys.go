@@ -42,7 +42,7 @@ func GlobalKeys() []Key {
 			set: func(c *Config, _ *Cluster, v string) error { return oneOf(&c.Log.Format, v, "auto", "text", "json") },
 			get: func(c Config, _ Cluster) string { return c.Log.Format },
 		},
-	}, append(limitKeys(), httpKeys()...)...)
+	}, slices.Concat(limitKeys(), httpKeys(), telemetryKeys())...)
 }
 
 // ClusterKeys returns the keys below clusters.<name>.

@@ -41,7 +41,7 @@ func forms() map[string]form {
 	span, size, rate := shaped(spans), shaped(sizes), shaped(sizes+"/s")
 	return map[string]form{
 		"http.pprof": yesOrNo(), "log.level": one("debug", "info", "warn", "error"), "log.format": one("auto", "text", "json"),
-		"limits.upload": rate, "limits.read": rate,
+		"limits.upload": rate, "limits.read": rate, "telemetry.otlp": one(ByEnvironment, Off),
 		"slot.on_standbys": yesOrNo(), "slot.keep_max": size, "slot.on_limit": one(Alert, Drop),
 		"repo.upload.every": either(span, one(auto)), "repo.upload.rate_limit": rate, "repo.read.rate_limit": rate, "repo.compression": one("zstd", "s2"),
 		"repo.prices.storage": amount(), "repo.prices.put": amount(), "repo.prices.get": amount(), "repo.prices.transfer": amount(),

@@ -261,11 +261,12 @@ func (s *Server) Stop(ctx context.Context) error {
 
 // serverEnvironment returns env without the variables that a server takes for settings of its own before it reads its command line
 // (InitializeGUCOptionsFromEnvironment, src/backend/utils/misc/guc.c). They are meant for clients: PGPORT may list the ports of several hosts, and then the
-// server would not start. Nor does it get what opens the server that was backed up; its restore_command needs what opens the repository.
+// server would not start. Nor does it get what opens the server that was backed up, or the headers of OpenTelemetry, which hold
+// keys; its restore_command needs what opens the repository.
 func serverEnvironment(env []string) []string {
 	without := []string{"PGPORT", "PGDATESTYLE", "PGCLIENTENCODING", "PGPASSWORD", "PGPASSFILE", "PGSSLPASSWORD", "PGSSLKEY", "PGSSLCERT", "PGSERVICE", "PGSERVICEFILE"}
 	return slices.DeleteFunc(slices.Clone(env), func(pair string) bool {
 		name, _, _ := strings.Cut(pair, "=")
-		return slices.Contains(without, name)
+		return slices.Contains(without, name) || strings.HasPrefix(name, "OTEL_EXPORTER_OTLP_") && strings.HasSuffix(name, "HEADERS")
 	})
 }

@@ -46,6 +46,7 @@ func takeBackup(s *session) error {
 		}
 	}
 	var lack []string
+	s.trace()
 	meter := s.newMeter()
 	began := time.Now()
 	b, err := agent.Backup(s.ctx, c, agent.BackupOptions{

@@ -195,7 +195,7 @@ func (s *session) aboutHost() string {
 	var names []string
 	for _, entry := range s.program.environment {
 		name, _, _ := strings.Cut(entry, "=")
-		for _, prefix := range []string{"PG", "AWS_", "NO_COLOR", "LC_", "LANG", "TZ", "HTTP", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET"} {
+		for _, prefix := range []string{"PG", "AWS_", "NO_COLOR", "LC_", "LANG", "TZ", "OTEL_", "HTTP", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET"} {
 			if strings.HasPrefix(name, prefix) {
 				names = append(names, name)
 				break

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/restore"
 	"github.com/pgark/pgark/status"
+	"github.com/pgark/pgark/telemetry"
 )
 
 func drillCommand(p *program) *cli.Command {
@@ -58,6 +60,7 @@ type drilling struct {
 	options drill.Options
 	archive repository.Marker
 	before  []repository.Drill // the newest ones held before, for the estimate
+	failure error              // why it failed; nil if it passed or a check failed
 	lossy   func() []string    // tells which repositories cannot be read wholly as they were, by what was read
 }
 
@@ -71,10 +74,13 @@ func holdDrill(s *session) error {
 		return err
 	}
 	s.ctx = agent.Patient(s.ctx)
-	return agent.Hold(s.ctx, d.whole, "drill", s.storeOptions(), func(h *agent.Holding) error {
+	d.beginSpan(telemetry.Drill, d.whole)
+	err = agent.Hold(s.ctx, d.whole, "drill", s.storeOptions(), func(h *agent.Holding) error {
 		d.holding = h
 		return d.withRepository(d.hold)
 	})
+	d.endSpan(cmp.Or(d.failure, err))
+	return err
 }
 
 // readOptions reads the flags and the configuration.
@@ -85,7 +91,10 @@ func (d *drilling) readOptions() error {
 		Asked: drill.Asked(c.Target), Amcheck: drill.Amcheck(c.Amcheck), Keep: s.cli.Bool("keep"), Host: host, Writer: agent.Version(),
 		Objectives: drill.Objectives{RPO: d.whole.Objectives.RPO, RTO: d.whole.Objectives.RTO},
 		Planned:    d.planned,
-		Checking:   func(kind string) { d.meter.show(progress{phase: "check", text: kind}) },
+		Checking: func(kind string) {
+			d.phases.Enter(telemetry.Check)
+			d.meter.show(progress{phase: "check", text: kind})
+		},
 	}
 	switch to := s.cli.String("to"); to {
 	case "":
@@ -191,12 +200,17 @@ func (d *drilling) hold() error {
 	if err != nil {
 		return err
 	}
+	d.failure = held.Failure
+	d.phases.End(held.Failure)
+	d.span.Set(drillFacts(held.Report)...)
 	held.Report.Notes = append(held.Report.Notes, d.lossy()...)
 	d.redactReport(&held.Report)
+	d.phases.Enter(telemetry.File)
 	filed, err := d.file(held)
 	if err != nil {
 		filed = []agent.Filed{{Name: config.Primary, Err: err}}
 	}
+	d.phases.End(err)
 	if d.json {
 		err = d.printJSON(d.heldJSON(held, filed))
 	} else {
@@ -263,6 +277,8 @@ func (d *drilling) planned(report repository.Drill, plan *restore.Plan) {
 	for _, note := range d.holds(plan) {
 		d.note("%s", note)
 	}
+	d.span.Set(planFacts(plan)...)
+	d.phases.Enter(telemetry.Fetch)
 	d.meter.show(progress{phase: "fetch", total: plan.Backup.Plain})
 }
 

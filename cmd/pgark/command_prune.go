@@ -41,6 +41,7 @@ func prune(s *session) error {
 			return err
 		}
 	}
+	s.trace()
 	meter := s.newMeter()
 	o := agent.PruneOptions{As: as, Remove: s.yes, Sparing: s.cli.Bool("sparing"), Progress: func(name string, r retention.Removed) {
 		meter.show(progress{phase: "prune", done: r.Bytes, text: name + ", " + count(int(r.Objects), "object")})

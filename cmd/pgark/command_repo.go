@@ -48,6 +48,7 @@ func copyRepository(s *session) error {
 	if from.Repo.URL == to.Repo.URL {
 		return usagef("--from and --to are the same repository: %s", from.Repo.URL)
 	}
+	s.trace()
 	meter := s.newMeter()
 	began := time.Now()
 	done, err := agent.CopyRepository(s.ctx, from, to, s.storeOptions(), func(c agent.Copied) {

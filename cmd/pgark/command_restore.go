@@ -17,6 +17,7 @@ import (
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/restore"
 	"github.com/pgark/pgark/status"
+	"github.com/pgark/pgark/telemetry"
 	"github.com/pgark/pgark/wal"
 )
 
@@ -87,6 +88,7 @@ type restoring struct {
 	standby    *restore.Standby        // nil unless it is to follow the archive
 	kinds      []string                // of checks to make once the server is open
 	checks     []repository.DrillCheck // what they came to
+	traced
 }
 
 // binaries are the server programs on this host, or why there are none.
@@ -147,8 +149,10 @@ func (r *restoring) flags() (err error) {
 }
 
 // from opens the repositories and carries the restore out.
-func (r *restoring) from(target restore.Target) error {
+func (r *restoring) from(target restore.Target) (err error) {
 	s := r.session
+	r.beginSpan(telemetry.Restore, r.configured)
+	defer func() { r.endSpan(err) }()
 	if s.cli.IsSet(rateLimit) { // what is configured is for what runs beside the database every day
 		s.ctx = agent.Patient(s.ctx)
 	}
@@ -222,6 +226,7 @@ func (r *restoring) run(target restore.Target) error {
 	if refused != nil {
 		return refused
 	}
+	r.phases.End(nil) // a person's time is no part of it
 	yes, err := r.confirm()
 	if err != nil {
 		return err
@@ -289,6 +294,7 @@ func (r *restoring) makePlan(target restore.Target) error {
 	if err != nil {
 		return err
 	}
+	r.span.Set(planFacts(r.plan)...)
 	host, _ := os.Hostname()
 	r.estimate = restore.MakeEstimate(r.plan, drills, host)
 	r.away = r.sources.Away()
@@ -329,6 +335,7 @@ func (r *restoring) act() error {
 	defer r.meter.end()
 	defer context.AfterFunc(r.ctx, r.meter.end)() // at once: stopping the server takes a while
 	r.meter.show(progress{phase: "fetch", total: r.plan.Backup.Plain})
+	r.phases.Enter(telemetry.Fetch)
 	o := r.options()
 	o.RestoreCommand, o.Action, o.Jobs, o.Progress, o.Standby = r.command, r.action, r.cli.Int("jobs"), r.showFetch, r.standby
 	r.holding.Leave(true) // the same command goes on from what is there, or a server that is started by hand
@@ -338,6 +345,8 @@ func (r *restoring) act() error {
 		r.noteSubstitutes()
 		return r.unfetched(err)
 	}
+	r.phases.End(nil)
+	r.span.Set(telemetry.Files.Int64(laid.Files), telemetry.Bytes.Int64(laid.Bytes))
 	r.showFetch(laid.Bytes, laid.Bytes)
 	r.meter.finish()
 	if r.standby != nil {
@@ -382,10 +391,13 @@ func (r *restoring) showRecovery(p restore.Progress) {
 	}
 	switch p.Phase {
 	case restore.PhaseStarting:
+		r.phases.Enter(telemetry.Replay)
 		r.meter.show(progress{phase: "start", text: "the server starts"})
 	case restore.PhaseReplaying:
+		r.phases.Enter(telemetry.Replay)
 		replay(p.LSN)
 	case restore.PhaseOpening:
+		r.phases.Enter(telemetry.Open)
 		replay(p.Stop) // the stop is reached, also where replay took no time
 		r.meter.show(progress{phase: "open", text: "the target is reached"})
 	}

@@ -38,6 +38,7 @@ func runAgents(s *session) error {
 		return err
 	}
 	s.setLog(c.Log)
+	s.export()
 	clusters, err := s.archived(c)
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/postgres"
 	"github.com/pgark/pgark/restore"
+	"github.com/pgark/pgark/telemetry"
 )
 
 // primarySilence is how long a standby waits for a primary that says nothing, before it takes WAL from the archive: a region that is lost says no goodbye. By itself a
@@ -107,6 +108,7 @@ func (r *restoring) printStandbyPlan() {
 func (r *restoring) actStandby(laid *restore.Laid) error {
 	var server *restore.Server
 	if r.cli.Bool("start") {
+		r.phases.Enter(telemetry.Replay)
 		r.meter.show(progress{phase: "start", text: "the standby replays until it is consistent"})
 		var err error
 		server, err = restore.StartStandby(r.ctx, r.plan, laid.Dir, restore.RecoverOptions{BinDir: r.binaries.dir, Port: r.cli.Int("port"), Owner: r.owner})

@@ -43,6 +43,8 @@ func verifyRepositories(s *session) error {
 	if err != nil {
 		return err
 	}
+	s.trace()
+	o.Logger = s.log
 	meter := s.newMeter()
 	o.Progress = func(p verify.Progress) {
 		meter.show(progress{phase: "verify", done: p.Bytes, text: count(int(p.Objects), "object") + ", " + size(p.Bytes)})
@@ -86,7 +88,7 @@ func (s *session) verifyOptions() (config.Cluster, verify.Options, error) {
 	}
 	o := verify.Options{
 		Since: since, Deep: s.cli.Bool("deep"), Repair: s.cli.Bool("repair"), Trust: s.cli.String("trust"), Forget: s.cli.Bool("no-record"),
-		Jobs: s.cli.Int("jobs"), Logger: s.log,
+		Jobs: s.cli.Int("jobs"),
 	}
 	names := []string{config.Primary}
 	for _, one := range c.Copies {

@@ -127,6 +127,9 @@ func (f *fleet) reload(ctx context.Context) {
 	if c.HTTP != before.HTTP {
 		f.logger.WarnContext(ctx, "http: was changed, and needs a restart of the agent")
 	}
+	if c.Telemetry != before.Telemetry {
+		f.logger.WarnContext(ctx, "telemetry: was changed, and needs a restart of the agent")
+	}
 	if c.Log.Format != before.Log.Format {
 		f.logger.WarnContext(ctx, "log.format was changed, and needs a restart of the agent")
 	}

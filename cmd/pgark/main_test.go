@@ -254,18 +254,19 @@ func TestCrashOfWalFetchIsNoEndOfWAL(t *testing.T) {
 }
 
 func TestRedactor(t *testing.T) {
-	r := newRedactor([]string{"PGPASSWORD=correct horse", "AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI", "PATH=/bin", "PGSSLPASSWORD=a"})
+	r := newRedactor([]string{"PGPASSWORD=correct horse", "AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI", "PATH=/bin", "PGSSLPASSWORD=a", "OTEL_EXPORTER_OTLP_HEADERS=x-tenant=a,authorization=Bearer%20hunter22"})
 	for in, want := range map[string]string{
-		"postgres://ark:s3cr:et@db/x?sslpassword=abc":            "postgres://ark:***@db/x?sslpassword=***",
-		"host=db password=hunter2 user=ark":                      "host=db password=*** user=ark",
-		"host=db password = 'it''s a \\' secret' user=ark":       "host=db password = *** user=ark",
-		`{"password":"x","user":"y"}`:                            `{"password":***,"user":"y"}`,
-		"the correct horse and wJalrXUtnFEMI":                    "the *** and ***",
-		"GET https://b.s3/x?X-Amz-Signature=abc&X-Amz-Date=1":    "GET https://b.s3/x?X-Amz-Signature=***&X-Amz-Date=1",
-		"aws_secret_access_key = abc":                            "aws_secret_access_key = ***",
-		"key AKIAIOSFODNN7EXAMPLE is unknown":                    "key *** is unknown",
-		"password authentication failed for user \"ark\"":        "password authentication failed for user \"ark\"",
-		"s3://acme-pg/main?region=eu-west-1 at 10:36:54 for a b": "s3://acme-pg/main?region=eu-west-1 at 10:36:54 for a b",
+		"postgres://ark:s3cr:et@db/x?sslpassword=abc":             "postgres://ark:***@db/x?sslpassword=***",
+		"host=db password=hunter2 user=ark":                       "host=db password=*** user=ark",
+		"host=db password = 'it''s a \\' secret' user=ark":        "host=db password = *** user=ark",
+		`{"password":"x","user":"y"}`:                             `{"password":***,"user":"y"}`,
+		"the correct horse and wJalrXUtnFEMI":                     "the *** and ***",
+		"401: no tenant a for Bearer hunter22, Bearer%20hunter22": "401: no tenant a for ***, ***",
+		"GET https://b.s3/x?X-Amz-Signature=abc&X-Amz-Date=1":     "GET https://b.s3/x?X-Amz-Signature=***&X-Amz-Date=1",
+		"aws_secret_access_key = abc":                             "aws_secret_access_key = ***",
+		"key AKIAIOSFODNN7EXAMPLE is unknown":                     "key *** is unknown",
+		"password authentication failed for user \"ark\"":         "password authentication failed for user \"ark\"",
+		"s3://acme-pg/main?region=eu-west-1 at 10:36:54 for a b":  "s3://acme-pg/main?region=eu-west-1 at 10:36:54 for a b",
 	} {
 		if got := r.redact(in); got != want {
 			t.Errorf("%s:\ngot  %s\nwant %s", in, got, want)

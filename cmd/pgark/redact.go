@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"net/url"
 	"regexp"
 	"strings"
 	"unicode"
@@ -38,6 +39,11 @@ func newRedactor(environment []string) *redactor {
 				pairs = append(pairs, value, redacted)
 			}
 		}
+		for _, header := range headersOf(name, value) {
+			if len(header) >= 6 {
+				pairs = append(pairs, header, redacted)
+			}
+		}
 	}
 	return &redactor{
 		values: strings.NewReplacer(pairs...),
@@ -55,6 +61,23 @@ func newRedactor(environment []string) *redactor {
 			{regexp.MustCompile(`\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b`), redacted},
 		},
 	}
+}
+
+// headersOf are the values in a variable with headers that spans are exported with: name=value, name=value, with %20 for what a header may not hold
+// (https://opentelemetry.io/docs/specs/otel/protocol/exporter/).
+func headersOf(name, value string) []string {
+	if !strings.HasPrefix(name, "OTEL_EXPORTER_OTLP_") || !strings.HasSuffix(name, "HEADERS") {
+		return nil
+	}
+	var values []string
+	for pair := range strings.SplitSeq(value, ",") {
+		_, v, _ := strings.Cut(pair, "=")
+		values = append(values, strings.TrimSpace(v))
+		if plain, err := url.PathUnescape(v); err == nil {
+			values = append(values, strings.TrimSpace(plain))
+		}
+	}
+	return values
 }
 
 func (r *redactor) redact(s string) string {

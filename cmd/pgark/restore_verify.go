@@ -6,6 +6,7 @@ import (
 	"github.com/pgark/pgark/drill"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/restore"
+	"github.com/pgark/pgark/telemetry"
 )
 
 // verifyKinds are the checks that --verify asks for.
@@ -32,6 +33,7 @@ func (r *restoring) verify(got *restore.Recovered) {
 	if len(r.kinds) == 0 {
 		return
 	}
+	r.phases.Enter(telemetry.Check)
 	opened := &drill.Opened{Server: got.Server, User: got.User, Database: got.Database, Owner: r.owner}
 	r.checks = opened.CheckRestored(r.ctx, r.kinds, func(kind string) { r.meter.show(progress{phase: "check", text: kind}) })
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/pgark/pgark/agent"
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/status"
+	"github.com/pgark/pgark/telemetry"
 )
 
 // session is what every command needs: its context, where it prints and how.
@@ -38,7 +39,8 @@ type session struct {
 	unicode    bool
 	progress   string
 	log        *slog.Logger
-	level      slog.LevelVar    // of log
+	level      slog.LevelVar // of log
+	exporter   *telemetry.Exporter
 	bandwidth  *agent.Bandwidth // from the configuration; nil before that is read
 	// loaded is the configuration that was read last; nil before.
 	loaded *config.Config
@@ -84,7 +86,10 @@ func (p *program) open(c *cli.Context, args []string) (*session, error) {
 	return s, s.setAsOf()
 }
 
-func (s *session) close() { s.cancel() }
+func (s *session) close() {
+	s.flush()
+	s.cancel()
+}
 
 // timeoutError is the cause of a context that --timeout ended.
 type timeoutError struct{ after time.Duration }
