@@ -53,7 +53,7 @@ func TestFirstRun(t *testing.T) {
 
 			begin := time.Now()
 			printed := p.must(t.Context(), t, "init", "--apply", "--yes", "--config", file, s.url)
-			for _, want := range []string{"CREATE ROLE pgark LOGIN REPLICATION;", "max_slot_wal_keep_size", "pgark check --config " + file} {
+			for _, want := range []string{"CREATE ROLE pgark LOGIN REPLICATION;", "max_slot_wal_keep_size", "answers; the agent makes the archive there", "pgark check --config " + file} {
 				if !strings.Contains(printed, want) {
 					t.Errorf("init does not say %q:\n%s", want, printed)
 				}
@@ -84,7 +84,7 @@ func TestFirstRun(t *testing.T) {
 			}
 			// Once more changes nothing.
 			again := p.must(t.Context(), t, "init", "--apply", "--yes", "--config", file, s.url)
-			if !strings.Contains(again, "nothing is lacking") || !strings.Contains(again, "there is one") {
+			if !strings.Contains(again, "nothing is lacking") || !strings.Contains(again, "there is an archive already") || !strings.Contains(again, "there is one") {
 				t.Errorf("init once more:\n%s", again)
 			}
 		})

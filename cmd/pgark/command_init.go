@@ -52,7 +52,9 @@ type firstRun struct {
 	// Password says that the server asks the role for one. Its name in the document is none that is redacted.
 	Password bool     `json:"needs_pgpass"`
 	Problems []string `json:"problems"`
-	Next     string   `json:"next"`
+	// Storage is what the bucket answered; nil for a folder.
+	Storage *printedFinding `json:"storage,omitempty"`
+	Next    string          `json:"next"`
 
 	server setup.Server
 	wish   setup.Wish
@@ -242,7 +244,7 @@ func (s *session) hintUser(err error) error {
 	return &codeError{code: f.Code, cause: err, why: f.Cause, fix: hint}
 }
 
-// writeConfig writes the configuration where there is none, once it was read as an agent will read it.
+// writeConfig writes the configuration where there is none, once it was read as an agent will read it, and the store it names was asked.
 func (s *session) writeConfig(r *firstRun) error {
 	r.YAML = r.plan.YAML
 	r.File = text(s.cli, "config")
@@ -257,6 +259,7 @@ func (s *session) writeConfig(r *firstRun) error {
 	if err != nil {
 		return err
 	}
+	r.Storage = s.lookAtStore(c.Clusters[0])
 	write := createFile
 	if s.cli.Bool("force") {
 		write = replaceFile

@@ -37,6 +37,9 @@ func (s *session) printFirstRun(r firstRun) error {
 		f.print(printedFinding{Finding: agent.Finding{Section: "Server", Verdict: agent.Bad, Text: problem}})
 	}
 	s.printConfigPart(&f, r)
+	if r.Storage != nil {
+		f.print(*r.Storage)
+	}
 	s.printSQLPart(&f, r)
 	s.printAccessPart(&f, r)
 	s.printf("\nNext      %s\n", r.Next)
