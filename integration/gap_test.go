@@ -281,6 +281,8 @@ type gapReport struct {
 	} `json:"backups"`
 	Gaps []struct {
 		From, Until time.Time
+		Start       string `json:"start_lsn"`
+		End         string `json:"end_lsn"`
 		Cause       string `json:"cause"`
 		Detail      string `json:"detail"`
 	} `json:"gaps"`

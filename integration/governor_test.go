@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgark/pgark/notify"
 	"github.com/pgark/pgark/postgres/postgrestest"
 	"github.com/pgark/pgark/storage/storagetest"
 )
@@ -89,12 +90,13 @@ func (s *syncSite) direct(t testing.TB) boundReport {
 }
 
 // TestSlotLimitDrop guards I11: the store hangs, and at slot.keep_max the agent drops the slot, so that the server writes on and pg_wal stays
-// bounded; no slot is made while the store hangs. When it is back, what was lost is recorded and a base backup ends it.
+// bounded; no slot is made while the store hangs. When it is back, what was lost is recorded and a base backup ends it; people are told of both.
 func TestSlotLimitDrop(t *testing.T) {
 	for _, major := range []int{15, 17} {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			t.Parallel()
-			s := boundedSite(t, major, nil, "PGARK_SLOT_KEEP_MAX=100MB", "PGARK_SLOT_ON_LIMIT=drop")
+			inbox := newInbox(t)
+			s := boundedSite(t, major, nil, append(inbox.environment("gap"), "PGARK_SLOT_KEEP_MAX=100MB", "PGARK_SLOT_ON_LIMIT=drop")...)
 			agent := s.tool.start(t, "run", s.url)
 			s.waitBackup(t)
 			s.server.Exec(t, "insert into kept values (1)")
@@ -139,6 +141,10 @@ func TestSlotLimitDrop(t *testing.T) {
 			r := s.gapReport(t)
 			if r.OpenGap != nil || len(r.Gaps) != 1 || r.Gaps[0].Cause != "slot-dropped" {
 				t.Errorf("after the base backup: got %+v", r)
+			}
+			eventually(t, waitLong, "people to be told that the gap has ended", func() bool { return inbox.has(notify.Gap, notify.Ended) })
+			if m := inbox.once(t, notify.Gap); len(r.Gaps) == 1 && !strings.Contains(m.Text, "WAL "+r.Gaps[0].Start+" to "+r.Gaps[0].End+" on timeline 1 was lost (slot dropped)") {
+				t.Errorf("told of the gap: %+v", m)
 			}
 			back, o := s.restore(t.Context(), t, "--to", "latest")
 			if o.code != 0 {

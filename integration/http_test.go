@@ -5,12 +5,18 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pgark/pgark/notify"
+	"github.com/pgark/pgark/storage/storagetest"
 )
 
 // metric is the value of a series in what an agent tells Prometheus, and whether it is there.
@@ -28,7 +34,8 @@ func metric(t testing.TB, text, series string) (float64, bool) {
 }
 
 // TestHTTP: metrics, the API and `pgark status` tell the same of a real agent, its backup is told of as it happens, and what an outage costs shows at once without
-// that anybody is asked. The heartbeat beats once all is well.
+// that anybody is asked. The heartbeat beats once all is well. People are told of an outage once when it begins and once when it is over, though the agent is begun anew
+// in between by a reload, and nothing again by the next process.
 func TestHTTP(t *testing.T) {
 	t.Parallel()
 	address := freeAddress(t)
@@ -36,8 +43,11 @@ func TestHTTP(t *testing.T) {
 	var beats atomic.Int64
 	beaten := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { beats.Add(1) }))
 	defer beaten.Close()
+	inbox := newInbox(t)
 	s.tool = s.tool.with("PGARK_HTTP_LISTEN="+address, "PGARK_DRILL_SCHEDULE=off", "PGARK_NOTIFY_HEARTBEAT="+beaten.URL+"/uuid", "PGARK_NOTIFY_HEARTBEAT_EVERY=10s")
-	s.tool.start(t, "run", s.url)
+	s.tool = s.tool.with(inbox.environment("rpo_missed,repo_down,gap,backup_failed,slot_near_limit")...)
+	file := s.configure(t, "1s")
+	agent := s.tool.start(t, "run", "--config", file)
 	body := func(path string) string {
 		t.Helper()
 		_, text := ask(t, "http://"+address+path)
@@ -108,6 +118,47 @@ func TestHTTP(t *testing.T) {
 		return ok && float64(time.Now().UnixMilli())/1000-v < 2
 	})
 	judgeAlerts(t, phase{told: good}, phase{told: bad, stands: true, want: []string{"PgarkRPOMissed"}}, phase{told: scrapedNow(t, address)})
+
+	mend := s.proxy.Add(storagetest.Rule{Fault: storagetest.Answer(http.StatusServiceUnavailable, "SlowDown")})
+	s.server.Exec(t, "insert into kept values (2)")
+	eventually(t, 3*time.Minute, "people to be told of the outage", func() bool {
+		return inbox.has(notify.RepoDown, notify.Begun) && inbox.has(notify.RPOMissed, notify.Begun)
+	})
+	mend()
+	s.configure(t, "2s")
+	if err := agent.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, waitLong, "the agent to begin anew", func() bool { return strings.Contains(agent.output(), `"the configuration was read anew"`) })
+	eventually(t, 3*time.Minute, "people to be told that the outage is over", func() bool {
+		return inbox.has(notify.RepoDown, notify.Ended) && inbox.has(notify.RPOMissed, notify.Ended)
+	})
+	agent.stop(t)
+	before := beats.Load()
+	s.tool.start(t, "run", "--config", file)
+	eventually(t, waitLong, "the heartbeat of the next process", func() bool { return beats.Load() > before })
+	if m := inbox.once(t, notify.RepoDown); m.Repository != "primary" {
+		t.Errorf("told of %+v", m)
+	}
+	if m := inbox.once(t, notify.RPOMissed); !strings.Contains(m.Text, "AT RISK rpo=") {
+		t.Errorf("told of %+v", m)
+	}
+	for _, kind := range []notify.Kind{notify.Gap, notify.BackupFailed, notify.SlotNearLimit} {
+		if said := inbox.said(kind); len(said) != 0 {
+			t.Errorf("told of what did not happen: %v", said)
+		}
+	}
+}
+
+// configure writes the file of an agent whose uploads wait for so long, and returns its name, which is the same for a test.
+func (s *syncSite) configure(t testing.TB, every string) (file string) {
+	t.Helper()
+	file = filepath.Join(filepath.Dir(s.server.DataDir), "pgark.yml")
+	text := "clusters:\n  main:\n    repo:\n      url: " + s.url + "\n      upload: { every: " + every + " }\n"
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 func mustJSON(t testing.TB, v any) string {
