@@ -41,12 +41,12 @@ func judgeCost(c config.Cluster, all []cost.Repository) (Finding, bool) {
 	if !ok {
 		return Finding{}, false
 	}
-	f := Finding{Section: SectionStorage, Verdict: Good, Text: fmt.Sprintf("WAL is put each %s: at most %.2f USD a month, about %s s of commits lost with the host; pgark repo cost tells the whole",
+	f := Finding{Section: SectionStorage, Verdict: Good, Text: fmt.Sprintf("WAL is put every %s: at most %.2f USD a month, about %s s of commits lost with the host; pgark repo cost tells the whole",
 		config.FormatDuration(c.Repo.Every), now.Month, humanize.Ftoa(now.RPO))}
 	follows := cost.Auto(c.Objectives.RPO)
 	if then, _ := at(follows); c.Objectives.RPO > 0 && follows > c.Repo.Every && now.Month-then.Month > worthSaving {
 		f.Verdict, f.Fix = Pending, "repo.upload: { every: auto }"
-		f.Text += fmt.Sprintf("; objectives.rpo allows each %s, for %.2f USD", config.FormatDuration(follows), then.Month)
+		f.Text += fmt.Sprintf("; objectives.rpo allows every %s, for %.2f USD", config.FormatDuration(follows), then.Month)
 	}
 	return f, true
 }

@@ -59,10 +59,10 @@ func TestJudgeCost(t *testing.T) {
 		verdict Verdict
 		words   string
 	}{
-		{bucket + `1s } }`, Good, "WAL is put each 1s: at most 14.19 USD a month, about 1.1 s of commits lost with the host"},
-		{bucket + `1s } }, objectives: { rpo: 1m }`, Pending, "objectives.rpo allows each 15s, for 1.38 USD"},
-		{bucket + `auto } }, objectives: { rpo: 1m }`, Good, "WAL is put each 15s: at most 1.38 USD"},
-		{bucket + `auto } }`, Good, "WAL is put each 1s"},
+		{bucket + `1s } }`, Good, "WAL is put every 1s: at most 14.19 USD a month, about 1.1 s of commits lost with the host"},
+		{bucket + `1s } }, objectives: { rpo: 1m }`, Pending, "objectives.rpo allows every 15s, for 1.38 USD"},
+		{bucket + `auto } }, objectives: { rpo: 1m }`, Good, "WAL is put every 15s: at most 1.38 USD"},
+		{bucket + `auto } }`, Good, "WAL is put every 1s"},
 		{bucket + `1s } }, objectives: { rpo: 3s }`, Good, "each 1s"},
 		{bucket + `9s } }, objectives: { rpo: 1h }`, Good, "each 9s"},
 		{bucket + `1s }, prices: { put: 0, get: 0 } }`, "", ""},

@@ -160,11 +160,11 @@ func (r Repository) estimate(h Habits) Estimate {
 	e := Estimate{Name: r.Name}
 	t, ok := tariffOf(r.Store, r.Given)
 	if r.Silent {
-		e.Unknown = "anything of it: it did not answer"
+		e.Unknown = "it did not answer"
 		return e
 	}
 	if !ok {
-		e.Unknown = "the prices of this store: set prices:"
+		e.Unknown = "the prices of this store are not known: set prices:"
 		return e
 	}
 	e.Prices, e.ByList = &t.Prices, t.byList
@@ -176,7 +176,7 @@ func (r Repository) estimate(h Habits) Estimate {
 		}
 		price, known := t.storage(k.Class)
 		if !known {
-			e.Unknown = "the price of storage class " + k.Class + ": set prices.storage"
+			e.Unknown = "the price of storage class " + k.Class + " is not known: set prices.storage"
 			*to = nil
 		}
 		*to = sum(*to, dollars(float64(k.Bytes)/GB*price))
@@ -195,9 +195,9 @@ func (r Repository) transfer(e *Estimate, t tariff) {
 	case t.Transfer == 0, r.Far != nil && !*r.Far:
 		e.Transfer = new(float64)
 	case r.Far == nil:
-		e.unknown("in which regions it and the primary lie")
+		e.unknown("in which regions it and the primary lie is not known")
 	case r.Rates.WAL == nil || r.Rates.Backups == nil:
-		e.unknown("how much is put there in a month: for that it takes two base backups, and an hour between them")
+		e.unknown("how much is put there in a month is known after two base backups with an hour between them")
 	default:
 		e.Transfer = dollars((*r.Rates.WAL + *r.Rates.Backups) / GB * t.Transfer)
 	}

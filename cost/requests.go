@@ -81,10 +81,10 @@ func (r Repository) requests(e *Estimate, t tariff, h Habits) {
 	case r.Puts != nil:
 		e.Basis, written = Measured, Requests{Puts: *r.Puts, Gets: *r.Puts}
 	case h.Synchronous:
-		e.unknown("how often WAL is put: commits wait for it, and each may be a request; the agent counts them, and tells who asks on its host, where http.listen is set")
+		e.unknown("how often WAL is put is not known: commits wait for it, and each may be a request; the agent counts them, and tells who asks on its host, where http.listen is set")
 		return
 	case h.Every <= 0:
-		e.unknown("how often WAL is put: no configuration says it")
+		e.unknown("how often WAL is put is not known: no configuration says it")
 		return
 	default:
 		e.Basis, written = AtMost, uploads(h.Every).plus(r.stays())

@@ -99,7 +99,7 @@ func (s *session) printCost(r status.Report) {
 	s.table(rows)
 	for _, e := range b.Repositories {
 		if e.Unknown != "" {
-			s.printf("%s\n", s.paint(fmt.Sprintf("%s: not known is %s", e.Name, e.Unknown), "33"))
+			s.printf("%s\n", s.paint(fmt.Sprintf("%s: %s", e.Name, e.Unknown), "33"))
 		}
 		if e.Requests != nil {
 			s.printf("%s: %s\n", e.Name, requestsText(e))
