@@ -267,7 +267,7 @@ func cleanEnvironment(env []string) []string {
 	var clean []string
 	for _, pair := range env {
 		name, _, _ := strings.Cut(pair, "=")
-		if !strings.HasPrefix(name, "PG") && !strings.HasPrefix(name, "AWS_") && !strings.HasPrefix(name, "LC_") && name != "LANG" {
+		if !strings.HasPrefix(name, "PG") && !strings.HasPrefix(name, "AWS_") && !strings.HasPrefix(name, "OTEL_") && !strings.HasPrefix(name, "LC_") && name != "LANG" {
 			clean = append(clean, pair)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pgark/pgark/postgres/postgrestest"
+	"github.com/pgark/pgark/telemetry/otlptest"
 )
 
 // with returns the tool with further variables.
@@ -119,6 +120,8 @@ func TestBadStoreInput(t *testing.T) {
 func TestTourOfTheCommands(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, postgrestest.Need(t, 15), onFile, postgrestest.Options{})
+	receiver := otlptest.NewReceiver(t)
+	s.tool = s.tool.with("OTEL_EXPORTER_OTLP_ENDPOINT=" + receiver.URL)
 	p, ctx := s.tool, t.Context()
 	s.server.Exec(t, "create table kept as select generate_series(1, 1000) n")
 
@@ -164,6 +167,7 @@ func TestTourOfTheCommands(t *testing.T) {
 	s.tourOfRefusals(t)
 
 	agent.stop(t)
+	s.tourOfSpans(t, receiver)
 }
 
 // tourOfWAL reads a segment through wal cat and wal fetch and compares it with the server's own.

@@ -19,6 +19,7 @@ import (
 	"github.com/pgark/pgark/postgres/postgrestest"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/restore"
+	"github.com/pgark/pgark/telemetry/otlptest"
 )
 
 // drilled is what `pgark drill run -o json` prints.
@@ -106,6 +107,8 @@ func TestDrill(t *testing.T) {
 	runsRunbooks(t)
 	d := newDrills(t, 15)
 	d.server.Exec(t, "create database shop")
+	receiver := otlptest.NewReceiver(t)
+	d.tool = d.tool.with("OTEL_EXPORTER_OTLP_ENDPOINT=" + receiver.URL)
 	archiving := d.tool.start(t, "run")
 	d.waitBackup(t)
 	d.server.Exec(t, "create table orders (n int primary key, at timestamptz default clock_timestamp()); insert into orders select generate_series(1, 1000)")
@@ -141,6 +144,7 @@ select current_setting('archive_mode'), current_setting('listen_addresses'), cur
 		}
 	}
 	d.filed(t, r, before)
+	d.exported(t, receiver, r)
 
 	d.tool = d.tool.with("PGARK_DRILL_AMCHECK=false")
 	second := d.hold(t, 1, "--to", "random", "--from", "each", "--sql", d.checks(t, "-- check: more\n-- expect: t\nselect count(*) < 5 from pg_class\n-- check: absent\n-- database: nowhere\nselect true\n"))

@@ -17,6 +17,7 @@ import (
 
 	"github.com/pgark/pgark/notify"
 	"github.com/pgark/pgark/storage/storagetest"
+	"github.com/pgark/pgark/telemetry/otlptest"
 )
 
 // metric is the value of a series in what an agent tells Prometheus, and whether it is there.
@@ -35,7 +36,7 @@ func metric(t testing.TB, text, series string) (float64, bool) {
 
 // TestHTTP: metrics, the API and `pgark status` tell the same of a real agent, its backup is told of as it happens, and what an outage costs shows at once without
 // that anybody is asked. The heartbeat beats once all is well. People are told of an outage once when it begins and once when it is over, though the agent is begun anew
-// in between by a reload, and nothing again by the next process.
+// in between by a reload, and nothing again by the next process. A receiver of spans that hangs changes none of that.
 func TestHTTP(t *testing.T) {
 	t.Parallel()
 	address := freeAddress(t)
@@ -44,7 +45,9 @@ func TestHTTP(t *testing.T) {
 	beaten := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { beats.Add(1) }))
 	defer beaten.Close()
 	inbox := newInbox(t)
-	s.tool = s.tool.with("PGARK_HTTP_LISTEN="+address, "PGARK_DRILL_SCHEDULE=off", "PGARK_NOTIFY_HEARTBEAT="+beaten.URL+"/uuid", "PGARK_NOTIFY_HEARTBEAT_EVERY=10s")
+	receiver := otlptest.NewReceiver(t)
+	receiver.Hang(t)
+	s.tool = s.tool.with("OTEL_EXPORTER_OTLP_ENDPOINT="+receiver.URL, "PGARK_HTTP_LISTEN="+address, "PGARK_DRILL_SCHEDULE=off", "PGARK_NOTIFY_HEARTBEAT="+beaten.URL+"/uuid", "PGARK_NOTIFY_HEARTBEAT_EVERY=10s")
 	s.tool = s.tool.with(inbox.environment("rpo_missed,repo_down,gap,backup_failed,slot_near_limit")...)
 	file := s.configure(t, "1s")
 	agent := s.tool.start(t, "run", "--config", file)
@@ -117,6 +120,9 @@ func TestHTTP(t *testing.T) {
 		v, ok := told(`pgark_recoverable_until_timestamp_seconds{cluster="main"}`)
 		return ok && float64(time.Now().UnixMilli())/1000-v < 2
 	})
+	if receiver.Asked() == 0 {
+		t.Error("no span was sent to the receiver that hangs")
+	}
 	judgeAlerts(t, phase{told: good}, phase{told: bad, stands: true, want: []string{"PgarkRPOMissed"}}, phase{told: scrapedNow(t, address)})
 
 	mend := s.proxy.Add(storagetest.Rule{Fault: storagetest.Answer(http.StatusServiceUnavailable, "SlowDown")})

@@ -23,7 +23,7 @@ import (
 // canaries are secrets that every pgark of the suite has, and does not need: nothing that it prints, stores or starts may show them. What a test gives it besides is
 // watched for too: passwords, secret keys and private keys.
 type canaries struct {
-	password, sslPassword, secretKey string
+	password, sslPassword, secretKey, header string
 
 	mu     sync.Mutex
 	names  map[string]string // of each secret
@@ -34,7 +34,7 @@ type canaries struct {
 
 // planted are the canaries of this run.
 var planted = sync.OnceValue(func() *canaries {
-	c := &canaries{password: newCanary(), sslPassword: newCanary(), secretKey: newCanary(), names: map[string]string{}, read: map[string]bool{}}
+	c := &canaries{password: newCanary(), sslPassword: newCanary(), secretKey: newCanary(), header: newCanary(), names: map[string]string{}, read: map[string]bool{}}
 	c.watchEnvironment(c.environment())
 	return c
 })
@@ -47,8 +47,13 @@ func newCanary() string {
 
 // environment is what every pgark is given besides.
 func (c *canaries) environment() []string {
-	return []string{"PGPASSWORD=" + c.password, "PGSSLPASSWORD=" + c.sslPassword, "AWS_SECRET_ACCESS_KEY=" + c.secretKey}
+	return []string{
+		"PGPASSWORD=" + c.password, "PGSSLPASSWORD=" + c.sslPassword, "AWS_SECRET_ACCESS_KEY=" + c.secretKey, "OTEL_EXPORTER_OTLP_HEADERS=" + headerOf + c.header,
+	}
 }
+
+// headerOf begins the variable with the header that a receiver of spans gets.
+const headerOf = "authorization=Bearer%20"
 
 // without returns an environment without the canaries, for what is no pgark.
 func (c *canaries) without(env []string) []string {
@@ -66,6 +71,8 @@ func (c *canaries) watchEnvironment(env []string) {
 			if len(value) >= 8 {
 				c.names[value] = name
 			}
+		case "OTEL_EXPORTER_OTLP_HEADERS":
+			c.names[strings.TrimPrefix(value, headerOf)] = name
 		case "PGARK_ENCRYPTION_IDENTITY_FILE", "PGARK_ENCRYPTION_PROOF_KEY_FILE":
 			c.watchFile(name, value)
 		}
@@ -194,7 +201,7 @@ func (c *canaries) verdict() []string {
 
 // TestCanaries: what looks for secrets finds them, and never shows a whole one.
 func TestCanaries(t *testing.T) {
-	c := &canaries{password: newCanary(), sslPassword: newCanary(), secretKey: newCanary(), names: map[string]string{}, read: map[string]bool{}}
+	c := &canaries{password: newCanary(), sslPassword: newCanary(), secretKey: newCanary(), header: newCanary(), names: map[string]string{}, read: map[string]bool{}}
 	c.watchEnvironment(c.environment())
 	dir := t.TempDir()
 	key := "AGE-SECRET-KEY-1" + strings.Repeat("Q", 58)
@@ -212,9 +219,10 @@ func TestCanaries(t *testing.T) {
 	}
 	c.look("stderr", []byte("first line\nerror: key "+c.secretKey+" is refused\nlast line"))
 	c.look("log", []byte("read "+key))
+	c.look("a span", []byte("sent "+c.header))
 	c.lookIn(dir)
 	found := strings.Join(c.verdict(), "\n")
-	for _, want := range []string{"TestCanaries: stderr shows AWS_SECRET_ACCESS_KEY", "log shows a key of PGARK_ENCRYPTION_IDENTITY_FILE", "report.json shows PGPASSWORD"} {
+	for _, want := range []string{"TestCanaries: stderr shows AWS_SECRET_ACCESS_KEY", "log shows a key of PGARK_ENCRYPTION_IDENTITY_FILE", "a span shows OTEL_EXPORTER_OTLP_HEADERS", "report.json shows PGPASSWORD"} {
 		if !strings.Contains(found, want) {
 			t.Errorf("%s was not found in:\n%s", want, found)
 		}

@@ -195,6 +195,11 @@ func (r *Receiver) Spans() []Span {
 	return slices.Clone(r.spans)
 }
 
+// Of is a receiver with what came of one trace, in hexadecimal digits.
+func (r *Receiver) Of(trace string) *Receiver {
+	return &Receiver{spans: slices.DeleteFunc(r.Spans(), func(s Span) bool { return s.Trace != trace })}
+}
+
 // Named are the spans of one name.
 func (r *Receiver) Named(name telemetry.Name) []Span {
 	return slices.DeleteFunc(r.Spans(), func(s Span) bool { return s.Name != string(name) })
