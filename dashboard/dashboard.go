@@ -241,6 +241,7 @@ func (s *Site) answers() map[string]func(http.ResponseWriter, *http.Request) {
 		"/api/v1/site":    s.answerSite,
 		"/api/v1/status":  s.answerStatus,
 		"/api/v1/live":    s.answerLive,
+		"/api/v1/drill":   s.answerDrill,
 		"/api/v1/history": s.answerHistory,
 		"/api/v1/events":  s.hub.serve,
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/pgark/pgark/dashboard"
+	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/status"
 )
 
@@ -131,24 +132,54 @@ func TestGuard(t *testing.T) {
 // TestNoSecrets: what the rest of the program does not print does not leave here either, by no path.
 func TestNoSecrets(t *testing.T) {
 	const canary = "canary-s3cr3t"
-	one := cluster("main", status.Report{Repository: "s3://b?x=" + canary, Causes: []status.Cause{{What: canary, Fix: "psql " + canary}}, ServerError: canary}, nil)
+	one := cluster("main", status.Report{}, nil)
 	one.Restore += canary
+	one.Survey = func(context.Context) (status.Report, error) {
+		return status.Report{Cluster: "main", DrillReports: []repository.Drill{{ID: "x", Failure: canary}}}, nil
+	}
+	shown := cluster("shown", status.Report{Repository: "s3://b?x=" + canary, Causes: []status.Cause{{What: canary, Fix: "psql " + canary}}, ServerError: canary}, nil)
 	live := status.Live{Error: canary, Jobs: []status.Job{{Detail: canary}}}
 	one.Live = func() status.Live { return live }
 	bad := cluster("bad", status.Report{}, errors.New(canary))
 	redact := func(s string) string { return strings.ReplaceAll(s, canary, "***") }
-	o := dashboard.Options{Clusters: []dashboard.Cluster{one, bad}, Redact: redact}
+	o := dashboard.Options{Clusters: []dashboard.Cluster{one, shown, bad}, Redact: redact}
 	d := dashboard.New(o)
 	s := site(t, o)
 	for _, path := range d.Paths() {
 		if path == "/api/v1/events" {
 			continue
 		}
-		for _, query := range []string{"", "?cluster=main", "?cluster=bad", "?cluster=" + canary} {
+		for _, query := range []string{"", "?cluster=main", "?cluster=bad", "?cluster=shown", "?cluster=main&id=x", "?cluster=" + canary} {
 			if _, body := get(t, s.URL+path+query); strings.Contains(body, canary) {
 				t.Errorf("%s%s shows it: %s", path, query, body)
 			}
 		}
+	}
+}
+
+// TestDrill: the whole report of a drill that the last look read, and of no other.
+func TestDrill(t *testing.T) {
+	report := status.Report{DrillReports: []repository.Drill{{ID: "20261120T030000Z", SystemID: 7, Host: "db-1", Checks: []repository.DrillCheck{{Kind: repository.CheckPages, Result: repository.CheckPassed, Count: 7}}}}}
+	one := site(t, dashboard.Options{Clusters: []dashboard.Cluster{cluster("main", report, nil)}})
+	several := site(t, dashboard.Options{Clusters: []dashboard.Cluster{cluster("main", report, nil), cluster("other", status.Report{}, errors.New("no bucket"))}})
+	for _, s := range []*httptest.Server{one, several} {
+		get(t, s.URL+"/api/v1/status") // waits for a look
+		answer, body := get(t, s.URL+"/api/v1/drill?cluster=main&id=20261120T030000Z")
+		var d repository.Drill
+		if err := json.Unmarshal([]byte(body), &d); err != nil || answer.StatusCode != 200 || d.Host != "db-1" || len(d.Checks) != 1 || d.Checks[0].Count != 7 {
+			t.Errorf("%d %v %s", answer.StatusCode, err, body)
+		}
+	}
+	for query, code := range map[string]int{"?id=20261120T030000Z": 400, "?cluster=main": 400, "?cluster=main&id=no": 404, "?cluster=other&id=x": 503, "?cluster=no&id=x": 400, "?cluster=main&id=x&y=z": 400} {
+		if answer, body := get(t, several.URL+"/api/v1/drill"+query); answer.StatusCode != code {
+			t.Errorf("%s: %d %s, want %d", query, answer.StatusCode, body, code)
+		}
+	}
+	if answer, _ := get(t, one.URL+"/api/v1/drill?id=20261120T030000Z"); answer.StatusCode != 200 {
+		t.Errorf("the only cluster needs no name: %d", answer.StatusCode)
+	}
+	if _, body := get(t, one.URL+"/api/v1/status"); strings.Contains(body, "db-1") {
+		t.Error("the report of the cluster holds those of drills")
 	}
 }
 

@@ -18,6 +18,7 @@ func pageFiles() map[string]pageFile {
 		"/page.js":     {"page/page.js", "text/javascript; charset=utf-8"},
 		"/window.js":   {"page/window.js", "text/javascript; charset=utf-8"},
 		"/charts.js":   {"page/charts.js", "text/javascript; charset=utf-8"},
+		"/details.js":  {"page/details.js", "text/javascript; charset=utf-8"},
 		"/words.js":    {"page/words.js", "text/javascript; charset=utf-8"},
 		"/favicon.svg": {"page/favicon.svg", "image/svg+xml"},
 	}

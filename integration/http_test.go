@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgark/pgark/cost"
 	"github.com/pgark/pgark/notify"
 	"github.com/pgark/pgark/storage/storagetest"
 	"github.com/pgark/pgark/telemetry/otlptest"
@@ -48,6 +49,7 @@ func TestHTTP(t *testing.T) {
 	receiver := otlptest.NewReceiver(t)
 	receiver.Hang(t)
 	s.tool = s.tool.with("OTEL_EXPORTER_OTLP_ENDPOINT="+receiver.URL, "PGARK_HTTP_LISTEN="+address, "PGARK_DRILL_SCHEDULE=off", "PGARK_NOTIFY_HEARTBEAT="+beaten.URL+"/uuid", "PGARK_NOTIFY_HEARTBEAT_EVERY=10s")
+	s.tool = s.tool.with("PGARK_PRICES_STORAGE=1000")
 	s.tool = s.tool.with(inbox.environment("rpo_missed,repo_down,gap,backup_failed,slot_near_limit")...)
 	file := s.configure(t, "1s")
 	agent := s.tool.start(t, "run", "--config", file)
@@ -100,6 +102,13 @@ func TestHTTP(t *testing.T) {
 		if a, b := mustJSON(t, fromAPI[key]), mustJSON(t, fromCLI[key]); a != b {
 			t.Errorf("%s: the API says %s, the command %s", key, a, b)
 		}
+	}
+	var bill cost.Bill
+	if err := json.Unmarshal([]byte(s.tool.must(t.Context(), t, "repo", "cost", "-o", "json", s.url)), &bill); err != nil || bill.Month == nil || *bill.Month <= 0 {
+		t.Errorf("the repository costs %+v, %v", bill, err)
+	}
+	if v, _ := told(`pgark_repo_cost_usd_month{cluster="main"}`); v <= 0 || v > 2*(*bill.Month) {
+		t.Errorf("Prometheus is told of %f USD a month, the command of %f", v, *bill.Month)
 	}
 	if !events.saw("job", `"kind":"backup"`) {
 		t.Error("no event told of the base backup")

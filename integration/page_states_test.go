@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgark/pgark/cost"
 	"github.com/pgark/pgark/dashboard"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/status"
@@ -83,11 +84,50 @@ func healthyReport(now time.Time) status.Report {
 		r.Drills = append(r.Drills, d)
 	}
 	r.Drill = &r.Drills[len(r.Drills)-1]
+	for _, d := range r.Drills {
+		r.DrillReports = append(r.DrillReports, drillReport(d))
+	}
+	r.Cost = cost.Of(billedPlaces(r), cost.Habits{Every: time.Second, Looks: true})
 	for i, url := range []string{"s3://acme-pg/main?region=eu-west-1", "s3://acme-pg-dr/main?region=us-east-1"} {
 		c := status.Copy{Name: []string{"primary", "dr"}[i], Repository: url, Until: r.RecoverableUntil, Behind: of(2.1 * float64(i)), BehindBytes: of(int64(i) * 480_000), Backups: len(r.Backups), Stored: r.Stored}
 		r.Copies = append(r.Copies, c)
 	}
 	return r
+}
+
+// drillReport is the whole report of a drill.
+func drillReport(d status.Drill) repository.Drill {
+	whole := repository.Drill{
+		ID: d.ID, Started: d.Started, Ended: d.Started.Add(9 * time.Minute), Host: "dr-db-1", Repository: "dr", Result: d.Result, Phase: d.Phase, Failure: d.Failure,
+		Target: repository.DrillTarget{Asked: "random", Time: d.Started.Add(-70 * time.Hour)}, Backup: "20261116T020000Z", ServerVersion: "17.6", Timeline: 4,
+		StartLSN: 0x19FD2000028, Until: 0x1A38E90F2B8, LastCommit: &repository.DrillCommit{XID: 88120077, Time: d.Started.Add(-70*time.Hour - 10*time.Millisecond), LSN: 0x1A38E90F200},
+		Plan: repository.DrillPlanned{Seconds: 0.4}, Fetch: repository.DrillFetched{Seconds: 161, Files: 20_412, Bytes: d.Plain, Stored: 98e9},
+		Replay: repository.DrillReplayed{Seconds: 54, Segments: 1284, Bytes: 21_541_945_344}, Open: repository.DrillOpened{Seconds: 6}, RTOTarget: 900,
+		Checks: []repository.DrillCheck{
+			{Kind: repository.CheckPages, Result: repository.CheckPassed, Count: 53_861_120, Seconds: 212},
+			{Kind: repository.CheckAmcheck, Result: repository.CheckPassed, Count: 1204, Seconds: 31},
+			{Kind: repository.CheckSQL, Name: "orders_recent", Result: repository.CheckPassed, Want: "t", Got: "t"},
+		},
+		Notes: []string{"logical replication slots are not restored"},
+	}
+	if d.RTO != nil {
+		whole.RTO, whole.DataLoss = repository.Seconds(*d.RTO), of(repository.Seconds(*d.DataLoss))
+	} else {
+		whole.Checks[2].Result, whole.Checks[2].Got = repository.CheckFailed, "f"
+	}
+	return whole
+}
+
+// billedPlaces is what the repositories of a report hold and get, at Amazon in two regions.
+func billedPlaces(r status.Report) []cost.Repository {
+	var all []cost.Repository
+	for i, name := range []string{"primary", "dr"} {
+		all = append(all, cost.Repository{
+			Name: name, Far: of(i > 0), Records: len(r.Backups), Kept: []cost.Kept{{Kind: cost.Backups, Bytes: r.Stored.Backups}, {Kind: cost.WAL, Bytes: r.Stored.WAL}},
+			Rates: cost.Rates{WAL: of(460e9), Objects: of(92_000.0), Backups: of(1_500e9)},
+		})
+	}
+	return all
 }
 
 func healthyLive(now time.Time) status.Live {
@@ -163,6 +203,7 @@ func pageStates() []pageState {
 	fresh.Window, fresh.RecoverableFrom = []status.Interval{{From: from, Until: now}}, &from
 	fresh.Backups = []status.Backup{{ID: "20261120T095500Z", Type: "full", Started: from.Add(-25 * time.Second), Stopped: from, Plain: 31e9, Stored: 7.2e9, Checksums: "verified", Restorable: true}}
 	fresh.Stored = status.Stored{WAL: 120e6, Backups: 7.2e9}
+	fresh.DrillReports, fresh.Cost = nil, cost.Of([]cost.Repository{{Name: "primary", Store: cost.Other}}, cost.Habits{Every: time.Second})
 	fresh.Server.Slot.Bound, fresh.Server.Slot.Limit = nil, of(int64(status.NoLimit))
 	freshLive := healthyLive(now)
 	freshLive.Began, freshLive.Jobs, freshLive.Ended, freshLive.Slot, freshLive.Since = now.Add(-44*time.Minute), []status.Job{}, []status.Job{}, fresh.Server.Slot, of(now.Add(-43*time.Minute))
@@ -181,6 +222,12 @@ func pageStates() []pageState {
 		{name: "no-answer", reports: []status.Report{{Cluster: "main"}}, err: errors.New("open repository s3://acme-pg/main: no such bucket"), live: of(healthyLive(now)), past: pastOf(now, 1440)},
 	}
 }
+
+// pageLog is what the agent of two clusters logged.
+const pageLog = `{"time":"2026-11-20T10:40:01.204Z","level":"INFO","msg":"a base backup begins","cluster":"main","backup":"20261120T104001Z"}
+{"time":"2026-11-20T10:40:07.000Z","level":"WARN","msg":"of another cluster","cluster":"billing"}
+{"time":"2026-11-20T10:41:31.880Z","level":"INFO","msg":"packs are stored","cluster":"main","packs":17,"bytes":293000000000}
+`
 
 // servePage shows a state until the test ends: at /flip it becomes the next one, and at /stop nobody answers any more, both as an agent does.
 func servePage(t testing.TB, s pageState) (page *httptest.Server, flip *httptest.Server) {
@@ -213,7 +260,10 @@ func servePage(t testing.TB, s pageState) (page *httptest.Server, flip *httptest
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { site.Run(ctx); close(done) }()
-	page = httptest.NewServer(site.Handler())
+	answers := http.NewServeMux()
+	answers.Handle("/", site.Handler())
+	answers.HandleFunc("/api/v1/log", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(pageLog)) })
+	page = httptest.NewServer(answers)
 	flip = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/stop" {
 			stop()

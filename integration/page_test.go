@@ -3,6 +3,7 @@ package integration_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgark/pgark/cost"
+	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/status"
 )
 
@@ -17,6 +20,8 @@ import (
 type pageSeen struct {
 	Name, Verdict, RPO, RTO, Slot, Window, Title, Server, Strip, Latest, Keyed string
 	Causes, Gaps, Copies, Backups, Drills, Jobs, Fleet, Errors, Barriers       []string
+	Cost, Trade, Reports                                                       []string
+	Report, Log                                                                string
 	RPOAfter, VerdictAfter, VerdictGone                                        string
 	Before                                                                     string `json:"aim_before"`
 	In                                                                         string `json:"aim_in"`
@@ -129,6 +134,68 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// compareReport holds the report of a drill that was opened against what the API says of it.
+func compareReport(t *testing.T, d repository.Drill, got string) {
+	t.Helper()
+	for _, want := range []string{
+		d.ID, d.Host, d.Target.Time.Format("2006-01-02 15:04:05Z"), d.Backup, d.StartLSN.String(), d.Until.String(), fmt.Sprint(d.LastCommit.XID), d.ServerVersion,
+		"1284 segments", "53,861,120 pages right", "1,204 relations ok", "sql orders_recent", d.Notes[0], "pgark drill show " + d.ID,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("drill %s: the page lacks %q in\n%s", d.ID, want, got)
+		}
+	}
+	if failed := strings.Contains(got, "✗ failed"); failed != (d.Result == repository.DrillFailed) || failed != strings.Contains(got, "want “t”") {
+		t.Errorf("drill %s, which %s: the page says\n%s", d.ID, d.Result, got)
+	}
+}
+
+// compareCost holds what the page says of cost against the API.
+func compareCost(t *testing.T, b *cost.Bill, got pageSeen) {
+	t.Helper()
+	all := strings.Join(got.Cost, "\n")
+	switch {
+	case b == nil:
+		if all != "" {
+			t.Errorf("%s: nothing is reckoned, and the page says %s", got.Name, all)
+		}
+		return
+	case b.Month == nil:
+		if !strings.Contains(all, "cannot be told") || !strings.Contains(all, b.Repositories[0].Unknown) {
+			t.Errorf("%s: the page says %q", got.Name, all)
+		}
+		return
+	}
+	sum := func(of func(cost.Estimate) *float64) string {
+		total := 0.0
+		for _, e := range b.Repositories {
+			total += *of(e)
+		}
+		if total >= 99.995 {
+			return fmt.Sprintf("%.0f", total)
+		}
+		return fmt.Sprintf("%.2f", total)
+	}
+	for _, want := range []string{
+		"At most " + sum(func(e cost.Estimate) *float64 { return e.Month }) + " USD a month",
+		"base backups " + sum(func(e cost.Estimate) *float64 { return e.StorageBase }), "WAL " + sum(func(e cost.Estimate) *float64 { return e.StorageWAL }),
+		"requests at most " + sum(func(e cost.Estimate) *float64 { return e.RequestsUSD }), "transfer " + sum(func(e cost.Estimate) *float64 { return e.Transfer }),
+		"Another week of the window adds " + sum(func(e cost.Estimate) *float64 { return e.Week }), cost.ListText,
+	} {
+		if !strings.Contains(all, want) {
+			t.Errorf("%s: the page lacks %q in\n%s", got.Name, want, all)
+		}
+	}
+	if len(got.Trade) != len(b.Trade) {
+		t.Fatalf("%s: the page shows %d intervals, want %d", got.Name, len(got.Trade), len(b.Trade))
+	}
+	for i, c := range b.Trade {
+		if row := got.Trade[i]; !strings.HasPrefix(row, fmt.Sprintf("%g s", c.Every)) || strings.Contains(row, "in force") != c.Chosen {
+			t.Errorf("%s: an interval is %q, want that of %+v", got.Name, row, c)
+		}
+	}
+}
+
 // comparePage holds what was seen against the documents.
 func comparePage(t *testing.T, s pageState, got pageSeen) {
 	t.Helper()
@@ -174,10 +241,15 @@ func comparePage(t *testing.T, s pageState, got pageSeen) {
 	}
 	count("repositories", got.Copies, max(1, len(r.Copies)))
 	for i, c := range r.Copies {
-		want("a repository", got.Copies[i], c.Name, strings.Split(c.Repository, "?")[0], []string{"eu-west-1", "us-east-1"}[i])
+		want("a repository", got.Copies[i], c.Name, strings.Split(c.Repository, "?")[0], []string{"eu-west-1", "us-east-1"}[i], fmt.Sprintf("%.2f", *r.Cost.Repositories[i].Month))
 	}
 	count("backups", got.Backups, min(8, max(1, len(r.Backups))))
 	count("drills", got.Drills, min(8, max(1, len(r.Drills))))
+	count("reports of drills", got.Reports, min(8, len(r.Drills)))
+	for i, report := range got.Reports {
+		compareReport(t, r.DrillReports[len(r.DrillReports)-1-i], report)
+	}
+	compareCost(t, r.Cost, got)
 	if r.Drill == nil {
 		want("the RTO", got.RTO, "unknown")
 		want("drills", got.Drills[0], "No drill yet")
@@ -198,5 +270,10 @@ func comparePage(t *testing.T, s pageState, got pageSeen) {
 		want("the RPO", got.RPO, "0.4 s")
 		want("a job", got.Jobs[0], "Base backup · copy", "293 GB of 412 GB", "71 %")
 		want("the slot", got.Slot, "3.2 MB")
+		want("a report that the keyboard opens", got.Report, r.Drill.ID)
+		want("the log", got.Log, "10:40:01 INFO a base backup begins backup=20261120T104001Z", "10:41:31 INFO packs are stored packs=17")
+		if strings.Contains(got.Log, "another cluster") {
+			t.Errorf("the log of another cluster is shown: %s", got.Log)
+		}
 	}
 }

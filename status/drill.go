@@ -39,6 +39,7 @@ type BackupDrill struct {
 
 // setDrills takes over what drills found, oldest first.
 func (r *Report) setDrills(drills []repository.Drill) {
+	r.DrillReports = drills
 	for _, d := range drills {
 		found := Drill{ID: d.ID, Started: d.Started.UTC(), Result: d.Result, Phase: d.Phase, Failure: d.Failure, Plain: d.Fetch.Bytes}
 		if d.RTO > 0 {

@@ -40,6 +40,8 @@ type Report struct {
 	Drill *Drill `json:"drill,omitempty"`
 	// Drills are the newest, oldest first; absent where none was held.
 	Drills []Drill `json:"drills,omitempty"`
+	// DrillReports are the whole reports of these; what is printed of a report leaves them out.
+	DrillReports []repository.Drill `json:"-"`
 
 	// Server is what the server says; nil if it was not asked or did not answer.
 	Server *Server `json:"server,omitempty"`

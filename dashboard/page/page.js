@@ -2,12 +2,14 @@
 import { known, bytes, span, instant, utc, local, ago, region, place, verdicts, el, code, table, day, clock } from "./words.js";
 import { view, intervals, near, gaps, draw, length } from "./window.js";
 import { sparkline, trend } from "./charts.js";
+import { usd, drill, bill, trade, lines } from "./details.js";
 
 const $ = (id) => document.getElementById(id);
 const state = {
   site: { clusters: [] }, name: "", reports: {}, errors: {}, lives: {}, past: null,
   aim: null, // the instant that is chosen, ms; null is the latest
   heard: 0, // when the agent was heard last, ms; 0 before
+  opened: new Set(), // drills whose reports are shown
   skew: 0, // how far this clock is before the agent's, ms
 };
 /** silence is how long nothing may come before it is said that the agent is gone, ms. */
@@ -60,7 +62,9 @@ function listen() {
   on("live", (l) => {
     state.skew = Date.now() - Date.parse(l.now);
     state.lives[l.cluster] = l;
-    if (l.cluster === state.name) showLive();
+    if (l.cluster !== state.name) return;
+    showLive();
+    readLog(l).catch(missed);
   });
   on("status", (s) => look(s.cluster).catch(missed));
   on("job", (e) => { if (e.job.ended) look(e.cluster).catch(missed); });
@@ -149,6 +153,7 @@ function showLive() {
   const until = (l && l.recoverable_until) || r.recoverable_until;
   const all = l && l.caught_up ? "all that the server has is durable" : until ? `durable up to ${utc(Date.parse(until))}` : "nothing can be restored yet";
   put("rpo-note", `${known(target) ? `target ${span(target)} · ` : ""}${all}`);
+  if (!l || !l.jobs.length) $("log-more").hidden = true;
   showSlot((l && l.slot) || (r.server && r.server.slot), r);
   showJobs(l);
   showVerdict();
@@ -298,21 +303,49 @@ function aimAt(ms) {
 
 function showCopies(r) {
   const all = r.copies && r.copies.length ? r.copies : [{ name: "primary", repository: r.repository, stored: r.stored, recoverable_until: r.recoverable_until, restorable_backups: r.backups.filter((b) => b.restorable).length, lock: r.lock }];
+  const priced = r.cost && r.cost.repositories.some((e) => e.usd_month > 0);
   const rows = all.map((c) => {
     const what = el("td", {}, c.name, el("span.sub", {}, place(c.repository)));
-    if (c.error) return { cells: [what, region(c.repository), el("td.wide.wrong", { colspan: 4 }, c.error)] };
+    if (c.error) return { cells: [what, region(c.repository), el("td.wide.wrong", { colspan: priced ? 5 : 4 }, c.error)] };
     const late = c.behind_seconds > 0;
     const lag = late ? el("td.n" + (c.behind_seconds > 30 ? ".warned" : ""), {}, span(c.behind_seconds), c.behind_bytes ? el("span.sub", {}, bytes(c.behind_bytes)) : "") : el("td.n.okay", {}, all.length > 1 ? "up to date" : "–");
     const s = c.stored || {};
-    return { cells: [what, region(c.repository) || "–", lag, bytes(s.wal_bytes), bytes(s.backup_bytes), String(c.restorable_backups)] };
+    return { cells: [what, region(c.repository) || "–", lag, bytes(s.wal_bytes), bytes(s.backup_bytes), String(c.restorable_backups), ...(priced ? [usd((r.cost.repositories.find((e) => e.name === c.name) || {}).usd_month)] : [])] };
   });
-  table($("copies"), [["Repository"], ["Region"], ["Behind", "n"], ["WAL", "n"], ["Base", "n"], ["Backups", "n"]], rows, "none");
+  table($("copies"), [["Repository"], ["Region"], ["Behind", "n"], ["WAL", "n"], ["Base", "n"], ["Backups", "n"], ...(priced ? [["USD a month", "n"]] : [])], rows, "none");
+  showCost(r.cost);
   const s = r.stored, total = s.wal_bytes + s.backup_bytes, bar = $("storage");
   if (!total) { bar.replaceChildren(); return; }
   const parts = el("div.bar", { role: "img", "aria-label": `Stored: WAL ${bytes(s.wal_bytes)}, base backups ${bytes(s.backup_bytes)}` }, el("i"), el("i.base"));
   parts.children[0].style.width = `${100 * s.wal_bytes / total}%`;
   parts.children[1].style.width = `${100 * s.backup_bytes / total}%`;
   bar.replaceChildren(parts, el("p.muted.small", {}, `${bytes(total)} stored${all.length > 1 ? " in each" : ""}: WAL ${bytes(s.wal_bytes)} (left), base backups ${bytes(s.backup_bytes)}` + (r.encryption ? " · encrypted" : "")));
+}
+
+/** showCost says what the repositories cost, and what other upload intervals would. */
+function showCost(c) {
+  const told = bill(c);
+  $("cost").replaceChildren(...told);
+  const known = told.length > 0 && c.upload_trade.length > 0;
+  $("cost-more").hidden = !known;
+  if (known) $("trade").replaceChildren(...trade(c));
+}
+
+/** logLines is how many lines of the log are shown. */
+const logLines = 40;
+
+/** readLog shows what the agent logs while a job is at work. Who reads further up is left there. */
+async function readLog(l) {
+  const more = $("log-more"), log = $("log");
+  if (!l.jobs.length || !more.open || document.hidden) { more.hidden = !l.jobs.length; return; }
+  const answer = await fetch("api/v1/log", { cache: "no-store" });
+  if (!answer.ok) throw new Error(`api/v1/log: ${answer.status}`);
+  const text = lines(await answer.text(), l.cluster, logLines).join("\n");
+  more.hidden = false;
+  if (log.textContent === text) return;
+  const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 8;
+  log.textContent = text;
+  if (atEnd) log.scrollTop = log.scrollHeight;
 }
 
 function showBackups(r) {
@@ -323,12 +356,36 @@ function showBackups(r) {
   table($("backups"), [["Started (UTC)"], ["Type"], ["Took", "n"], ["Size", "n"], ["Stored", "n"], ["Status"]], rows, "There is no base backup: nothing can be restored.");
 }
 
+/** showDrills lists the newest drills; each opens to its whole report. */
 function showDrills(r) {
-  const rows = [...(r.drills || [])].reverse().slice(0, 8).map((d) => {
+  const list = $("drills"), all = [...(r.drills || [])].reverse().slice(0, 8);
+  const words = JSON.stringify([state.name, all]);
+  if (list.dataset.words === words) return; // what is open stays open
+  list.dataset.words = words;
+  list.replaceChildren(...all.map((d) => {
     const passed = d.result === "passed";
-    return { cells: [utc(Date.parse(d.started)).slice(0, 16), el("td.wide" + (passed ? ".okay" : ".wrong"), {}, passed ? "✓ passed" : "✗ failed", passed ? "" : el("span.sub", {}, d.failure || "")), known(d.rto_seconds) ? span(d.rto_seconds) : "–", known(d.data_loss_seconds) ? `${d.data_loss_seconds.toFixed(2)} s` : "–"] };
-  });
-  table($("drills"), [["Started (UTC)"], ["Result"], ["RTO", "n"], ["Data loss", "n"]], rows, "No drill yet: pgark drill run proves that this archive can be restored, and how long it takes.");
+    const more = el("details", { "data-drill": d.id, open: state.opened.has(d.id) }, el("summary", {},
+      el("span", {}, utc(Date.parse(d.started)).slice(0, 16)), el("span" + (passed ? ".okay" : ".wrong"), {}, passed ? "✓ passed" : "✗ failed"),
+      el("span.n", {}, known(d.rto_seconds) ? `RTO ${span(d.rto_seconds)}` : ""), el("span.n", {}, known(d.data_loss_seconds) ? `loss ${d.data_loss_seconds.toFixed(2)} s` : ""),
+      passed ? "" : el("span.sub", {}, d.failure || "")));
+    more.addEventListener("toggle", () => openDrill(more, d.id));
+    return el("li", {}, more);
+  }));
+  if (!all.length) list.append(el("li.muted", {}, "No drill yet: pgark drill run proves that this archive can be restored, and how long it takes."));
+}
+
+/** openDrill gets the report of a drill that is opened, once. */
+async function openDrill(more, id) {
+  if (!more.open) { state.opened.delete(id); return; }
+  state.opened.add(id);
+  if (more.querySelector(".report")) return;
+  let shown;
+  try {
+    shown = drill(await ask(`api/v1/drill${query()}&id=${encodeURIComponent(id)}`));
+  } catch {
+    shown = el("p.report.muted", {}, `The report is not here any more: pgark drill show ${id}`);
+  }
+  if (!more.querySelector(".report")) more.append(shown);
 }
 
 /** showFleet lists all clusters where there are several. */
@@ -361,6 +418,7 @@ function choose() {
   state.name = (all.find((c) => c.name === wanted) || all[0] || { name: "" }).name;
   state.aim = null;
   state.past = null;
+  state.opened.clear();
   delete $("causes").dataset.words;
   show();
   lookBack().catch(missed);
@@ -397,6 +455,7 @@ async function start() {
   choose();
   listen();
   await lookNow().catch(missed);
+  if (state.lives[state.name]) await readLog(state.lives[state.name]).catch(missed);
   await look("").catch(missed);
   await lookBack().catch(missed);
 }

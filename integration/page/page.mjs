@@ -61,10 +61,13 @@ async function visit(state) {
     verdict: await text(page, "word"), rpo: await text(page, "rpo"), rto: await text(page, "rto"), slot: await text(page, "slot"), window: await text(page, "window-note"),
     title: await page.title(), server: await text(page, "server"),
     causes: await texts(page, "#causes li p"), gaps: await texts(page, "#gaps li:not(.legend)"), copies: await texts(page, "#copies tbody tr"),
-    backups: await texts(page, "#backups tbody tr"), drills: await texts(page, "#drills tbody tr"), jobs: await texts(page, "#jobs li"), fleet: await texts(page, "#fleet-table tbody tr"),
+    backups: await texts(page, "#backups tbody tr"), drills: await texts(page, "#drills > li"), jobs: await texts(page, "#jobs li"), fleet: await texts(page, "#fleet-table tbody tr"),
     strip: await page.locator("#strip svg").count() ? await page.locator("#strip svg").getAttribute("aria-label") : "", holes: await page.locator("#strip .gap").count(),
   });
+  seen.cost = await texts(page, "#cost p");
   if (await page.locator("#restore").isVisible()) await aim(page, seen, state);
+  await open(page, seen);
+  await page.locator("h1").click();
   seen.barriers.push(...await page.evaluate(barriers));
   for (const [mode, change] of [["light", { width: 1240 }], ["dark", { width: 1240, colorScheme: "dark" }], ["phone", { width: 390 }]]) {
     await page.setViewportSize({ width: change.width, height: 900 });
@@ -89,6 +92,32 @@ async function visit(state) {
   }
   await context.close();
   return seen;
+}
+
+/** open opens by the keyboard what can be opened: the newest drill, what upload intervals cost; the log of running jobs is open by itself. */
+async function open(page, seen) {
+  const drill = page.locator("#drills details").first(), more = page.locator("#cost-more");
+  if (await drill.count()) {
+    await drill.locator("summary").focus();
+    await page.keyboard.press("Enter");
+    await drill.locator(".report").waitFor();
+    seen.report = await drill.locator(".report").innerText();
+    await page.locator("#drills details").evaluateAll((all) => all.forEach((one) => { one.open = true; }));
+    await page.waitForFunction(() => document.querySelectorAll("#drills .report").length === document.querySelectorAll("#drills details").length);
+    seen.reports = await texts(page, "#drills .report");
+    await page.locator("#drills details").evaluateAll((all) => all.slice(1).forEach((one) => { one.open = false; }));
+  }
+  if (await more.isVisible()) {
+    await more.locator("summary").focus();
+    await page.keyboard.press("Enter");
+    seen.trade = await texts(page, "#trade tbody tr");
+    seen.barriers.push(...(await page.evaluate(barriers)).map((b) => `opened: ${b}`));
+    await page.keyboard.press("Enter");
+  }
+  if (await page.locator("#log-more").isVisible()) {
+    await page.waitForFunction(() => document.querySelector("#log").textContent !== "");
+    seen.log = await text(page, "log");
+  }
 }
 
 /** aim moves the slider by the keyboard, and by an exact time. */
