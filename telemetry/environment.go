@@ -54,7 +54,7 @@ const otlp = "otlp"
 
 // signal reports whether a signal is exported.
 func (w *wishes) signal(v variables, signal string, protocols ...string) bool {
-	endpointName, endpoint := v.first("OTEL_EXPORTER_OTLP_"+signal+"_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+	endpointName, endpoint := v.first(endpoints(signal)...)
 	name, exporters := v.first("OTEL_" + signal + "_EXPORTER")
 	wanted := name == "" && endpoint != ""
 	for one := range strings.SplitSeq(exporters, ",") {
@@ -78,6 +78,20 @@ func (w *wishes) signal(v variables, signal string, protocols ...string) bool {
 		return false
 	}
 	return true
+}
+
+// unnamed is where a signal goes for which no endpoint is named: to a collector on this host, in clear. The exporters by themselves would want TLS there,
+// which the specification does not. Empty where an endpoint is named.
+func unnamed(environment []string, signal string) string {
+	if _, endpoint := variables(environment).first(endpoints(signal)...); endpoint != "" {
+		return ""
+	}
+	return "http://localhost:4318/v1/" + strings.ToLower(signal)
+}
+
+// endpoints are the variables with the endpoint of a signal, the stronger one first.
+func endpoints(signal string) []string {
+	return []string{"OTEL_EXPORTER_OTLP_" + signal + "_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"}
 }
 
 func (w *wishes) refuse(format string, args ...any) {

@@ -8,7 +8,6 @@ package telemetry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 
@@ -72,13 +71,10 @@ func Start(ctx context.Context, o Options) *Exporter {
 		f.Handle(fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err))
 	}
 	if w.traces {
-		err = errors.Join(err, e.startTraces(ctx, o, r))
+		f.Handle(e.startTraces(ctx, o, r))
 	}
 	if w.logs {
-		err = errors.Join(err, e.startLogs(ctx, o, r))
-	}
-	if err != nil {
-		f.Handle(err)
+		f.Handle(e.startLogs(ctx, o, r))
 	}
 	return e
 }
@@ -101,7 +97,11 @@ func (o Options) withDefaults() Options {
 
 // startTraces begins to export spans. The sampler and the sizes of queues and batches are the variables'; a full queue drops.
 func (e *Exporter) startTraces(ctx context.Context, o Options, r *resource.Resource) error {
-	to, err := otlptracehttp.New(ctx)
+	var where []otlptracehttp.Option
+	if url := unnamed(o.Environment, "TRACES"); url != "" {
+		where = append(where, otlptracehttp.WithEndpointURL(url))
+	}
+	to, err := otlptracehttp.New(ctx, where...)
 	if err != nil {
 		return fmt.Errorf("export spans: %w", err)
 	}
@@ -113,7 +113,11 @@ func (e *Exporter) startTraces(ctx context.Context, o Options, r *resource.Resou
 
 // startLogs begins to export lines of the log. A full queue drops the oldest.
 func (e *Exporter) startLogs(ctx context.Context, o Options, r *resource.Resource) error {
-	to, err := otlploghttp.New(ctx)
+	var where []otlploghttp.Option
+	if url := unnamed(o.Environment, "LOGS"); url != "" {
+		where = append(where, otlploghttp.WithEndpointURL(url))
+	}
+	to, err := otlploghttp.New(ctx, where...)
 	if err != nil {
 		return fmt.Errorf("export lines of the log: %w", err)
 	}

@@ -3,13 +3,20 @@ package telemetry_test
 import (
 	"bytes"
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -230,6 +237,34 @@ func TestFaultsAreToldOnce(t *testing.T) {
 	}
 	if strings.Contains(logged.String(), secret) || len(logged.String()) > 1000 || !strings.Contains(logged.String(), "level=WARN") {
 		t.Errorf("logged %s", logged.String())
+	}
+}
+
+// TestTLS: OTEL_EXPORTER_OTLP_CERTIFICATE names who may be told; without it nobody whom the host does not trust is.
+func TestTLS(t *testing.T) {
+	var asked atomic.Int64
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	defer server.Close()
+	authority := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tell := func(variables ...string) (told int64) {
+		before := asked.Load()
+		ctx, e := exporting(t, &otlptest.Receiver{URL: server.URL}, telemetry.Options{}, variables...)
+		_, span := telemetry.Begin(ctx, telemetry.Upload)
+		span.End(nil)
+		slog.New(e.Handler()).Info("line")
+		finish(t, e)
+		return asked.Load() - before
+	}
+	if n := tell(); n != 0 {
+		t.Errorf("%d requests to a server that nobody trusts", n)
+	}
+	if n := tell("OTEL_EXPORTER_OTLP_CERTIFICATE=" + authority); n != 2 {
+		t.Errorf("%d requests, want one with the span and one with the line", n)
 	}
 }
 
