@@ -35,7 +35,7 @@ func TestTally(t *testing.T) {
 	see(retry.Attempt{Op: "put", Key: "7423474350493388827/wal/00000002.history", Size: 7, Took: time.Second})
 	see(retry.Attempt{Op: "put", Key: "7423474350493388827/backups/x/index", Size: 9, Took: time.Second})
 	see(retry.Attempt{Op: "stat", Err: fmt.Errorf("stat: %w", storage.ErrNotFound)})
-	if r := look(0); !*r.Up || r.StoredWAL != 100 || len(r.Failures) != 0 {
+	if r := look(0); !*r.Up || r.StoredWAL != 100 || len(r.Failures) != 0 || r.Puts != 3 {
 		t.Errorf("got %+v", r)
 	}
 	if len(uploads) != 1 || uploads[0] != "primary 1s" {
@@ -49,6 +49,9 @@ func TestTally(t *testing.T) {
 	}
 	if r.Refusing == nil || r.Refusing.Tries != 2 || r.Refusing.Since.IsZero() || r.Refusing.Error != "put: access denied" {
 		t.Errorf("two puts were refused, and told is %+v", r.Refusing)
+	}
+	if r.Puts != 5 {
+		t.Errorf("%d requests wrote, want 5: those that failed are billed too", r.Puts)
 	}
 	see(retry.Attempt{Op: "list"})
 	if again := look(0); again.Refusing == nil || !again.Refusing.Since.Equal(r.Refusing.Since) {

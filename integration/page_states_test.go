@@ -210,6 +210,7 @@ func pageStates() []pageState {
 
 	other, third := healthyReport(now), risk
 	other.Cluster, third.Cluster = "billing", "ledger"
+	other.Cost = cost.Of(billedPlaces(other), cost.Habits{Every: time.Second, Synchronous: true})
 	other.Gaps, other.Window = []status.Gap{}, []status.Interval{{From: *other.RecoverableFrom, Until: *other.RecoverableUntil}}
 	healthy := healthyReport(now)
 	return []pageState{
@@ -218,7 +219,7 @@ func pageStates() []pageState {
 		{name: "gap", reports: []status.Report{gap}, live: &gapLive, past: pastOf(now, 1440)},
 		{name: "unprotected", reports: []status.Report{none}, live: &noneLive},
 		{name: "no-drill", reports: []status.Report{fresh}, live: &freshLive, past: pastOf(now, 44)},
-		{name: "fleet", reports: []status.Report{healthyReport(now), other, third}},
+		{name: "fleet", reports: []status.Report{other, healthyReport(now), third}},
 		{name: "no-answer", reports: []status.Report{{Cluster: "main"}}, err: errors.New("open repository s3://acme-pg/main: no such bucket"), live: of(healthyLive(now)), past: pastOf(now, 1440)},
 	}
 }

@@ -61,22 +61,26 @@ export function drill(d) {
     el("p.muted.small", {}, `pgark drill show ${d.id}`));
 }
 
-/** bill says what the archive costs; nothing where nothing is billed. */
+/** reasons says once why something of repositories cannot be told, and of which. */
+function reasons(all) {
+  const words = [...new Set(all.map((e) => e.unknown).filter(Boolean))];
+  return words.map((why) => `${all.filter((e) => e.unknown === why).map((e) => e.name).join(" and ")}: ${why}`).join("; ");
+}
+
+/** bill says what the archive costs; nothing where nothing is billed. Of what cannot be told the storage may be known, and why the rest is not stands below. */
 export function bill(c) {
   if (!c || c.usd_month === 0) return [];
-  const all = c.repositories;
-  if (!known(c.usd_month)) {
-    const why = all.filter((e) => e.unknown).map((e) => `${e.name}: ${e.unknown}`);
-    return [el("p.muted.small", { "data-cost": "unknown" }, `What it costs cannot be told. ${why.join("; ")}`)];
-  }
+  const all = c.repositories, whole = known(c.usd_month), stored = all.every((e) => known(e.storage_usd_month));
+  const why = whole ? [] : [el("p.muted.small", {}, `What ${stored ? "the rest" : "it"} costs cannot be told. ${reasons(all)}`)];
+  if (!stored) return why;
   const total = (key) => all.reduce((sum, e) => sum + (e[key] || 0), 0);
   const parts = [
     ["base backups", "storage_base_usd_month", ""], ["WAL", "storage_wal_usd_month", ""],
-    ["requests", "requests_usd_month", c.at_most ? "at most " : ""], ["transfer", "transfer_usd_month", ""],
+    ...(whole ? [["requests", "requests_usd_month", c.at_most ? "at most " : ""], ["transfer", "transfer_usd_month", ""]] : []),
   ].filter(([, key]) => total(key) > 0).map(([name, key, most]) => `${name} ${most}${usd(total(key))}`);
   const week = known(c.another_week_usd_month) ? ` Another week of the window adds ${usd(c.another_week_usd_month)}.` : "";
-  const line = el("p", { "data-cost": "known" }, el("strong", {}, `${c.at_most ? "At most " : "About "}${usd(c.usd_month)} USD a month`), `: ${parts.join(", ")}.${week}`);
-  return [line, el("p.muted.small", {}, `${c.prices_text[0].toUpperCase()}${c.prices_text.slice(1)}.`)];
+  const sum = whole ? `${c.at_most ? "At most " : "About "}${usd(c.usd_month)} USD a month` : `Storage ${usd(total("storage_usd_month"))} USD a month`;
+  return [el("p", {}, el("strong", {}, sum), `: ${parts.join(", ")}.${week}`), ...why, el("p.muted.small", {}, `${c.prices_text[0].toUpperCase()}${c.prices_text.slice(1)}.`)];
 }
 
 /** trade is the table of upload intervals: what each costs, and may lose. */

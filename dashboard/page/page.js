@@ -326,9 +326,9 @@ function showCopies(r) {
 function showCost(c) {
   const told = bill(c);
   $("cost").replaceChildren(...told);
-  const known = told.length > 0 && c.upload_trade.length > 0;
-  $("cost-more").hidden = !known;
-  if (known) $("trade").replaceChildren(...trade(c));
+  const choice = told.length > 0 && c.upload_trade.length > 0;
+  $("cost-more").hidden = !choice;
+  if (choice) $("trade").replaceChildren(...trade(c));
 }
 
 /** logLines is how many lines of the log are shown. */
