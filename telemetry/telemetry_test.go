@@ -193,7 +193,7 @@ func TestHangingReceiver(t *testing.T) {
 }
 
 // much is far more than is held: queues of 2048 and batches of 512.
-const much, held = 20_000, 2048 + 2*512
+const much, held = 6_000, 2048 + 2*512
 
 func tellMuch(ctx context.Context, e *telemetry.Exporter) {
 	log := slog.New(e.Handler())
