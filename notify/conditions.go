@@ -117,7 +117,7 @@ func (f Facts) newestPassed() *status.Drill {
 	return nil
 }
 
-// gaps are those that the agent recorded since it began. Each is told of by itself, also one that a base backup ended before anybody looked.
+// gaps are those that the agents of this process recorded. Each is told of by itself, also one that a base backup ended before anybody looked.
 func (f Facts) gaps() []Condition {
 	var all []Condition
 	for _, g := range f.Live.Gaps {
@@ -125,8 +125,11 @@ func (f Facts) gaps() []Condition {
 			Kind: Gap, About: fmt.Sprintf("%d %s %s", uint32(g.Timeline), g.Start, g.End), Holds: No, Happened: true, Since: g.Seen,
 			Text: fmt.Sprintf("WAL %s to %s on timeline %d was lost (%s): what was written since can be restored only once a new base backup is there", g.Start, g.End, uint32(g.Timeline), g.Cause),
 		}
-		if f.Health.Archive.Lost { // as long as any is open
+		switch {
+		case f.Health.Archive.Lost: // as long as any is open
 			c.Holds = Yes
+		case !f.Health.Archive.Compared: // an agent that begins anew has not looked yet
+			c.Holds = Unknown
 		}
 		all = append(all, c)
 	}

@@ -3,6 +3,8 @@ package notify
 import (
 	"slices"
 	"time"
+
+	"github.com/pgark/pgark/status"
 )
 
 // patience is how long a condition holds before its event begins, and how long it does not before that ends: nothing is told twice because it came and went.
@@ -38,6 +40,21 @@ type Policy struct {
 // Journal remembers which events are on and what was said of them. The zero value knows of none. It is for one goroutine at a time.
 type Journal struct {
 	entries map[subject]*entry
+	gaps    []status.LiveGap // that agents recorded, oldest first
+}
+
+// mostGaps is how many gaps are remembered: of those beyond it the oldest ended long ago.
+const mostGaps = 100
+
+// recall adds to the facts the gaps that agents recorded before: one that begins anew knows of none, and its base backup ends those too.
+func (j *Journal) recall(f *Facts) {
+	for _, g := range f.Live.Gaps {
+		if !slices.Contains(j.gaps, g) {
+			j.gaps = append(j.gaps, g)
+		}
+	}
+	j.gaps = j.gaps[max(0, len(j.gaps)-mostGaps):]
+	f.Live.Gaps = j.gaps
 }
 
 // subject is what an event is about.
@@ -61,6 +78,7 @@ func (j *Journal) Next(f Facts, p Policy) []Message {
 	if j.entries == nil {
 		j.entries = map[subject]*entry{}
 	}
+	j.recall(&f)
 	var all []Message
 	for _, c := range Conditions(f) {
 		if c.Holds == Unknown || p.On != nil && !slices.Contains(p.On, c.Kind) {

@@ -283,3 +283,42 @@ func TestEachGap(t *testing.T) {
 		}
 	}
 }
+
+// TestGapWhenTheAgentBeginsAnew: a reload, or an error, begins an agent anew in the same process, and without a site it has no memory of gaps then. One that is open does not
+// end by that, nor is it told again; it ends when a base backup is known to end it.
+func TestGapWhenTheAgentBeginsAnew(t *testing.T) {
+	gap := []status.LiveGap{{Timeline: 1, Start: 3 << 24, End: 4 << 24, Cause: "slot lost", Seen: epoch}}
+	for name, after := range map[string][]status.LiveGap{"remembered": gap, "forgotten": nil} {
+		var j notify.Journal
+		said := map[string][]string{}
+		for n, step := range []struct {
+			gaps           []status.LiveGap
+			compared, lost bool
+			want           int // messages so far
+		}{
+			{gap, true, true, 1},
+			{after, false, false, 1}, // it has not reached the server yet
+			{after, true, true, 1},
+			{after, true, false, 2},
+			{after, true, false, 2},
+		} {
+			f := well(epoch.Add(time.Duration(n) * 5 * time.Second))
+			f.Live.Gaps, f.Health.Archive.Compared, f.Health.Archive.Lost = step.gaps, step.compared, step.lost
+			total := 0
+			for _, m := range j.Next(f, notify.Policy{On: []notify.Kind{notify.Gap}}) {
+				said[m.ID] = append(said[m.ID], string(m.State))
+			}
+			for _, states := range said {
+				total += len(states)
+			}
+			if total != step.want {
+				t.Errorf("%s, step %d: said %v", name, n, said)
+			}
+		}
+		for id, states := range said {
+			if strings.Join(states, " ") != "begun ended" || len(said) != 1 {
+				t.Errorf("%s: of %s was said %v", name, id, states)
+			}
+		}
+	}
+}
