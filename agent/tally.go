@@ -67,7 +67,10 @@ func (t *tally) count(i int, a retry.Attempt) {
 		p.StoredWAL += uint64(a.Size)
 	}
 	if requestKind(a.Op) == "put" {
-		p.Puts++
+		if p.Puts++; p.PutsSince == nil {
+			now := time.Now().UTC()
+			p.PutsSince = &now
+		}
 		p.Refusing = refusal(p.Refusing, a.Err, up)
 	}
 	if up {

@@ -152,6 +152,13 @@ func TestPuts(t *testing.T) {
 	if dr.Requests.Puts >= one.Requests.Puts || dr.Requests.Gets >= one.Requests.Gets || dr.Quiet != nil {
 		t.Errorf("a bucket that makes a copy looks for nobody: %+v", dr.Requests)
 	}
+	all[0].Puts = ptr(5e6)
+	if b := cost.Of(all, cost.Habits{Every: time.Second}); b.Repositories[0].Basis != cost.AtMost || !near(b.Repositories[0].RequestsUSD, *cost.Of(strategies(), cost.Habits{Every: time.Second}).Repositories[0].RequestsUSD) {
+		t.Errorf("an hour with a base backup in it stands for a month: %s USD", show(b.Repositories[0].RequestsUSD))
+	}
+	if b := cost.Of(all, cost.Habits{Synchronous: true}); b.Repositories[0].Basis != cost.Measured {
+		t.Error("where commits wait there is no bound, and what was counted counts")
+	}
 	all[0].Puts = nil
 	looked := cost.Of(all, cost.Habits{Every: time.Second, Looks: true}).Repositories[0]
 	unlooked := cost.Of(all, cost.Habits{Every: time.Second}).Repositories[0]

@@ -64,7 +64,7 @@ func (r Repository) looks(h Habits) Requests {
 	return Requests{Puts: times(lookEvery) * lookRequests, Gets: times(lookEvery) * float64(r.Records)}
 }
 
-// requests adds what requests cost: by the puts that were counted, else of the most there can be.
+// requests adds what requests cost: by the puts that were counted, unless they are more than there can be, else of the most there can be.
 func (r Repository) requests(e *Estimate, t tariff, h Habits) {
 	price := func(q Requests) *float64 { return dollars((q.Puts*t.Put + q.Gets*t.Get) / 1000) }
 	if t.Put == 0 && t.Get == 0 {
@@ -77,17 +77,19 @@ func (r Repository) requests(e *Estimate, t tariff, h Habits) {
 		all = all.plus(watching())
 	}
 	var written Requests
+	bounded := !h.Synchronous && h.Every > 0
+	busy := uploads(h.Every).plus(r.stays())
 	switch {
-	case r.Puts != nil:
+	case r.Puts != nil && !(bounded && *r.Puts > busy.Puts): // an hour with a base backup in it says more of a month than there can be
 		e.Basis, written = Measured, Requests{Puts: *r.Puts, Gets: *r.Puts}
+	case bounded:
+		e.Basis, written = AtMost, busy
 	case h.Synchronous:
 		e.unknown("how often WAL is put is not known: commits wait for it, and each may be a request; the agent counts them, and tells who asks on its host, where http.listen is set")
 		return
-	case h.Every <= 0:
+	default:
 		e.unknown("how often WAL is put is not known: no configuration says it")
 		return
-	default:
-		e.Basis, written = AtMost, uploads(h.Every).plus(r.stays())
 	}
 	if r.ByBucket { // which reads no fence
 		written.Gets = 0

@@ -64,19 +64,26 @@ func TestCosts(t *testing.T) {
 	}
 }
 
-// TestPutsAMonth: what an agent counted says nothing before an hour, and nothing of a repository that it does not write to.
+// TestPutsAMonth: what an agent counted says nothing before an hour has gone by since its first put, and nothing of a repository that it does not write to.
 func TestPutsAMonth(t *testing.T) {
 	up := true
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
-	l := status.Live{Now: now, Began: now.Add(-2 * time.Hour), Repositories: []status.LiveRepository{{Name: "primary", Up: &up, Puts: 100}, {Name: "dr"}}}
-	if got := l.PutsAMonth("primary", cost.Month); got == nil || *got != 36500 {
+	first := now.Add(-2 * time.Hour)
+	l := status.Live{Now: now, Began: now.Add(-100 * 24 * time.Hour), Repositories: []status.LiveRepository{
+		{Name: "primary", Up: &up, Puts: 100, PutsSince: &first}, {Name: "dr", Up: &up}, {Name: "away"},
+	}}
+	if got := l.PutsAMonth("primary"); got == nil || *got != 36500 {
 		t.Errorf("got %v", got)
 	}
-	if l.PutsAMonth("dr", cost.Month) != nil || l.PutsAMonth("other", cost.Month) != nil {
-		t.Error("nothing was asked of these")
+	if l.PutsAMonth("dr") != nil || l.PutsAMonth("away") != nil || l.PutsAMonth("other") != nil {
+		t.Error("nothing was put there")
 	}
-	l.Began = now.Add(-time.Minute)
-	if l.PutsAMonth("primary", cost.Month) != nil {
+	l.Standby = &status.LiveStandby{}
+	if l.PutsAMonth("primary") != nil {
+		t.Error("its server is a standby now: another agent puts")
+	}
+	l.Standby, first = nil, now.Add(-time.Minute)
+	if l.PutsAMonth("primary") != nil {
 		t.Error("a minute tells of a month")
 	}
 }

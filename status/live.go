@@ -3,6 +3,7 @@ package status
 import (
 	"time"
 
+	"github.com/pgark/pgark/cost"
 	"github.com/pgark/pgark/wal"
 )
 
@@ -69,6 +70,8 @@ type LiveRepository struct {
 	StoredWAL uint64 `json:"stored_wal_bytes"`
 	// Puts is how many requests wrote to it, those that failed among them: objects, and parts of large ones.
 	Puts uint64 `json:"puts"`
+	// PutsSince is when the first of them ended; nil where there was none.
+	PutsSince *time.Time `json:"puts_since,omitempty"`
 	// Versioned says whether its bucket keeps the older versions of objects; nil where that is not known, and where nobody wants it to.
 	Versioned *bool `json:"versioned,omitempty"`
 	// Failures are the requests that failed, in a fixed order. The number of different ones is bounded.
@@ -78,13 +81,18 @@ type LiveRepository struct {
 // leastCounted is for how long requests must have been counted before they say how many there are in a month.
 const leastCounted = time.Hour
 
-// PutsAMonth is how many requests would write to a repository in a month of the given length, by those since the agent began; nil if that is not long ago, or the
-// repository is not one of its own.
-func (l Live) PutsAMonth(repository string, month time.Duration) *float64 {
-	since := l.Now.Sub(l.Began)
+// PutsAMonth is how many requests would write to a repository in a month, by those since the first: an agent that waited behind a standby wrote
+// nothing until it was promoted. nil if the first was not long ago, and where the agent writes nothing there, or not any more.
+func (l Live) PutsAMonth(repository string) *float64 {
+	if l.Standby != nil {
+		return nil
+	}
 	for _, r := range l.Repositories {
-		if r.Name == repository && r.Up != nil && since >= leastCounted {
-			n := float64(r.Puts) * float64(month) / float64(since)
+		if r.Name != repository || r.PutsSince == nil {
+			continue
+		}
+		if since := l.Now.Sub(*r.PutsSince); since >= leastCounted {
+			n := float64(r.Puts) * float64(cost.Month) / float64(since)
 			return &n
 		}
 	}

@@ -64,14 +64,9 @@ func (s *session) costOptions(c config.Config, live *status.Live) agent.StoreOpt
 	o := s.lookOptions()
 	o.Looks = c.HTTP.Listen != ""
 	if live != nil && s.cli.String("from") == "" {
-		o.Counted = countedBy(*live)
+		o.Counted = live.PutsAMonth
 	}
 	return o
-}
-
-// countedBy tells how many requests an agent made of a repository in a month.
-func countedBy(live status.Live) func(repository string) *float64 {
-	return func(repository string) *float64 { return live.PutsAMonth(repository, cost.Month) }
 }
 
 // printCost prints what the repositories cost, and what the upload intervals would.

@@ -68,8 +68,7 @@ func (s *session) answerFor(h *site, c config.Config, clusters []config.Cluster)
 func (s *session) surveyOf(whole func() config.Config, v *agent.Vitals) dashboard.Survey {
 	return func(ctx context.Context) (status.Report, error) {
 		now := v.Settings() // a reload may have changed them
-		live := v.Live()
-		r, err := agent.Survey(ctx, now, 0, agent.StoreOptions{Patience: surveyPatience, Bandwidth: s.bandwidth, Looks: true, Counted: countedBy(live)})
+		r, err := agent.Survey(ctx, now, 0, agent.StoreOptions{Patience: surveyPatience, Bandwidth: s.bandwidth, Looks: true, Counted: v.Live().PutsAMonth})
 		if err == nil {
 			r.Troubles = v.Live().Troubles()
 			r.Judge(s.commands(whole(), now))
