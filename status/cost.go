@@ -77,7 +77,7 @@ func (r Report) walRates() (bytes, objects *float64) {
 	return perMonth(wrote*stored/plain, over), perMonth(wrote*n/plain, over)
 }
 
-// backupRate is how many bytes of base backups are stored in a month: by those of the last two weeks, or the last two.
+// backupRate is how many bytes of base backups are stored in a month: by those of the last two weeks, or the last two; by the schedule where they lie closer together.
 func (r Report) backupRate(every time.Duration) *float64 {
 	n := len(r.Backups)
 	if n == 0 {
@@ -88,7 +88,7 @@ func (r Report) backupRate(every time.Duration) *float64 {
 	for first > 0 && newest.Started.Sub(r.Backups[first-1].Started) <= 2*rateSpan {
 		first--
 	}
-	if over := newest.Started.Sub(r.Backups[first].Started); over >= leastRateSpan {
+	if over := newest.Started.Sub(r.Backups[first].Started); over >= max(leastRateSpan, every) { // else one by hand is no habit
 		var bytes float64
 		for _, b := range r.Backups[first+1:] {
 			bytes += float64(b.Stored)

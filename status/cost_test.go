@@ -47,6 +47,12 @@ func TestCosts(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 
+	// Two within an hour or so: the schedule tells of the next too.
+	young := r
+	young.Backups = []status.Backup{r.Backups[8], r.Backups[9]}
+	young.Backups[0].Started = r.Backups[9].Started.Add(-time.Hour)
+	about("one by hand", young.Costs(cost.Repository{}, status.Archived{}, 24*time.Hour).Rates.Backups, month*10e9)
+
 	// One base backup: the schedule tells of the next.
 	r.Backups = r.Backups[9:]
 	about("by the schedule", r.Costs(cost.Repository{}, status.Archived{}, 7*24*time.Hour).Rates.Backups, month*10e9/7)
