@@ -57,6 +57,9 @@ type StoreOptions struct {
 	// known. Both are for what a survey reckons to be the cost.
 	Looks   bool
 	Counted func(repository string) *float64
+	// Home is the URL of the primary where a copy alone is looked at: what is put there comes from beside it. "" is the repository that is looked at. It is for the
+	// cost too.
+	Home string
 
 	// tally counts what the stores of a cluster take and refuse; nil counts nothing.
 	tally *tally

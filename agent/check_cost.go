@@ -15,7 +15,7 @@ import (
 func (k *check) cost(ctx context.Context) {
 	var all []cost.Repository
 	for _, one := range k.cluster.Repositories() {
-		all = append(all, billed(ctx, k.cluster, one, nil))
+		all = append(all, billed(ctx, k.cluster, one, StoreOptions{}))
 	}
 	if f, ok := judgeCost(k.cluster, all); ok {
 		k.report(f)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -33,9 +34,10 @@ func seatOf(ctx context.Context, repoURL string) seat {
 	return at
 }
 
-// billed is what the configuration says of what a repository costs. counted tells how many requests an agent made of it in a month; nil knows nothing.
-func billed(ctx context.Context, c config.Cluster, one config.Copy, counted func(repository string) *float64) cost.Repository {
-	at, home := seatOf(ctx, one.URL), seatOf(ctx, c.Repo.URL)
+// billed is what the configuration, and an agent by o.Counted, say of what a repository costs.
+func billed(ctx context.Context, c config.Cluster, one config.Copy, o StoreOptions) cost.Repository {
+	near := cmp.Or(o.Home, c.Repo.URL)
+	at, home := seatOf(ctx, one.URL), seatOf(ctx, near)
 	r := cost.Repository{Name: one.Name, Store: at.store, Given: one.Prices, ByBucket: one.ByBucket, BackupClass: one.Classes.Backups, WALClass: one.Classes.WAL}
 	if r.BackupClass == "" {
 		r.BackupClass = at.class
@@ -43,13 +45,13 @@ func billed(ctx context.Context, c config.Cluster, one config.Copy, counted func
 	if r.WALClass == "" {
 		r.WALClass = at.class
 	}
-	if far := at.region != home.region; one.URL == c.Repo.URL || at.store == cost.Folder {
+	if far := at.region != home.region; one.URL == near || at.store == cost.Folder {
 		r.Far = new(bool)
 	} else if at.region != "" && home.region != "" {
 		r.Far = &far
 	}
-	if counted != nil {
-		r.Puts = counted(one.Name)
+	if o.Counted != nil {
+		r.Puts = o.Counted(one.Name)
 	}
 	return r
 }
@@ -60,7 +62,7 @@ func costOf(ctx context.Context, c config.Cluster, one config.Copy, r status.Rep
 	if plan, err := parsePlan(c, 0); err == nil && plan != nil {
 		pause = longestPause(*plan)
 	}
-	return r.Costs(billed(ctx, c, one, o.Counted), status.Archived{After: c.Repo.Archive.After, Class: c.Repo.Archive.Class}, pause)
+	return r.Costs(billed(ctx, c, one, o), status.Archived{After: c.Repo.Archive.After, Class: c.Repo.Archive.Class}, pause)
 }
 
 // habitsOf are what requests come from. What the server says of commits that wait is stronger than what is wanted.

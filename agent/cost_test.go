@@ -33,7 +33,7 @@ func TestBilled(t *testing.T) {
 	store := map[string]cost.Store{"elsewhere": cost.Other, "folder": cost.Folder}
 	class := map[string][2]string{"primary": {"STANDARD_IA", ""}, "near": {"ONEZONE_IA", "ONEZONE_IA"}}
 	for _, one := range c.Repositories() {
-		r := billed(t.Context(), c, one, nil)
+		r := billed(t.Context(), c, one, StoreOptions{})
 		known := "unknown"
 		if r.Far != nil {
 			known = map[bool]string{true: "true", false: "false"}[*r.Far]
@@ -46,7 +46,14 @@ func TestBilled(t *testing.T) {
 		t.Errorf("prices were read as %+v", g)
 	}
 	t.Setenv("AWS_ENDPOINT_URL_S3", "https://minio.example")
-	if r := billed(t.Context(), c, c.Repositories()[0], nil); r.Store != cost.Other {
+	alone, err := c.From("far")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := billed(t.Context(), alone, alone.Repositories()[0], StoreOptions{Home: c.Repo.URL}); r.Far == nil || !*r.Far {
+		t.Error("a copy that is looked at alone lies beside whoever puts objects there")
+	}
+	if r := billed(t.Context(), c, c.Repositories()[0], StoreOptions{}); r.Store != cost.Other {
 		t.Error("the environment names another store than Amazon's")
 	}
 }
@@ -73,7 +80,7 @@ func TestJudgeCost(t *testing.T) {
 		c := priced(t, test.text)
 		var all []cost.Repository
 		for _, one := range c.Repositories() {
-			all = append(all, billed(t.Context(), c, one, nil))
+			all = append(all, billed(t.Context(), c, one, StoreOptions{}))
 		}
 		f, ok := judgeCost(c, all)
 		if ok != (test.verdict != "") || f.Verdict != test.verdict || !strings.Contains(f.Text, test.words) || (f.Fix != "") != (test.verdict == Pending) {

@@ -48,7 +48,7 @@ func repositoryCost(s *session) error {
 	if err != nil {
 		return err
 	}
-	r, err := agent.Survey(s.ctx, one, id, s.costOptions(c, s.live(c, one)))
+	r, err := agent.Survey(s.ctx, one, id, s.costOptions(c, one, s.live(c, one)))
 	if err != nil {
 		return s.hintPast(one, err)
 	}
@@ -60,10 +60,14 @@ func repositoryCost(s *session) error {
 }
 
 // costOptions are those of a survey that reckons what repositories cost; live is what the agent on this host says, nil where none does.
-func (s *session) costOptions(c config.Config, live *status.Live) agent.StoreOptions {
+func (s *session) costOptions(c config.Config, cluster config.Cluster, live *status.Live) agent.StoreOptions {
 	o := s.lookOptions()
 	o.Looks = c.HTTP.Listen != ""
-	if live != nil && s.cli.String("from") == "" {
+	if s.cli.String("from") != "" { // cluster has that one alone
+		if whole, err := c.Select(cluster.Name); err == nil {
+			o.Home = whole.Repo.URL
+		}
+	} else if live != nil {
 		o.Counted = live.PutsAMonth
 	}
 	return o

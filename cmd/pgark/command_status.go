@@ -168,7 +168,7 @@ func (s *session) lookOnce() (status.Verdict, error) {
 // survey looks at one cluster and judges it.
 func (s *session) survey(c config.Config, cluster config.Cluster, id wal.SystemID) (status.Report, error) {
 	live := s.live(c, cluster)
-	r, err := agent.Survey(s.ctx, cluster, id, s.costOptions(c, live))
+	r, err := agent.Survey(s.ctx, cluster, id, s.costOptions(c, cluster, live))
 	if err != nil {
 		return status.Report{Verdict: status.Protected}, s.hintPast(cluster, err) // it makes no other verdict better
 	}
