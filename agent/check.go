@@ -72,6 +72,7 @@ type check struct {
 	server server
 	system postgres.System
 	asked  bool
+	waits  bool // commits wait for the archive, or are to
 	// places are the repositories, the primary first.
 	places []*checkedPlace
 	// open opens a repository with the configured keys.

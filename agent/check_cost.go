@@ -17,7 +17,7 @@ func (k *check) cost(ctx context.Context) {
 	for _, one := range k.cluster.Repositories() {
 		all = append(all, billed(ctx, k.cluster, one, StoreOptions{}))
 	}
-	if f, ok := judgeCost(k.cluster, all); ok {
+	if f, ok := judgeCost(k.cluster, k.waits, all); ok {
 		k.report(f)
 	}
 }
@@ -26,9 +26,9 @@ func (k *check) cost(ctx context.Context) {
 const worthSaving = 1
 
 // judgeCost says what the interval in force is worth, and of one that the objective allows; false where nothing is billed, or commits wait for the archive.
-func judgeCost(c config.Cluster, all []cost.Repository) (Finding, bool) {
+func judgeCost(c config.Cluster, waits bool, all []cost.Repository) (Finding, bool) {
 	at := func(every time.Duration) (cost.Choice, bool) {
-		habits := habitsOf(c, nil, StoreOptions{})
+		habits := habitsOf(c, waits, StoreOptions{})
 		habits.Every = every
 		for _, one := range cost.Of(all, habits).Trade {
 			if one.Chosen {

@@ -35,6 +35,7 @@ func (k *check) commits(s syncmode.Settings, p syncmode.Policy) {
 		f.Fix = local + strings.Join(f.SQL, " ")
 	}
 	state, err := syncmode.Judge(s, p.Names)
+	k.waits = err != nil || state != syncmode.Off
 	found := Finding{Section: SectionPostgres, Verdict: Good}
 	switch {
 	case err != nil:

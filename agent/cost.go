@@ -65,7 +65,7 @@ func costOf(ctx context.Context, c config.Cluster, one config.Copy, r status.Rep
 	return r.Costs(billed(ctx, c, one, o), status.Archived{After: c.Repo.Archive.After, Class: c.Repo.Archive.Class}, pause)
 }
 
-// habitsOf are what requests come from. What the server says of commits that wait is stronger than what is wanted.
-func habitsOf(c config.Cluster, said *status.Sync, o StoreOptions) cost.Habits {
-	return cost.Habits{Every: c.Repo.Every, Looks: o.Looks, Synchronous: said != nil || c.Sync.StandbyNames != ""}
+// habitsOf are what requests come from. waits is what the server says of commits that wait for the archive, which is stronger than what is wanted.
+func habitsOf(c config.Cluster, waits bool, o StoreOptions) cost.Habits {
+	return cost.Habits{Every: c.Repo.Every, Looks: o.Looks, Synchronous: waits || c.Sync.StandbyNames != ""}
 }

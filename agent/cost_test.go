@@ -7,6 +7,7 @@ import (
 
 	"github.com/pgark/pgark/config"
 	"github.com/pgark/pgark/cost"
+	"github.com/pgark/pgark/syncmode"
 )
 
 // priced loads a configuration with an empty AWS environment.
@@ -45,7 +46,6 @@ func TestBilled(t *testing.T) {
 	if g := c.Copies[1].Prices; g.Storage == nil || *g.Storage != 0.02 || g.Transfer == nil || *g.Transfer != 0 || g.Put != nil || *c.Repo.Prices.Put != 0.01 {
 		t.Errorf("prices were read as %+v", g)
 	}
-	t.Setenv("AWS_ENDPOINT_URL_S3", "https://minio.example")
 	alone, err := c.From("far")
 	if err != nil {
 		t.Fatal(err)
@@ -53,6 +53,7 @@ func TestBilled(t *testing.T) {
 	if r := billed(t.Context(), alone, alone.Repositories()[0], StoreOptions{Home: c.Repo.URL}); r.Far == nil || !*r.Far {
 		t.Error("a copy that is looked at alone lies beside whoever puts objects there")
 	}
+	t.Setenv("AWS_ENDPOINT_URL_S3", "https://minio.example")
 	if r := billed(t.Context(), c, c.Repositories()[0], StoreOptions{}); r.Store != cost.Other {
 		t.Error("the environment names another store than Amazon's")
 	}
@@ -82,9 +83,22 @@ func TestJudgeCost(t *testing.T) {
 		for _, one := range c.Repositories() {
 			all = append(all, billed(t.Context(), c, one, StoreOptions{}))
 		}
-		f, ok := judgeCost(c, all)
+		f, ok := judgeCost(c, false, all)
 		if ok != (test.verdict != "") || f.Verdict != test.verdict || !strings.Contains(f.Text, test.words) || (f.Fix != "") != (test.verdict == Pending) {
 			t.Errorf("%s: got %+v", test.text, f)
+		}
+	}
+}
+
+// TestJudgeCostOfCommitsThatWait: where the server says that commits wait, whoever had them wait, no interval is told of as what is lost.
+func TestJudgeCostOfCommitsThatWait(t *testing.T) {
+	c := priced(t, `repo: "s3://acme-a/x?region=eu-west-1"`)
+	all := []cost.Repository{billed(t.Context(), c, c.Repositories()[0], StoreOptions{})}
+	for names, want := range map[string]bool{"pgark": false, "": true} {
+		k := &check{report: func(Finding) {}}
+		k.commits(syncmode.Settings{Names: names, Commit: "on", Application: "pgark"}, policyOf(c))
+		if f, told := judgeCost(c, k.waits, all); told != want {
+			t.Errorf("synchronous_standby_names = '%s': got %+v", names, f)
 		}
 	}
 }

@@ -56,7 +56,7 @@ func Survey(ctx context.Context, c config.Cluster, id wal.SystemID, o StoreOptio
 		}
 		report.SetSync(said.Sync, policyOf(c))
 	}
-	report.Cost = cost.Of(billed, habitsOf(c, report.Sync, o))
+	report.Cost = cost.Of(billed, habitsOf(c, report.Sync != nil, o))
 	return report, nil
 }
 
@@ -64,7 +64,7 @@ func Survey(ctx context.Context, c config.Cluster, id wal.SystemID, o StoreOptio
 func SurveyRepository(ctx context.Context, c config.Cluster, id wal.SystemID, o StoreOptions) (status.Report, error) {
 	report, billed, err := surveyPlaces(ctx, c, o, func(context.Context, *repository.Repository) (wal.SystemID, error) { return id, nil })
 	if err == nil {
-		report.Cost = cost.Of(billed, habitsOf(c, nil, o))
+		report.Cost = cost.Of(billed, habitsOf(c, false, o))
 	}
 	return report, err
 }
