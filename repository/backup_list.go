@@ -22,21 +22,21 @@ func (c *Cluster) Backups(ctx context.Context) ([]Backup, error) {
 	return readEach(ids, ErrNoBackup, func(id string) (Backup, error) { return c.Backup(ctx, id) }) // not complete, or just expired
 }
 
-// readEach reads the records with these ids, some at a time, and returns those that could be read, in the same order. absent is no error: there is none any more,
-// or not yet. The error joins all others.
-func readEach[T any](ids []string, absent error, read func(id string) (T, error)) ([]T, error) {
-	all, errs := make([]T, len(ids)), make([]error, len(ids))
+// readEach reads the records that are named, by whatever tells them apart, some at a time, and returns those that could be read, in the same order. absent is no
+// error: there is none any more, or not yet; nil if there is no such thing. The error joins all others.
+func readEach[N, T any](names []N, absent error, read func(name N) (T, error)) ([]T, error) {
+	all, errs := make([]T, len(names)), make([]error, len(names))
 	var group errgroup.Group
 	group.SetLimit(recordReads)
-	for i, id := range ids {
+	for i, name := range names {
 		group.Go(func() error {
-			all[i], errs[i] = read(id)
+			all[i], errs[i] = read(name)
 			return nil
 		})
 	}
 	_ = group.Wait() // the errors are in errs
-	found := make([]T, 0, len(ids))
-	for i := range ids {
+	found := make([]T, 0, len(names))
+	for i := range names {
 		switch {
 		case errs[i] == nil:
 			found = append(found, all[i])

@@ -154,7 +154,7 @@ func (c *Cluster) PutGap(ctx context.Context, g Gap) error {
 	key := gapPrefix(c.id) + g.name()
 	err = c.store.Put(ctx, key, body)
 	if errors.Is(err, storage.ErrExists) {
-		_, _, err = c.readGap(ctx, key)
+		_, err = c.readGap(ctx, g)
 	}
 	if err != nil {
 		return fmt.Errorf("put gap record: %w", err)
@@ -165,37 +165,28 @@ func (c *Cluster) PutGap(ctx context.Context, g Gap) error {
 // Gaps reads the gap records of all timelines, ordered by timeline, start and end. One that cannot be read does not hide the others: they
 // are returned together with an error, which joins a *CorruptError, *FormatError or storage error for each.
 func (c *Cluster) Gaps(ctx context.Context) ([]Gap, error) {
-	var gaps []Gap
-	var errs []error
+	var listed []Gap // what their names say
 	for info, err := range c.store.List(ctx, gapPrefix(c.id), "") {
 		if err != nil {
 			return nil, fmt.Errorf("list gap records: %w", err)
 		}
-		g, ours, err := c.readGap(ctx, info.Key)
-		switch {
-		case err != nil:
-			errs = append(errs, err)
-		case ours:
-			gaps = append(gaps, g)
+		if named, ours := parseGapName(strings.TrimPrefix(string(info.Key), string(gapPrefix(c.id)))); ours {
+			listed = append(listed, named)
 		}
 	}
-	return gaps, errors.Join(errs...)
+	return readEach(listed, nil, func(named Gap) (Gap, error) { return c.readGap(ctx, named) })
 }
 
-// readGap reads one record; ours is false for a key that has not the form of one.
-func (c *Cluster) readGap(ctx context.Context, key storage.Key) (g Gap, ours bool, err error) {
-	named, ours := parseGapName(strings.TrimPrefix(string(key), string(gapPrefix(c.id))))
-	if !ours {
-		return Gap{}, false, nil
-	}
-	g, err = verified(ctx, c.store, key, func(ctx context.Context, store storage.Store) (Gap, error) {
+// readGap reads the record whose name says what named does.
+func (c *Cluster) readGap(ctx context.Context, named Gap) (Gap, error) {
+	key := gapPrefix(c.id) + named.name()
+	return verified(ctx, c.store, key, func(ctx context.Context, store storage.Store) (Gap, error) {
 		text, err := storage.ReadAll(ctx, store, key, gapLimit)
 		if err != nil {
 			return Gap{}, c.readError(key, err)
 		}
 		return checkGap(c.id, key, named, text)
 	})
-	return g, true, err
 }
 
 // checkGap reads the content of the record under a key whose name says what named does.

@@ -147,16 +147,16 @@ func (c *Cluster) Histories(ctx context.Context) (map[wal.TimelineID]wal.History
 	if err != nil {
 		return nil, err
 	}
-	histories := make(map[wal.TimelineID]wal.History, len(timelines))
-	for _, tli := range timelines {
+	found, err := readEach(timelines, ErrNoWAL, func(tli wal.TimelineID) (wal.History, error) {
 		h, _, err := c.History(ctx, tli)
-		if errors.Is(err, ErrNoWAL) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		histories[tli] = h
+		return h, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	histories := make(map[wal.TimelineID]wal.History, len(found))
+	for _, h := range found {
+		histories[h.Timeline] = h
 	}
 	return histories, nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -138,17 +140,19 @@ func (c *Cluster) Pins(ctx context.Context) (map[string]Pin, error) {
 			newest[backup] = max(newest[backup], number)
 		}
 	}
-	pins := make(map[string]Pin, len(newest))
-	var errs []error
-	for backup, number := range newest {
-		p, err := c.NewestPin(ctx, backup, number)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		pins[backup] = p
+	type counted struct {
+		backup string // which a pin that is gone since it was listed does not name
+		pin    Pin
 	}
-	return pins, errors.Join(errs...)
+	found, err := readEach(slices.Sorted(maps.Keys(newest)), nil, func(backup string) (counted, error) {
+		p, err := c.NewestPin(ctx, backup, newest[backup])
+		return counted{backup, p}, err
+	})
+	pins := make(map[string]Pin, len(found))
+	for _, one := range found {
+		pins[one.backup] = one.pin
+	}
+	return pins, err
 }
 
 // NewestPin returns the record that counts of a backup of which the one with the number known, or none if that is 0, is known to be there. It goes by keys, not by

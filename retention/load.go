@@ -13,8 +13,8 @@ import (
 	"github.com/pgark/pgark/storage"
 )
 
-// looks is how many backups are looked at at a time.
-const looks = 4
+// looks is how many backups are looked at at a time: a year has hundreds, and each takes a store two answers, one behind the other.
+const looks = 16
 
 // ErrIncomplete says that a list of the repository left out what is there. Nothing is decided by it.
 var ErrIncomplete = errors.New("the list of the repository is not complete")

@@ -46,32 +46,67 @@ func (v *verification) findBackups(ctx context.Context) error {
 		ids = append(ids, id)
 	}
 	slices.Sort(ids)
-	for _, id := range ids {
-		if err := v.findBackup(ctx, id, holders[id]); err != nil {
+	read, err := v.readRecords(ctx, ids)
+	if err != nil {
+		return err
+	}
+	for i, id := range ids {
+		if err := v.findBackup(ctx, id, holders[id], read[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (v *verification) findBackup(ctx context.Context, id string, holders map[int]bool) error {
+// recordsAtOnce is how many records of backups are read at a time: they are small, a year has hundreds, and nothing else waits for the store meanwhile.
+const recordsAtOnce = 16
+
+// readRecord is what reading the record of one backup in one place came to.
+type readRecord struct {
+	found
+
+	body []byte
+	made bool // false where the place failed before
+}
+
+// readRecords reads the records of backups in all places that answer: of each id, by the index of the place. The error is one that ends the run.
+func (v *verification) readRecords(ctx context.Context, ids []string) ([][]readRecord, error) {
+	read := make([][]readRecord, len(ids))
+	group, reading := errgroup.WithContext(ctx)
+	group.SetLimit(recordsAtOnce)
+	for i, id := range ids {
+		read[i] = make([]readRecord, len(v.places))
+		for _, p := range v.alive() {
+			group.Go(func() (err error) {
+				one := &read[i][p.index]
+				if p.failed() != nil { // since it was asked for another
+					return nil
+				}
+				o := p.cluster.RecordObject(id)
+				one.made = true
+				one.found, err = v.examine(reading, p, o, func(ctx context.Context) (err error) { one.body, err = p.cluster.CheckRecord(ctx, o); return err })
+				return err
+			})
+		}
+	}
+	return read, group.Wait()
+}
+
+func (v *verification) findBackup(ctx context.Context, id string, holders map[int]bool, read []readRecord) error {
 	b := &copied{late: map[int]bool{}}
 	var contents []content
 	var missing []*place
 	faulty := false
-	for _, p := range v.alive() {
-		o := p.cluster.RecordObject(id)
-		var body []byte
-		f, err := v.examine(ctx, p, o, func(ctx context.Context) (err error) { body, err = p.cluster.CheckRecord(ctx, o); return err })
+	for _, p := range v.places {
+		o, f := p.cluster.RecordObject(id), read[p.index]
 		switch {
-		case err != nil:
-			return err
+		case !f.made:
 		case f.kind != "":
 			faulty = true
 			v.damaged(p.damageOf(o, f.kind, f.reason))
 		case !f.gone:
 			p.lists()
-			contents = append(contents, content{p.index, body})
+			contents = append(contents, content{p.index, f.body})
 		case p.failed() == nil:
 			missing = append(missing, p)
 		}
