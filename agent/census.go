@@ -16,10 +16,10 @@ const (
 )
 
 // censuses takes a census of each repository that the agent writes to every day, until ctx ends: what is counted there need not be listed by whoever asks how the cluster
-// stands. Nothing depends on it, so that a failure is told and no more.
-func (a *running) censuses(ctx context.Context, cluster *repository.Cluster) {
+// stands. It begins after a first wait. Nothing depends on it, so that a failure is told and no more.
+func (a *running) censuses(ctx context.Context, cluster *repository.Cluster, first time.Duration) {
 	counted := make([]time.Time, len(a.stores.all))
-	for wait := makeUpAfter; ; wait = longestWait {
+	for wait := first; ; wait = longestWait {
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():

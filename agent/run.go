@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,9 @@ type Options struct {
 	Prune []string
 	// Bandwidth is shared with the other agents of the process; nil limits nothing.
 	Bandwidth *Bandwidth
+	// FirstCensus is how long after WAL began to stream the repositories are looked at for a census that is due; 0 is ten minutes: an agent that ends again and again
+	// does not begin with a listing of all WAL each time.
+	FirstCensus time.Duration
 	// Vitals are kept up to date for who asks; nil keeps none.
 	Vitals *Vitals
 	// Logger gets what the agent does; nil means nobody.
@@ -154,7 +158,9 @@ func Run(ctx context.Context, c config.Cluster, o Options) error {
 	})
 	a.commits, a.vitals, a.activity = newCommits(srv, c, a.archiver, o.Logger), o.Vitals, o.Vitals.jobs()
 	return a.run(ctx, plan, func(ctx context.Context) error {
-		return a.jobs(ctx, a.censuses,
+		return a.jobs(ctx, func(ctx context.Context, c *repository.Cluster) {
+			a.censuses(ctx, c, cmp.Or(o.FirstCensus, makeUpAfter))
+		},
 			func(c *repository.Cluster) *jobSchedule { return a.drills(c, drills, o.Drill) },
 			func(c *repository.Cluster) *jobSchedule { return a.verifications(c, verifications, o.Verify) },
 			func(c *repository.Cluster) *jobSchedule { return a.pruning(c, pruning, o.Prune) })
