@@ -29,6 +29,8 @@ type Condition struct {
 	Holds Holds
 	// Happened says that it held, if only for a moment: it is told even where it does not any more.
 	Happened bool
+	// Lasts is for how long it must hold before its event begins, where that is longer than for others of its kind.
+	Lasts time.Duration
 	// Since is when it began by what is on record; zero where nothing is.
 	Since time.Time
 	Text  string
@@ -50,7 +52,7 @@ func Conditions(f Facts) []Condition {
 	if f.Live.Standby != nil {
 		return conditions // of the archive its primary's agent tells
 	}
-	return append(append(conditions, f.rpo(), f.rto(), f.gap(), f.slot()), append(f.gaps(), f.copies()...)...)
+	return append(append(conditions, f.rpo(), f.rto(), f.gap(), f.hole(), f.slot()), append(f.gaps(), f.copies()...)...)
 }
 
 // report is the last look, if it counts.
@@ -136,18 +138,17 @@ func (f Facts) gaps() []Condition {
 	return all
 }
 
-// gap is one that was open when the agent began, or that nothing is recorded of.
+// gap is one that was open when the agent began.
 func (f Facts) gap() Condition {
 	c := Condition{Kind: Gap}
 	open := (*status.Gap)(nil)
-	if r := f.report(); r != nil {
+	if r := f.report(); r != nil && r.OpenGap != nil && r.OpenGap.Cause != "" {
 		open = r.OpenGap
 	}
-	recorded := open != nil && open.Cause != ""
 	switch {
-	case f.Health.Archive.Lost && len(f.Live.Gaps) > 0 && (open == nil || recorded):
+	case f.Health.Archive.Lost && len(f.Live.Gaps) > 0:
 		return c // one that the agent recorded is told by itself
-	case f.Health.Archive.Lost, open != nil && !recorded:
+	case f.Health.Archive.Lost:
 		c.Holds, c.Text = Yes, "WAL was lost: what was written since can be restored only once a new base backup is there"
 	case f.Health.Archive.Compared: // the agent knows of every gap that is on record
 		c.Holds = No
@@ -158,6 +159,25 @@ func (f Facts) gap() Condition {
 			c.Text += fmt.Sprintf("; it lacks from %s on timeline %d", open.Start, uint32(open.Timeline))
 		}
 	}
+	return c
+}
+
+// hole is WAL that is not in the repositories, though there is some behind it, and of whose loss nothing is recorded. It may be on its way: pieces are put side by side,
+// and a look comes in between, or the store takes some and not others. So it counts only where it lies before what the agent knows to be durable, and only once a
+// second look has found it.
+func (f Facts) hole() Condition {
+	c := Condition{Kind: Gap, About: "hole", Lasts: reportFor}
+	r := f.report()
+	switch {
+	case r == nil:
+		return c
+	case r.OpenGap == nil, r.OpenGap.Cause != "", r.OpenGap.Start >= f.Live.Durable:
+		c.Holds = No
+		return c
+	}
+	c.Holds, c.Since = Yes, r.OpenGap.From
+	c.Text = fmt.Sprintf("WAL from %s on timeline %d is missing in the repositories, and nothing says why: what was written since can be restored only once a new base backup is there",
+		r.OpenGap.Start, uint32(r.OpenGap.Timeline))
 	return c
 }
 

@@ -121,6 +121,7 @@ func (e *entry) say(f Facts, c Condition, p Policy) []Message {
 // take notes what a condition says now, and tells what is to be said of it.
 func (e *entry) take(now time.Time, c Condition, cluster string, remind time.Duration) (State, bool) {
 	wait := patienceFor(c.Kind)
+	wait.begin = max(wait.begin, c.Lasts)
 	if e.over {
 		return "", false
 	}

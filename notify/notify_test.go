@@ -9,6 +9,7 @@ import (
 	"github.com/pgark/pgark/notify"
 	"github.com/pgark/pgark/repository"
 	"github.com/pgark/pgark/status"
+	"github.com/pgark/pgark/wal"
 )
 
 func ptr[T any](v T) *T { return &v }
@@ -64,7 +65,7 @@ func ills() []ill {
 		}, false},
 		{"rto", notify.RTOMissed, "", func(f *notify.Facts) { f.RTOTarget = time.Minute }, true},
 		{"gap", notify.Gap, "", func(f *notify.Facts) { f.Health.Archive.Lost = true }, true},
-		{"gap that nothing is recorded of", notify.Gap, "", func(f *notify.Facts) { f.Report.OpenGap = &status.Gap{From: at(f)} }, true},
+		{"gap that nothing is recorded of", notify.Gap, "", func(f *notify.Facts) { f.Live.Durable, f.Report.OpenGap = 7, &status.Gap{From: at(f), Start: 3} }, false}, // TestHole
 		{"backup", notify.BackupFailed, "", failed(status.JobBackup), true},
 		{"drill", notify.DrillFailed, "", failed(status.JobDrill), true},
 		{"drill on record", notify.DrillFailed, "", func(f *notify.Facts) { f.Report.Drill = drill(at(f), repository.DrillFailed, 0) }, true},
@@ -319,6 +320,33 @@ func TestGapWhenTheAgentBeginsAnew(t *testing.T) {
 			if strings.Join(states, " ") != "begun ended" || len(said) != 1 {
 				t.Errorf("%s: of %s was said %v", name, id, states)
 			}
+		}
+	}
+}
+
+// TestHole: WAL that a look does not find may be on its way. It is told of only where the agent knows it to be durable and the next look lacks it too.
+func TestHole(t *testing.T) {
+	const begins, durable = wal.LSN(3 << 24), wal.LSN(4 << 24)
+	for name, test := range map[string]struct {
+		durable wal.LSN
+		lasts   time.Duration
+		want    int
+	}{
+		"lost": {durable, time.Hour, 2},
+		"on its way while the store takes no more":   {begins, time.Hour, 0},
+		"it came after the look and before the next": {durable, 5 * time.Minute, 0},
+	} {
+		var j notify.Journal
+		told := days(&j, notify.Policy{}, epoch, 2*time.Hour, func(now time.Time) notify.Facts {
+			f := well(now)
+			f.Live.Durable = durable
+			if since := now.Sub(epoch); since < test.lasts {
+				f.Live.Durable, f.Report.OpenGap = test.durable, &status.Gap{From: epoch, Start: begins, End: durable}
+			}
+			return f
+		})
+		if len(told) != test.want || len(told) > 0 && (told[0].Event != notify.Gap || !strings.Contains(told[0].Text, begins.String())) {
+			t.Errorf("%s: said %v", name, told)
 		}
 	}
 }
