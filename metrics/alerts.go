@@ -172,7 +172,8 @@ func exposureAlerts() []Alert {
 			Page: page("PgarkNotProtected"),
 		},
 		{
-			Name: "PgarkGap", Severity: Warning,
+			// For: what one look found in passing, while pieces of WAL were put side by side, is gone at the next.
+			Name: "PgarkGap", Severity: Warning, For: "10m",
 			Expr:    "max by (cluster) (pgark_recovery_gaps) > on (cluster) min by (cluster) (min_over_time(pgark_recovery_gaps[6h]))",
 			Summary: "WAL of cluster {{ $labels.cluster }} was lost: {{ $value }} gaps in the recovery window",
 			Description: "The server removed WAL before it was archived. Instants inside the gap cannot be restored, and nothing after it before the base backup that the agent takes at once is done." +

@@ -154,6 +154,27 @@ var faults = []fault{
 		want: []string{"PgarkClockDiffers", "PgarkNotProtected"},
 	},
 	{
+		name: "a look sees a hole that the next pieces of WAL close",
+		change: func(m *moment) {
+			if r := m.facts.Report; m.looked() { // durable goes on, and the look is as old as it is
+				r.OpenGap = &status.Gap{From: m.frozen, Until: m.frozen, Start: 1, End: 2}
+				m.facts.Live.Durable = 3
+			}
+		},
+		lasts: 5 * time.Minute,
+	},
+	{
+		name: "the store takes some of the WAL and hangs for the rest, which is on its way",
+		change: when(func(m *moment) {
+			m.stands()
+			m.risk()
+			if r := m.facts.Report; m.looked() {
+				r.OpenGap = &status.Gap{From: m.frozen, Until: m.now, Start: m.facts.Live.Durable, End: m.facts.Live.Durable + 1}
+			}
+		}),
+		want: []string{"PgarkNotProtected", "PgarkRPOMissed"},
+	},
+	{
 		name: "the slot is lost, and a base backup ends the gap",
 		change: func(m *moment) {
 			r := m.facts.Report

@@ -115,7 +115,7 @@ func (b *batch) window(f Facts) {
 	b.at("pgark_look_timestamp_seconds", &r.Now)
 	b.at("pgark_recoverable_from_timestamp_seconds", r.RecoverableFrom)
 	gaps := len(r.Gaps)
-	if r.OpenGap != nil {
+	if g := r.OpenGap; g != nil && (g.Cause != "" || f.Live.Durable == 0 || g.Start < f.Live.Durable) { // otherwise it is on its way
 		gaps++
 	}
 	b.add("pgark_recovery_gaps", float64(gaps))
