@@ -138,7 +138,7 @@ func (f Facts) gaps() []Condition {
 	return all
 }
 
-// gap is one that was open when the agent began.
+// gap is one that no agent of this process recorded: it was open when the agent began, or another agent found it.
 func (f Facts) gap() Condition {
 	c := Condition{Kind: Gap}
 	open := (*status.Gap)(nil)
@@ -146,7 +146,7 @@ func (f Facts) gap() Condition {
 		open = r.OpenGap
 	}
 	switch {
-	case f.Health.Archive.Lost && len(f.Live.Gaps) > 0:
+	case f.Health.Archive.Lost && len(f.Live.Gaps) > 0 && (open == nil || f.recorded(*open)):
 		return c // one that the agent recorded is told by itself
 	case f.Health.Archive.Lost:
 		c.Holds, c.Text = Yes, "WAL was lost: what was written since can be restored only once a new base backup is there"
@@ -160,6 +160,13 @@ func (f Facts) gap() Condition {
 		}
 	}
 	return c
+}
+
+// recorded reports whether an agent of this process recorded a gap.
+func (f Facts) recorded(g status.Gap) bool {
+	return slices.ContainsFunc(f.Live.Gaps, func(one status.LiveGap) bool {
+		return one.Timeline == g.Timeline && one.Start <= g.Start && g.Start < one.End
+	})
 }
 
 // hole is WAL that is not in the repositories, though there is some behind it, and of whose loss nothing is recorded. It may be on its way: pieces are put side by side,

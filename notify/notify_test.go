@@ -350,3 +350,31 @@ func TestHole(t *testing.T) {
 		}
 	}
 }
+
+// TestGapOfAnotherAgent: a gap that another agent recorded, while this one waited, is told of also by a process that remembers gaps of its own, which are over.
+func TestGapOfAnotherAgent(t *testing.T) {
+	own := status.LiveGap{Timeline: 1, Start: 3 << 24, End: 4 << 24, Cause: "slot lost", Seen: epoch}
+	var j notify.Journal
+	var said []string
+	for n, open := range []*status.Gap{
+		nil,
+		{Timeline: 1, Start: own.Start, Cause: "slot lost"},              // its own, as the look has it
+		{Timeline: 2, Start: 9 << 24, End: 10 << 24, Cause: "slot lost"}, // the other's
+		nil,
+	} {
+		f := well(epoch.Add(time.Duration(n) * 5 * time.Second))
+		f.Live.Gaps, f.Report.OpenGap, f.Health.Archive.Lost = []status.LiveGap{own}, open, open != nil
+		for _, m := range j.Next(f, notify.Policy{}) {
+			said = append(said, string(m.State)+" "+m.Text)
+		}
+	}
+	others := 0
+	for _, one := range said {
+		if strings.Contains(one, "it lacks from 0/9000000 on timeline 2") {
+			others++
+		}
+	}
+	if others != 2 {
+		t.Errorf("the other's gap was told of %d times: %q", others, said)
+	}
+}
