@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -15,6 +16,9 @@ const (
 	// leastEvery is the least time between the beginnings of two looks, and restShare how many times as long as a look took nothing is looked at after it.
 	leastEvery = 10 * time.Second
 	restShare  = 10
+	// doubtEvery is how soon is looked again after a look that failed or found that not all is well, and twice as long after each further one, up to lookEvery: an
+	// agent that has just begun is soon known to receive, and metrics and heartbeat go by the last look.
+	doubtEvery = 10 * time.Second
 	// failedRest is how long nothing is looked at after a look that failed: what it found is soon not so any more, as where an agent has just begun.
 	failedRest = time.Second
 	// lookPatience is how long one may take, and askPatience how long who asks waits for one.
@@ -38,6 +42,7 @@ type Look struct {
 	mu    sync.Mutex
 	found Found
 	rest  time.Time     // before which nothing is looked at again
+	doubt time.Duration // after which is looked though nobody asks; 0, where all was well, is lookEvery
 	done  chan struct{} // closed when the next look has ended
 }
 
@@ -67,7 +72,7 @@ func (l *Look) Run(ctx context.Context) {
 // await returns true when it is time to look again, and false when ctx ended.
 func (l *Look) await(ctx context.Context) bool {
 	l.mu.Lock()
-	rest := time.Until(l.rest)
+	rest, patience := time.Until(l.rest), cmp.Or(l.doubt, lookEvery)
 	l.mu.Unlock()
 	resting := time.NewTimer(rest)
 	defer resting.Stop()
@@ -76,7 +81,7 @@ func (l *Look) await(ctx context.Context) bool {
 	case <-ctx.Done():
 		return false
 	}
-	idle := time.NewTimer(max(0, lookEvery-rest))
+	idle := time.NewTimer(max(0, patience-rest))
 	defer idle.Stop()
 	select {
 	case <-l.want:
@@ -102,6 +107,11 @@ func (l *Look) once(ctx context.Context) {
 	}
 	l.mu.Lock()
 	l.found = found
+	if err == nil && (report.Verdict == status.Protected || report.Verdict == "") {
+		l.doubt = 0
+	} else {
+		l.doubt = min(max(doubtEvery, 2*l.doubt), lookEvery)
+	}
 	l.rest = began.Add(max(leastEvery, restShare*time.Since(began)))
 	if err != nil {
 		l.rest = time.Now().Add(failedRest)

@@ -40,6 +40,42 @@ func TestLookAfterFailure(t *testing.T) {
 	})
 }
 
+// TestLookInDoubt: what was not well at the first look, as where the agent had not begun to receive, is looked at again soon, though nobody asks; what stays so more and more
+// rarely, and what is well every five minutes.
+func TestLookInDoubt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var at []time.Duration
+		l := dashboard.NewLook(func(context.Context) (status.Report, error) {
+			at = append(at, time.Since(began))
+			switch len(at) {
+			case 1:
+				return status.Report{Verdict: status.AtRisk}, nil
+			case 2:
+				return status.Report{}, errors.New("no answer")
+			case 3, 4, 5, 6, 7:
+				return status.Report{Verdict: status.Unprotected}, nil
+			case 9:
+				return status.Report{Verdict: status.AtRisk}, nil
+			}
+			return status.Report{Verdict: status.Protected}, nil
+		}, nil)
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { l.Run(ctx); close(done) }()
+		time.Sleep(26 * time.Minute)
+		stop()
+		<-done
+		var between []string
+		for i := range at[1:] {
+			between = append(between, (at[i+1] - at[i]).String())
+		}
+		if got := strings.Join(between, " "); got != "10s 20s 40s 1m20s 2m40s 5m0s 5m0s 5m0s 10s 5m0s" {
+			t.Errorf("looked after %s", got)
+		}
+	})
+}
+
 // TestShow: a cluster that comes is answered for at once, one that stays keeps its look and its history, and one that goes is not known any more.
 func TestShow(t *testing.T) {
 	var looks atomic.Int32

@@ -177,7 +177,7 @@ func (p tool) script(t *testing.T, page, name, programs string, env ...string) *
 	cmd.Env = append(append(slices.Clone(like.Env), "PATH="+filepath.Dir(p.bin)+":"+programs+":/usr/bin:/bin"), env...)
 	if programs != "" { // which show their environment to whoever looks
 		cmd.Env = slices.DeleteFunc(cmd.Env, func(v string) bool {
-			return strings.HasPrefix(v, "PGPASSWORD=") || strings.HasPrefix(v, "PGSSLPASSWORD=")
+			return strings.HasPrefix(v, "PGPASSWORD=") || strings.HasPrefix(v, "PGSSLPASSWORD=") || strings.HasPrefix(v, "OTEL_EXPORTER_OTLP_HEADERS=")
 		})
 	}
 	cmd.Dir, cmd.SysProcAttr = like.Dir, like.SysProcAttr
