@@ -399,6 +399,7 @@ func TestLostServerLeavesNothingBehind(t *testing.T) {
 		l.server.change(func() { l.server.refuse = nil })
 		l.server.write(100)
 		l.await()
+		synctest.Wait() // what is durable is told before the state
 		if s := l.archiver.Status(); !s.AwayFrom.IsZero() {
 			t.Errorf("it streams, and is away since %s", s.AwayFrom)
 		}
