@@ -298,6 +298,6 @@ func (d *damageable) checkCopied(t *testing.T, key storage.Key, alone outcome, g
 	case key == repository.MarkerKey, alone == unread:
 	case base == "backup_manifest.zst": // only its size is looked at, and one of the right size is enough
 	case !from:
-		t.Errorf("it is not said that %s came from the copy: %v", base, list)
+		t.Errorf("it is not said that %s came from the copy: %v; away: %v", base, list, got.sources.Away())
 	}
 }
