@@ -399,7 +399,7 @@ func TestLostServerLeavesNothingBehind(t *testing.T) {
 		l.server.change(func() { l.server.refuse = nil })
 		l.server.write(100)
 		l.await()
-		time.Sleep(time.Minute) // the state is told with what the server says next, its keepalives among it
+		time.Sleep(time.Second) // the state is told within a turn of the loop, also where the server says nothing more
 		if s := l.archiver.Status(); !s.AwayFrom.IsZero() {
 			t.Errorf("it streams, and is away: %+v", s)
 		}

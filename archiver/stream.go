@@ -313,6 +313,7 @@ func (l *loop) verify() {
 	if l.unfencedOnce && l.reading.position() >= l.from.durable {
 		l.verified = true
 		l.settle()
+		l.publish(0) // what was said of it before waited for this
 	}
 }
 
