@@ -32,7 +32,7 @@ type Given struct{ Storage, Put, Get, Transfer *float64 }
 func (g Given) Any() bool { return g != Given{} }
 
 // ListText names the list of prices that counts where none are given.
-const ListText = "list prices of S3 in us-east-1 as of June 2026"
+const ListText = "list prices of S3 in us-east-1 as of May 2026"
 
 // List are the prices of Amazon S3 Standard in us-east-1, without tax, discounts and free tiers (https://aws.amazon.com/s3/pricing/). Transfer is that from there to
 // another region.

@@ -30,7 +30,7 @@ func billedReport() status.Report {
 func TestCostText(t *testing.T) {
 	s, out := shown(t)
 	s.printCost(billedReport())
-	const want = `main   USD a month, at list prices of S3 in us-east-1 as of June 2026; set prices: for yours
+	const want = `main   USD a month, at list prices of S3 in us-east-1 as of May 2026; set prices: for yours
 
 REPOSITORY                        STORAGE  REQUESTS  TRANSFER  A MONTH  ANOTHER WEEK
 primary     s3://acme-pg/main     15.06    ≤ 9.85    0.00      24.92    7.24
